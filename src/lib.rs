@@ -1,1 +1,8 @@
-//! placeholder
+//! Finds opencode sessions whose stored history makes every retry end with an assistant turn, and rewrites
+//! their rows so that they resume. See docs/architecture.md for the pipeline.
+
+pub mod diagnosis;
+pub mod history;
+pub mod repair;
+pub mod replay;
+pub mod store;

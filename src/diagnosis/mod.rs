@@ -1,0 +1,267 @@
+//! Requests to findings: which sessions are stuck, who would refuse them, and why.
+
+mod buried;
+pub mod code;
+pub mod refuses;
+pub mod rules;
+mod tail;
+
+use serde::Serialize;
+use strum::Display;
+
+pub use code::{Applicability, Code, LeftReason};
+pub use refuses::Refuses;
+pub use tail::Tail;
+
+use crate::history::{ModelRef, Session, SessionInfo, UnreadableRow};
+use crate::replay::{RULE_SETS, Resume, RuleSet, Sdk, after_revert, newest, resume, view};
+
+/// How a session stands; the first that matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Display)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Status {
+    /// A row of it could not be understood.
+    Unreadable,
+    /// Re-entering sends a request that its model refuses.
+    Stuck,
+    /// The same tail, but its model is not known to refuse.
+    AtRisk,
+    /// A buried turn, or a tail that only older opencode trips over.
+    Latent,
+    /// It was refused once, and later turns got past that.
+    Recovered,
+    /// Nothing to say.
+    Healthy,
+}
+
+/// How sure "stuck" is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Display)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+pub enum Evidence {
+    /// Its tail holds the refusal.
+    Evidenced,
+    /// The replay says so.
+    Predicted,
+}
+
+/// One thing that a scan has to say about a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What it is.
+    pub code: Code,
+    /// What can be done about it.
+    pub applicability: Applicability,
+    /// The message row that shows it.
+    pub message_id: String,
+    /// The part row that shows it.
+    pub part_id: Option<String>,
+    /// What is wrong, without any of the session's content.
+    pub detail: String,
+}
+
+pub(crate) fn finding(
+    code: Code,
+    message_id: &str,
+    part_id: Option<&str>,
+    detail: impl Into<String>,
+) -> Finding {
+    Finding {
+        code,
+        applicability: code.applicability(),
+        message_id: message_id.to_owned(),
+        part_id: part_id.map(str::to_owned),
+        detail: detail.into(),
+    }
+}
+
+/// What is known before any session is judged.
+#[derive(Debug, Clone)]
+pub struct Judge {
+    /// The rule sets that count.
+    pub counting: Vec<&'static RuleSet>,
+    /// Who refuses.
+    pub refuses: Refuses,
+}
+
+/// How one session stands.
+#[derive(Debug, Clone)]
+pub struct Diagnosis {
+    /// The session's row.
+    pub info: SessionInfo,
+    /// How it stands.
+    pub status: Status,
+    /// How sure that is, where it is stuck or at risk.
+    pub evidence: Option<Evidence>,
+    /// The model that re-entering would send to.
+    pub model: Option<ModelRef>,
+    /// Tool calls that opencode cut off.
+    pub orphans: u64,
+    /// Stored prefill 400s.
+    pub prefill_400s: u64,
+    /// What re-entering does under each rule set, oldest first.
+    pub resume: Vec<(&'static str, Resume)>,
+    /// What there is to say.
+    pub findings: Vec<Finding>,
+}
+
+/// The model that re-entering sends to: that of the newest user row, a pending revert carried out.
+#[must_use]
+pub fn model_of(session: &Session) -> Option<ModelRef> {
+    let cut = after_revert(session);
+    let set = &RULE_SETS[RULE_SETS.len() - 1];
+    newest(&view(&cut.messages, set), set)
+        .user
+        .and_then(|u| u.user())
+        .and_then(|u| u.model.clone())
+}
+
+/// A session of which a row could not be understood.
+#[must_use]
+pub fn unreadable(
+    info: &SessionInfo,
+    rows: &[UnreadableRow],
+    known: Option<&Session>,
+) -> Diagnosis {
+    Diagnosis {
+        info: info.clone(),
+        status: Status::Unreadable,
+        evidence: None,
+        model: known.and_then(model_of),
+        orphans: known.map_or(0, count_orphans),
+        prefill_400s: known.map_or(0, count_400s),
+        resume: RULE_SETS
+            .iter()
+            .map(|set| (set.key, Resume::Unreadable))
+            .collect(),
+        findings: rows
+            .iter()
+            .map(|row| {
+                let (message, part) = if row.table == "part" {
+                    ("", Some(row.id.as_str()))
+                } else {
+                    (row.id.as_str(), None)
+                };
+                finding(Code::UnreadableRow, message, part, row.detail.clone())
+            })
+            .collect(),
+    }
+}
+
+fn count_orphans(session: &Session) -> u64 {
+    session
+        .messages
+        .iter()
+        .flat_map(|m| m.tools())
+        .filter(|(_, t)| t.orphan())
+        .count() as u64
+}
+
+fn count_400s(session: &Session) -> u64 {
+    session.messages.iter().filter(|m| m.prefill_400()).count() as u64
+}
+
+/// Judges one session whose rows were all understood.
+#[must_use]
+pub fn diagnose(session: &Session, sdk: &Sdk, judge: &Judge) -> Diagnosis {
+    let cut = after_revert(session);
+    let outcome: Vec<(&'static RuleSet, Resume)> = RULE_SETS
+        .iter()
+        .map(|set| (set, resume(&cut, set, sdk)))
+        .collect();
+    let stuck_under = |sets: &dyn Fn(&RuleSet) -> bool| {
+        outcome
+            .iter()
+            .rev()
+            .find(|(set, r)| *r == Resume::EndsWithAssistant && sets(set))
+            .map(|(set, _)| *set)
+    };
+    let counts = |set: &RuleSet| judge.counting.iter().any(|c| c.key == set.key);
+    let counting = stuck_under(&|set| counts(set));
+    let any = stuck_under(&|_| true);
+    let model = model_of(session);
+    let refused = model.as_ref().is_some_and(|m| judge.refuses.refuses(m));
+
+    let mut findings = Vec::new();
+    let mut evidence = None;
+    let mut tail_ids: Vec<&str> = Vec::new();
+    if let Some(set) = counting
+        && let Some(tail) = Tail::of(&view(&cut.messages, set), set, sdk)
+    {
+        for row in &tail.rows {
+            if let Some((code, seen)) = rules::first_match(row, &tail) {
+                findings.push(finding(
+                    code,
+                    row.id(),
+                    seen.part_id.as_deref(),
+                    seen.detail,
+                ));
+            }
+        }
+        evidence = Some(if tail.rows.iter().any(|m| m.prefill_400()) {
+            Evidence::Evidenced
+        } else {
+            Evidence::Predicted
+        });
+        tail_ids = tail.rows.iter().map(|m| m.id()).collect();
+    } else if let Some(set) = any
+        && let Some(tail) = Tail::of(&view(&cut.messages, set), set, sdk)
+        && let Some(speaker) = tail.speaker()
+    {
+        let sets: Vec<&str> = outcome
+            .iter()
+            .filter(|(_, r)| *r == Resume::EndsWithAssistant)
+            .map(|(s, _)| s.key)
+            .collect();
+        let detail = format!(
+            "stuck under the rules of {} alone, which this store has left behind",
+            sets.join(", ")
+        );
+        findings.push(finding(Code::LatentTail, speaker.id(), None, detail));
+    }
+    let newest_set = judge
+        .counting
+        .last()
+        .copied()
+        .unwrap_or(&RULE_SETS[RULE_SETS.len() - 1]);
+    if let Some((set, _)) = outcome
+        .iter()
+        .find(|(set, r)| counts(set) && *r == Resume::RunsTask)
+        && let Some(user) = newest(&view(&cut.messages, set), set).user
+    {
+        findings.push(finding(
+            Code::PendingTask,
+            user.id(),
+            None,
+            "worked off before anything is sent",
+        ));
+    }
+    findings.extend(buried::latent(
+        session,
+        &judge.counting,
+        sdk,
+        &judge.refuses,
+    ));
+    findings.extend(buried::rest(session, sdk, &tail_ids, newest_set));
+
+    let has = |code: Code| findings.iter().any(|f| f.code == code);
+    let status = match counting {
+        Some(_) if refused => Status::Stuck,
+        Some(_) => Status::AtRisk,
+        None if has(Code::LatentTail) => Status::Latent,
+        None if has(Code::RecoveredPrefill400) => Status::Recovered,
+        None => Status::Healthy,
+    };
+    Diagnosis {
+        info: session.info.clone(),
+        status,
+        evidence: evidence.filter(|_| counting.is_some()),
+        model,
+        orphans: count_orphans(session),
+        prefill_400s: count_400s(session),
+        resume: outcome.iter().map(|(set, r)| (set.key, *r)).collect(),
+        findings,
+    }
+}

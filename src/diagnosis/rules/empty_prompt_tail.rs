@@ -1,0 +1,26 @@
+//! `empty-prompt-tail`
+//!
+//! What the user sees: after an empty prompt (or a re-entry by a program) every retry is refused.
+//!
+//! Why: the prompt is stored as a user row without parts. Such a row is passed over in the replay, so the
+//! request ends with the answer before it; and the loop goes on, for that answer is older than the prompt.
+//!
+//! Rows before: `user` · `assistant (finish "stop")` · `user (no parts)`
+//! Rows after:  `user` · `assistant (finish "stop")`
+//!
+//! Source: measured on 1.3.0 to 1.18.33 (docs/opencode.md §7).
+
+use super::{Match, Rule};
+use crate::diagnosis::code::Code;
+
+pub(super) const RULE: Rule = Rule {
+    code: Code::EmptyPromptTail,
+    matches: |row, _| {
+        row.user()?;
+        Match::row(if row.parts.is_empty() {
+            "a prompt without parts"
+        } else {
+            "a prompt of which no part is sent"
+        })
+    },
+};

@@ -1,0 +1,435 @@
+//! Typed, narrow and faithful view of one session's rows: what the rules need, and nothing re-serialised.
+
+pub mod ids;
+pub mod json;
+mod parse;
+
+use std::sync::Arc;
+
+pub use parse::{message, part, revert};
+
+/// A model as opencode names it: `PROVIDER/MODEL` in print.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ModelRef {
+    /// The provider's id in opencode's configuration.
+    pub provider: String,
+    /// The model's id under that provider.
+    pub model: String,
+}
+
+impl std::fmt::Display for ModelRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.provider, self.model)
+    }
+}
+
+/// A row of `session`, as far as it is needed. Times are ms since the Unix epoch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SessionInfo {
+    /// The row's id.
+    pub id: String,
+    /// The session that started this one as a subagent, if any.
+    pub parent_id: Option<String>,
+    /// The title as stored: may hold anything, sanitise before showing.
+    pub title: String,
+    /// The folder in which the session was made.
+    pub directory: String,
+    /// The opencode version that created the session.
+    pub version: String,
+    /// A revert that is set and not yet carried out.
+    pub revert: Option<Revert>,
+    /// When it was made.
+    pub time_created: i64,
+    /// When it was last touched.
+    pub time_updated: i64,
+}
+
+/// `session.revert`: at the next prompt or re-entry opencode removes what it names (docs/opencode.md §5.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revert {
+    /// The message at which history is cut.
+    pub message_id: String,
+    /// The part of it from which on parts go; without it the whole message goes.
+    pub part_id: Option<String>,
+}
+
+/// A session with its messages in replay order: by `(time_created, id)`, parts by id.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// The session's own row.
+    pub info: SessionInfo,
+    /// The messages in replay order.
+    pub messages: Vec<Message>,
+}
+
+/// A row of `message` and its parts.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// The row's columns other than `data`.
+    pub row: MessageRow,
+    /// The row's JSON, byte for byte.
+    pub data: Arc<str>,
+    /// `data.time.created`, which later rule sets order by. JavaScript compares it as a number.
+    pub created: f64,
+    /// What the row says about its turn.
+    pub role: Role,
+    /// The parts in replay order.
+    pub parts: Vec<Part>,
+}
+
+/// The columns of a `message` row other than `data`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageRow {
+    /// SQLite's rowid.
+    pub rowid: i64,
+    /// Primary key.
+    pub id: String,
+    /// The session it belongs to.
+    pub session_id: String,
+    /// ms since the epoch; first key of the replay order.
+    pub time_created: i64,
+    /// ms since the epoch.
+    pub time_updated: i64,
+}
+
+/// Whose turn a message is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Role {
+    /// A user's turn.
+    User(User),
+    /// An assistant's turn.
+    Assistant(Box<Assistant>),
+}
+
+/// Fields of a user row that the rules read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// The agent that the prompt was sent to.
+    pub agent: Option<String>,
+    /// The model that the prompt was sent to.
+    pub model: Option<ModelRef>,
+}
+
+/// Fields of an assistant row that the rules read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Assistant {
+    /// The user row that it answers.
+    pub parent_id: Option<String>,
+    /// The agent that answered.
+    pub agent: Option<String>,
+    /// The model that answered.
+    pub model: ModelRef,
+    /// Why the answer ended; `None` where JavaScript would see nothing (absent, null or empty).
+    pub finish: Option<String>,
+    /// The error that the row holds.
+    pub error: Option<RowError>,
+    /// A compaction's summary: a finished one cuts all history before it.
+    pub summary: bool,
+    /// The row's tokens.
+    pub tokens: Tokens,
+    /// The row's cost.
+    pub cost: f64,
+}
+
+/// `error` of an assistant row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowError {
+    /// `APIError`, `MessageAbortedError`, `UnknownError`, …
+    pub name: String,
+    /// HTTP status, where one is stored.
+    pub status: Option<i64>,
+    /// Whether its texts say that the model takes no assistant prefill (docs/opencode.md §9).
+    pub prefill_400: bool,
+}
+
+impl RowError {
+    /// Whether the user (or a stop of the program) aborted the answer.
+    #[must_use]
+    pub fn aborted(&self) -> bool {
+        self.name == "MessageAbortedError"
+    }
+}
+
+/// Token counts of an assistant row; missing ones are zero.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Tokens {
+    /// `tokens.total`, absent before 1.15.
+    pub total: f64,
+    /// Prompt tokens.
+    pub input: f64,
+    /// Answer tokens.
+    pub output: f64,
+    /// Thinking tokens.
+    pub reasoning: f64,
+    /// Tokens read from the provider's cache.
+    pub cache_read: f64,
+    /// Tokens written to the provider's cache.
+    pub cache_write: f64,
+}
+
+impl Tokens {
+    /// What opencode compares with the model's window: `total`, or the sum where that is zero or absent.
+    #[must_use]
+    pub fn window(&self) -> f64 {
+        if self.total == 0.0 {
+            self.input + self.output + self.cache_read + self.cache_write
+        } else {
+            self.total
+        }
+    }
+
+    /// Whether every count is zero.
+    #[must_use]
+    pub fn is_zero(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A row of `part`: its columns, the size of its JSON, and what the rules need of it.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// The row's columns other than `data`.
+    pub row: PartRow,
+    /// Size of `data` in bytes.
+    pub bytes: u64,
+    /// SHA-256 of `data` in hex, where it was asked for.
+    pub sha256: Option<String>,
+    /// What the part is.
+    pub kind: PartKind,
+}
+
+/// The columns of a `part` row other than `data`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartRow {
+    /// SQLite's rowid.
+    pub rowid: i64,
+    /// Primary key.
+    pub id: String,
+    /// The message it belongs to.
+    pub message_id: String,
+    /// The session it belongs to.
+    pub session_id: String,
+    /// ms since the epoch.
+    pub time_created: i64,
+    /// ms since the epoch.
+    pub time_updated: i64,
+}
+
+/// What a text is, as far as the replay asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Text {
+    /// It is `""`.
+    pub empty: bool,
+    /// It is nothing but white space, or empty.
+    pub blank: bool,
+}
+
+/// What a part is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PartKind {
+    /// Text of the user or the assistant.
+    Text {
+        /// The text.
+        text: Text,
+        /// Not sent to the model.
+        ignored: bool,
+    },
+    /// The model's thinking.
+    Reasoning {
+        /// The text.
+        text: Text,
+        /// The metadata's namespaces (`anthropic`, `bedrock`, a provider's id) that hold a signature, or
+        /// redacted thinking, which stands for one.
+        proofs: Vec<Proof>,
+    },
+    /// A request's start: where the replay cuts a row into blocks.
+    StepStart,
+    /// A request's end.
+    StepFinish,
+    /// An attached file.
+    File {
+        /// Its media type.
+        mime: String,
+    },
+    /// A tool call.
+    Tool(Box<ToolCall>),
+    /// A pending or done `/compact`.
+    Compaction {
+        /// From where on history is kept beside the summary.
+        tail_start_id: Option<String>,
+    },
+    /// A pending or done subtask.
+    Subtask,
+    /// Any other type: no part of the request.
+    Other(String),
+}
+
+/// A signature of thinking, by the namespace of the metadata that holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proof {
+    /// `anthropic`, `bedrock` or a provider's id.
+    pub namespace: String,
+    /// It holds `signature`.
+    pub signature: bool,
+    /// It holds `redactedData`.
+    pub redacted_data: bool,
+    /// It holds `redactedContent`.
+    pub redacted_content: bool,
+}
+
+/// A tool part.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolCall {
+    /// The tool's name.
+    pub tool: String,
+    /// The provider ran it: its result stays in the assistant's turn.
+    pub provider_executed: bool,
+    /// How far it came.
+    pub state: ToolState,
+}
+
+/// How far a tool call came.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ToolState {
+    /// It ran, and its result is stored.
+    Completed {
+        /// Its output was pruned: attachments are not sent either.
+        compacted: bool,
+        /// Media types of its attachments.
+        attachments: Vec<String>,
+    },
+    /// It failed.
+    Error {
+        /// `metadata.interrupted` is true: opencode cut it off. This is what "orphan" means.
+        orphan: bool,
+        /// `metadata.output` is a string: replayed as a normal result.
+        has_output: bool,
+        /// `state.time.start` in ms since the epoch.
+        start: Option<f64>,
+    },
+    /// It was running when the row was last written.
+    Running,
+    /// Its input was still streaming when the row was last written.
+    Pending,
+}
+
+impl ToolCall {
+    /// Whether opencode cut the call off (docs/opencode.md §3).
+    #[must_use]
+    pub fn orphan(&self) -> bool {
+        matches!(self.state, ToolState::Error { orphan: true, .. })
+    }
+
+    /// Whether the row says that it is still going on.
+    #[must_use]
+    pub fn unsettled(&self) -> bool {
+        matches!(self.state, ToolState::Running | ToolState::Pending)
+    }
+}
+
+/// A row that could not be understood. `detail` names the field, never its content.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct UnreadableRow {
+    /// `session`, `message` or `part`.
+    pub table: &'static str,
+    /// The row's id, or `rowid N` where the id itself cannot be read.
+    pub id: String,
+    /// The session it belongs to, where that is known.
+    pub session_id: Option<String>,
+    /// What was expected and what was found.
+    pub detail: String,
+}
+
+impl Message {
+    /// The row's id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.row.id
+    }
+
+    /// The assistant's fields, if it is an assistant's row.
+    #[must_use]
+    pub fn assistant(&self) -> Option<&Assistant> {
+        match &self.role {
+            Role::Assistant(a) => Some(a),
+            Role::User(_) => None,
+        }
+    }
+
+    /// The user's fields, if it is a user's row.
+    #[must_use]
+    pub fn user(&self) -> Option<&User> {
+        match &self.role {
+            Role::User(u) => Some(u),
+            Role::Assistant(_) => None,
+        }
+    }
+
+    /// The tool calls of the row with their parts.
+    pub fn tools(&self) -> impl Iterator<Item = (&Part, &ToolCall)> {
+        self.parts.iter().filter_map(|p| match &p.kind {
+            PartKind::Tool(t) => Some((p, t.as_ref())),
+            _ => None,
+        })
+    }
+
+    /// Whether the row is a stored prefill 400.
+    #[must_use]
+    pub fn prefill_400(&self) -> bool {
+        self.assistant()
+            .and_then(|a| a.error.as_ref())
+            .is_some_and(|e| e.prefill_400)
+    }
+
+    /// A row that a repair may remove, for it holds nothing (docs/architecture.md, "Removable rows"):
+    /// a user row without parts; an assistant row without finish, cost and tokens, whose parts are at most
+    /// step marks, `""` text and unsigned `""` thinking, and whose error is absent, an abort or a prefill 400.
+    #[must_use]
+    pub fn removable(&self) -> bool {
+        let Some(a) = self.assistant() else {
+            return self.parts.is_empty();
+        };
+        a.finish.is_none()
+            && !a.summary
+            && a.cost == 0.0
+            && a.tokens.is_zero()
+            && a.error
+                .as_ref()
+                .is_none_or(|e| e.prefill_400 || e.aborted())
+            && self.parts.iter().all(|p| match &p.kind {
+                PartKind::StepStart | PartKind::StepFinish => true,
+                PartKind::Text { text, .. } => text.empty,
+                PartKind::Reasoning { text, proofs } => text.empty && proofs.is_empty(),
+                _ => false,
+            })
+    }
+}
+
+impl Part {
+    /// The part's id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.row.id
+    }
+}
+
+impl Session {
+    /// The message with this id.
+    #[must_use]
+    pub fn message(&self, id: &str) -> Option<&Message> {
+        self.messages.iter().find(|m| m.row.id == id)
+    }
+
+    /// Puts messages and parts in replay order (docs/opencode.md §2).
+    pub fn sort(&mut self) {
+        self.messages.sort_by(|a, b| {
+            a.row
+                .time_created
+                .cmp(&b.row.time_created)
+                .then_with(|| a.row.id.cmp(&b.row.id))
+        });
+        for message in &mut self.messages {
+            message.parts.sort_by(|a, b| a.row.id.cmp(&b.row.id));
+        }
+    }
+}

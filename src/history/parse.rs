@@ -1,0 +1,366 @@
+//! Row JSON to typed rows. Unknown fields are passed over; a field that a rule reads must have its kind.
+
+use std::sync::Arc;
+
+use super::json::{self, Object, ShapeError, shape};
+use super::{
+    Assistant, Message, MessageRow, ModelRef, Part, PartKind, PartRow, Proof, Revert, Role,
+    RowError, Text, Tokens, ToolCall, ToolState, User,
+};
+
+/// What error texts say when a model takes no assistant prefill, lower case (docs/opencode.md §9).
+const PREFILL_TEXTS: [&str; 5] = [
+    "assistant message prefill",
+    "must end with a user message",
+    "prefilling assistant messages",
+    "in the final position, which would pre-fill",
+    "a final `assistant` message must start with a thinking block",
+];
+
+/// A message row's JSON, without its parts.
+///
+/// # Errors
+/// When `data` is not the JSON object of a user or assistant row; the text names the field.
+pub fn message(row: MessageRow, data: &str) -> Result<Message, ShapeError> {
+    let object = Object::parse(data)?;
+    let created = match object.object("time")? {
+        Some(time) => time.number("created")?,
+        None => None,
+    };
+    let Some(created) = created else {
+        return shape("`time.created` is missing");
+    };
+    let role = match object.required_string("role")?.as_str() {
+        "user" => Role::User(User {
+            agent: object.string("agent")?,
+            model: object.object("model")?.map(|m| model(&m)).transpose()?,
+        }),
+        "assistant" => Role::Assistant(Box::new(assistant(&object)?)),
+        _ => return shape("`role` is neither user nor assistant"),
+    };
+    Ok(Message {
+        row,
+        data: Arc::from(data),
+        created,
+        role,
+        parts: Vec::new(),
+    })
+}
+
+fn model(object: &Object<'_>) -> Result<ModelRef, ShapeError> {
+    Ok(ModelRef {
+        provider: object.required_string("providerID")?,
+        model: object.required_string("modelID")?,
+    })
+}
+
+fn assistant(object: &Object<'_>) -> Result<Assistant, ShapeError> {
+    let tokens = match object.object("tokens")? {
+        None => Tokens::default(),
+        Some(t) => {
+            let cache = t.object("cache")?;
+            let of = |key: &str| -> Result<f64, ShapeError> { Ok(t.number(key)?.unwrap_or(0.0)) };
+            let cached = |key: &str| -> Result<f64, ShapeError> {
+                Ok(cache
+                    .as_ref()
+                    .map(|c| c.number(key))
+                    .transpose()?
+                    .flatten()
+                    .unwrap_or(0.0))
+            };
+            Tokens {
+                total: of("total")?,
+                input: of("input")?,
+                output: of("output")?,
+                reasoning: of("reasoning")?,
+                cache_read: cached("read")?,
+                cache_write: cached("write")?,
+            }
+        }
+    };
+    Ok(Assistant {
+        parent_id: object.string("parentID")?,
+        agent: object.string("agent")?,
+        model: model(object)?,
+        finish: object.string("finish")?.filter(|f| !f.is_empty()),
+        error: if object.truthy("error") {
+            Some(row_error(object)?)
+        } else {
+            None
+        },
+        summary: object.truthy("summary"),
+        tokens,
+        cost: object.number("cost")?.unwrap_or(0.0),
+    })
+}
+
+fn row_error(object: &Object<'_>) -> Result<RowError, ShapeError> {
+    let Some(error) = object.object("error")? else {
+        return shape("`error` is not an object");
+    };
+    let mut status = None;
+    let mut prefill_400 = false;
+    if let Ok(Some(data)) = error.object("data") {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a status code; the cast saturates"
+        )]
+        let code = data.number("statusCode").ok().flatten().map(|n| n as i64);
+        status = code;
+        // The raw JSON is searched, metadata and all: escapes never stand inside the phrases that count.
+        prefill_400 = status.is_none_or(|s| s == 400)
+            && ["message", "responseBody", "metadata"]
+                .iter()
+                .filter_map(|key| data.some(key))
+                .any(says_prefill);
+    }
+    Ok(RowError {
+        name: error.string("name")?.unwrap_or_default(),
+        status,
+        prefill_400,
+    })
+}
+
+fn says_prefill(raw: &str) -> bool {
+    let lower = raw.to_lowercase();
+    PREFILL_TEXTS.iter().any(|phrase| lower.contains(phrase))
+}
+
+/// A part row's JSON.
+///
+/// # Errors
+/// When `data` is not the JSON object of a part, or a field that the replay reads has another kind.
+pub fn part(row: PartRow, data: &str) -> Result<Part, ShapeError> {
+    let object = Object::parse(data)?;
+    let kind = match object.required_string("type")?.as_str() {
+        "text" => PartKind::Text {
+            text: text(&object)?,
+            ignored: object.truthy("ignored"),
+        },
+        "reasoning" => PartKind::Reasoning {
+            text: text(&object)?,
+            proofs: proofs(&object)?,
+        },
+        "step-start" => PartKind::StepStart,
+        "step-finish" => PartKind::StepFinish,
+        "file" => PartKind::File {
+            mime: object.required_string("mime")?,
+        },
+        "tool" => PartKind::Tool(Box::new(tool(&object)?)),
+        "compaction" => PartKind::Compaction {
+            tail_start_id: object.string("tail_start_id")?.filter(|t| !t.is_empty()),
+        },
+        "subtask" => PartKind::Subtask,
+        other => PartKind::Other(other.to_owned()),
+    };
+    Ok(Part {
+        row,
+        bytes: data.len() as u64,
+        sha256: None,
+        kind,
+    })
+}
+
+fn text(object: &Object<'_>) -> Result<Text, ShapeError> {
+    let Some(raw) = object.some("text").filter(|raw| raw.starts_with('"')) else {
+        return shape("`text` is not a string");
+    };
+    // Most texts start with something visible: only those that start with white space are decoded.
+    let visible = raw
+        .as_bytes()
+        .get(1)
+        .is_some_and(|b| b.is_ascii_graphic() && !matches!(b, b'\\' | b'"'));
+    let blank = !visible && json::string(raw).is_some_and(|t| json::is_blank(&t));
+    Ok(Text {
+        empty: raw == "\"\"",
+        blank,
+    })
+}
+
+fn proofs(object: &Object<'_>) -> Result<Vec<Proof>, ShapeError> {
+    let Some(metadata) = object.object("metadata")? else {
+        return Ok(Vec::new());
+    };
+    Ok(metadata
+        .members()
+        .filter_map(|(namespace, raw)| {
+            let inner = Object::parse(raw).ok()?;
+            let proof = Proof {
+                namespace: namespace.to_owned(),
+                signature: inner.some("signature").is_some(),
+                redacted_data: inner.some("redactedData").is_some(),
+                redacted_content: inner.some("redactedContent").is_some(),
+            };
+            (proof.signature || proof.redacted_data || proof.redacted_content).then_some(proof)
+        })
+        .collect())
+}
+
+fn tool(object: &Object<'_>) -> Result<ToolCall, ShapeError> {
+    let Some(state) = object.object("state")? else {
+        return shape("`state` is missing");
+    };
+    object.required_string("callID")?;
+    let metadata = state.object("metadata").ok().flatten();
+    let time = state.object("time").ok().flatten();
+    let status = match state.required_string("status")?.as_str() {
+        "completed" => {
+            let mut attachments = Vec::new();
+            if let Some(raw) = state.some("attachments") {
+                let Some(items) = json::array(raw) else {
+                    return shape("`state.attachments` is not an array");
+                };
+                for item in items {
+                    attachments.push(Object::parse(item)?.required_string("mime")?);
+                }
+            }
+            // opencode reads `state.time.compacted` of a completed call without asking whether `time` is there.
+            let Some(time) = time else {
+                return shape("`state.time` is missing");
+            };
+            ToolState::Completed {
+                compacted: time.truthy("compacted"),
+                attachments,
+            }
+        }
+        "error" => ToolState::Error {
+            orphan: metadata
+                .as_ref()
+                .is_some_and(|m| m.get("interrupted") == Some("true")),
+            has_output: metadata.as_ref().is_some_and(|m| {
+                m.get("interrupted") == Some("true")
+                    && m.get("output").is_some_and(|o| o.starts_with('"'))
+            }),
+            start: time.and_then(|t| t.number("start").ok().flatten()),
+        },
+        "running" => ToolState::Running,
+        "pending" => ToolState::Pending,
+        _ => return shape("`state.status` is none of pending, running, completed, error"),
+    };
+    Ok(ToolCall {
+        tool: object.required_string("tool")?,
+        provider_executed: object
+            .object("metadata")
+            .ok()
+            .flatten()
+            .is_some_and(|m| m.truthy("providerExecuted")),
+        state: status,
+    })
+}
+
+/// `session.revert`: `None` where it is not set.
+///
+/// # Errors
+/// When it is set and is no object with a `messageID`.
+pub fn revert(raw: Option<&str>) -> Result<Option<Revert>, ShapeError> {
+    let Some(raw) = raw.filter(|r| !matches!(r.trim(), "" | "null")) else {
+        return Ok(None);
+    };
+    let object = Object::parse(raw).map_err(|e| ShapeError(format!("`revert`: {e}")))?;
+    Ok(Some(Revert {
+        message_id: object.required_string("messageID")?,
+        part_id: object.string("partID")?.filter(|p| !p.is_empty()),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row() -> PartRow {
+        PartRow {
+            rowid: 1,
+            id: "prt_1".into(),
+            message_id: "msg_1".into(),
+            session_id: "ses_1".into(),
+            time_created: 0,
+            time_updated: 0,
+        }
+    }
+
+    #[test]
+    fn an_orphan_needs_the_flag_itself() {
+        let of = |metadata: &str, status: &str| {
+            let data = format!(
+                r#"{{"type":"tool","tool":"bash","callID":"c","state":{{"status":"{status}","input":{{}},"time":{{"start":5}},"metadata":{metadata}}}}}"#
+            );
+            match part(row(), &data).unwrap().kind {
+                PartKind::Tool(t) => t.orphan(),
+                _ => false,
+            }
+        };
+        assert!(of(r#"{"interrupted":true}"#, "error"));
+        assert!(!of(r#"{"interrupted":false}"#, "error"));
+        assert!(!of(r#"{"interrupted":"true"}"#, "error"));
+        assert!(!of("{}", "error"));
+        assert!(!of(r#"{"interrupted":true}"#, "completed"));
+    }
+
+    #[test]
+    fn prefill_is_recognised_in_every_wrapper() {
+        let base = |data: &str| {
+            let raw = format!(
+                r#"{{"role":"assistant","modelID":"m","providerID":"p","time":{{"created":1}},"error":{{"name":"UnknownError","data":{data}}}}}"#
+            );
+            let row = MessageRow {
+                rowid: 1,
+                id: "m".into(),
+                session_id: "s".into(),
+                time_created: 1,
+                time_updated: 1,
+            };
+            message(row, &raw).unwrap().prefill_400()
+        };
+        assert!(base(
+            r#"{"message":"This model does not support assistant message prefill. The conversation must end with a user message."}"#
+        ));
+        assert!(base(
+            r#"{"message":"x","responseBody":"{\"error\":{\"message\":\"litellm.BadRequestError: AnthropicException - b'Conversation must end with a user message.'\"}}"}"#
+        ));
+        assert!(base(
+            r#"{"message":"x","metadata":{"why":"Prefilling assistant messages is not supported for this model."}}"#
+        ));
+        assert!(base(
+            r#"{"message":"Expected: `assistant` message in the final position, which would pre-fill the response"}"#
+        ));
+        assert!(!base(
+            r#"{"message":"prompt is too long","statusCode":400}"#
+        ));
+        assert!(!base(
+            r#"{"message":"must end with a user message","statusCode":500}"#
+        ));
+    }
+
+    #[test]
+    fn wrong_kinds_are_errors_that_name_the_field() {
+        for (data, field) in [
+            (r#"{"type":"text","text":5}"#, "text"),
+            (
+                r#"{"type":"tool","callID":"c","tool":"t","state":{"status":"done"}}"#,
+                "state.status",
+            ),
+            (r#"{"type":"tool","callID":"c","tool":"t"}"#, "state"),
+            (r#"{"text":"x"}"#, "type"),
+            ("nonsense", "not JSON"),
+        ] {
+            let error = part(row(), data).unwrap_err().to_string();
+            assert!(error.contains(field), "{data}: {error}");
+        }
+    }
+
+    #[test]
+    fn blank_and_empty_text() {
+        let of = |t: &str| match part(row(), &format!(r#"{{"type":"text","text":{t}}}"#))
+            .unwrap()
+            .kind
+        {
+            PartKind::Text { text, .. } => (text.empty, text.blank),
+            _ => (false, false),
+        };
+        assert_eq!(of(r#""""#), (true, true));
+        assert_eq!(of(r#"" \n""#), (false, true));
+        assert_eq!(of(r#""\u0020""#), (false, true));
+        assert_eq!(of(r#"" a""#), (false, false));
+        assert_eq!(of(r#""\ud800""#), (false, false));
+    }
+}

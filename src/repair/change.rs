@@ -1,0 +1,159 @@
+//! The edits that a repair is made of, as operations on a history in memory.
+
+use std::sync::Arc;
+
+use crate::diagnosis::Code;
+use crate::history::json::{Object, ShapeError};
+use crate::history::{self, Message, Session};
+
+/// One edit of a history. Content never changes: rows without content go, parts move to the row after
+/// theirs, and `finish`, `parentID`, `error` and totals of an assistant row may be set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Removes a message and its parts.
+    Remove {
+        /// The message.
+        id: String,
+        /// Why.
+        reason: Code,
+    },
+    /// Cuts an assistant row in two at a step-start.
+    Split {
+        /// The message.
+        id: String,
+        /// The first part that goes to the new row.
+        at_part: String,
+        /// The new row's id.
+        new_id: String,
+        /// The old row's new JSON.
+        first: String,
+        /// The new row's JSON.
+        second: String,
+        /// Why.
+        reason: Code,
+    },
+    /// Replaces an assistant row's JSON.
+    SetData {
+        /// The message.
+        id: String,
+        /// The new JSON.
+        data: String,
+        /// Why.
+        reason: Code,
+    },
+}
+
+impl Change {
+    /// Why the change is made.
+    #[must_use]
+    pub fn reason(&self) -> Code {
+        match self {
+            Self::Remove { reason, .. }
+            | Self::Split { reason, .. }
+            | Self::SetData { reason, .. } => *reason,
+        }
+    }
+
+    /// The rows that it touches or makes.
+    pub fn messages(&self) -> impl Iterator<Item = &str> {
+        let (id, new) = match self {
+            Self::Remove { id, .. } | Self::SetData { id, .. } => (id, None),
+            Self::Split { id, new_id, .. } => (id, Some(new_id)),
+        };
+        [Some(id), new].into_iter().flatten().map(String::as_str)
+    }
+}
+
+/// The history with the change made. Rows are read again from their new JSON, by the same reader that reads
+/// a store, so what is proven of the result holds for what will be stored.
+///
+/// # Errors
+/// When the new JSON cannot be read, which would be a fault of the change.
+pub fn apply_change(session: &Session, change: &Change) -> Result<Session, ShapeError> {
+    let mut out = session.clone();
+    let missing = || ShapeError("the change names a row that is not there".to_owned());
+    let reread = |message: &Message, id: &str, data: &str| -> Result<Message, ShapeError> {
+        let mut row = message.row.clone();
+        row.id = id.to_owned();
+        history::message(row, data)
+    };
+    match change {
+        Change::Remove { id, .. } => {
+            let at = out
+                .messages
+                .iter()
+                .position(|m| m.row.id == *id)
+                .ok_or_else(missing)?;
+            out.messages.remove(at);
+        }
+        Change::SetData { id, data, .. } => {
+            let message = out
+                .messages
+                .iter_mut()
+                .find(|m| m.row.id == *id)
+                .ok_or_else(missing)?;
+            let mut new = reread(message, id, data)?;
+            new.parts = std::mem::take(&mut message.parts);
+            *message = new;
+        }
+        Change::Split {
+            id,
+            at_part,
+            new_id,
+            first,
+            second,
+            ..
+        } => {
+            let message = out
+                .messages
+                .iter_mut()
+                .find(|m| m.row.id == *id)
+                .ok_or_else(missing)?;
+            let at = message
+                .parts
+                .iter()
+                .position(|p| p.row.id == *at_part)
+                .ok_or_else(missing)?;
+            let mut kept = reread(message, id, first)?;
+            let mut new = reread(message, new_id, second)?;
+            kept.parts = std::mem::take(&mut message.parts);
+            new.parts = kept.parts.split_off(at);
+            for part in &mut new.parts {
+                part.row.message_id.clone_from(new_id);
+            }
+            *message = kept;
+            out.messages.push(new);
+        }
+    }
+    out.sort();
+    Ok(out)
+}
+
+/// Edits of an assistant row's JSON, every other byte of which stays.
+#[derive(Debug)]
+pub(super) struct RowJson(Arc<str>);
+
+impl RowJson {
+    pub(super) fn of(message: &Message) -> Self {
+        Self(message.data.clone())
+    }
+
+    fn edit(self, edit: impl FnOnce(&Object<'_>) -> String) -> Self {
+        match Object::parse(&self.0) {
+            Ok(object) => Self(Arc::from(edit(&object))),
+            Err(_) => self,
+        }
+    }
+
+    pub(super) fn set(self, key: &str, raw: &str) -> Self {
+        self.edit(|o| o.with(key, raw))
+    }
+
+    pub(super) fn drop(self, key: &str) -> Self {
+        self.edit(|o| o.without(key))
+    }
+
+    pub(super) fn text(self) -> String {
+        self.0.to_string()
+    }
+}

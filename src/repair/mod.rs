@@ -1,0 +1,19 @@
+//! From a diagnosed session to row edits: proposed, proven in memory, written down as a plan.
+
+mod change;
+mod plan;
+mod proof;
+mod steps;
+
+pub use change::{Change, apply_change};
+pub use plan::{Cell, Image, Left, Op, Plan, RowEdit, SessionPlan, digest, plan_session};
+pub use proof::{Check, prove};
+
+/// What the user allowed beyond the default (docs/commands.md, `--include`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Allowed {
+    /// Sessions whose model is not known to refuse.
+    pub at_risk: bool,
+    /// Edits that change what the overflow check reads.
+    pub near_window: bool,
+}

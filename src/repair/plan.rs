@@ -1,0 +1,342 @@
+//! The plan: each row edit with what the row must be before and is to be after. What is shown is this very
+//! value, and this very value is executed.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::Allowed;
+use super::change::{Change, apply_change};
+use super::proof::{Check, prove, unchanged};
+use super::steps::{Next, next};
+use crate::diagnosis::{Code, LeftReason};
+use crate::history::{Message, Part, Session};
+use crate::replay::Sdk;
+
+/// All edits of a repair.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct Plan {
+    /// Session by session.
+    pub sessions: Vec<SessionPlan>,
+}
+
+/// The edits of one session, in the order in which they are made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionPlan {
+    /// The session.
+    pub id: String,
+    /// Its edits.
+    pub edits: Vec<RowEdit>,
+}
+
+/// What is done to a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
+pub enum Op {
+    /// Columns are set.
+    Update,
+    /// The row is made.
+    Insert,
+    /// The row is removed.
+    Delete,
+}
+
+/// One row edit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowEdit {
+    /// What is done.
+    pub op: Op,
+    /// `message` or `part`.
+    pub table: String,
+    /// The row's primary key.
+    pub id: String,
+    /// Every column before; `None` for an insert.
+    pub before: Option<Image>,
+    /// Every column after; `None` for a delete.
+    pub after: Option<Image>,
+    /// The finding's code.
+    pub reason: String,
+}
+
+/// A row: column name to value, `rowid` among them where it is known.
+pub type Image = BTreeMap<String, Cell>;
+
+/// A value of a row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cell {
+    /// An integer.
+    Int(i64),
+    /// A text.
+    Text(String),
+    /// A text that is not in memory: it is guarded by its size in bytes and its SHA-256, and stays as it is.
+    Kept {
+        /// Size in bytes.
+        bytes: u64,
+        /// SHA-256 in hex.
+        sha256: String,
+    },
+}
+
+/// A session that a repair leaves, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Left {
+    /// The session.
+    pub id: String,
+    /// Why.
+    pub reason: LeftReason,
+    /// What stood in the way, in words.
+    pub detail: String,
+}
+
+/// SHA-256 of a row's JSON in hex.
+#[must_use]
+pub fn digest(data: &str) -> String {
+    Sha256::digest(data)
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect()
+}
+
+/// More changes than this for one session would mean that they lead nowhere.
+fn most_changes(session: &Session) -> usize {
+    8 + 2 * session.messages.len()
+}
+
+/// Plans the repair of one session whose rows were all understood, its parts read with their digests.
+/// `now` (ms since the epoch) becomes `time_updated` of every row that changes.
+///
+/// Returns the edits and the session as they leave it; no edits when it resumes already.
+///
+/// # Errors
+/// The reason for leaving the session as it is.
+pub fn plan_session(
+    session: &Session,
+    sdk: &Sdk,
+    allowed: Allowed,
+    now: i64,
+) -> Result<(SessionPlan, Session), Left> {
+    let left = |reason: LeftReason, detail: String| Left {
+        id: session.info.id.clone(),
+        reason,
+        detail,
+    };
+    // First for every package, so that the repair outlives a change of provider; else for the session's own.
+    let both = [sdk.clone(), Sdk::keeping()];
+    let (after, reasons) = reach(session, sdk, &both, allowed)
+        .or_else(|_| reach(session, sdk, &both[..1], allowed))
+        .map_err(|reason| left(reason, reason.description().to_owned()))?;
+    prove(session, &after, sdk, allowed)
+        .map_err(|check| left(reason_of(check), format!("not so: {check}")))?;
+    let edits = diff(session, &after, &reasons, now);
+    Ok((
+        SessionPlan {
+            id: session.info.id.clone(),
+            edits,
+        },
+        after,
+    ))
+}
+
+fn reach(
+    session: &Session,
+    sdk: &Sdk,
+    sdks: &[Sdk],
+    allowed: Allowed,
+) -> Result<(Session, BTreeMap<String, Code>), LeftReason> {
+    let mut now = session.clone();
+    let mut reasons = BTreeMap::new();
+    for _ in 0..most_changes(session) {
+        let candidates = match next(&now, sdks) {
+            Next::Resumes => return Ok((now, reasons)),
+            Next::Leave(reason) => return Err(reason),
+            Next::Try(candidates) => candidates,
+        };
+        let mut refused = LeftReason::NoLosslessEdit;
+        let mut step: Option<(Session, Change)> = None;
+        for change in candidates {
+            let Ok(after) = apply_change(&now, &change) else {
+                continue;
+            };
+            match unchanged(session, &after, sdk, allowed) {
+                None => {
+                    step = Some((after, change));
+                    break;
+                }
+                Some(check) => refused = reason_of(check),
+            }
+        }
+        let Some((after, change)) = step else {
+            return Err(refused);
+        };
+        for id in change.messages() {
+            reasons.insert(id.to_owned(), change.reason());
+        }
+        now = after;
+    }
+    Err(LeftReason::NoLosslessEdit)
+}
+
+fn reason_of(check: Check) -> LeftReason {
+    match check {
+        Check::Tasks => LeftReason::PendingTask,
+        Check::Overflow => LeftReason::NearWindow,
+        Check::Prompt | Check::Cut => LeftReason::WouldChangePrompt,
+        Check::Tail | Check::Totals => LeftReason::NoLosslessEdit,
+    }
+}
+
+fn message_image(message: &Message, data: &str, time_updated: i64) -> Image {
+    let row = &message.row;
+    [
+        ("id", Cell::Text(row.id.clone())),
+        ("session_id", Cell::Text(row.session_id.clone())),
+        ("time_created", Cell::Int(row.time_created)),
+        ("time_updated", Cell::Int(time_updated)),
+        ("data", Cell::Text(data.to_owned())),
+    ]
+    .map(|(name, cell)| (name.to_owned(), cell))
+    .into()
+}
+
+fn part_image(part: &Part, time_updated: i64) -> Image {
+    let row = &part.row;
+    [
+        ("id", Cell::Text(row.id.clone())),
+        ("message_id", Cell::Text(row.message_id.clone())),
+        ("session_id", Cell::Text(row.session_id.clone())),
+        ("time_created", Cell::Int(row.time_created)),
+        ("time_updated", Cell::Int(time_updated)),
+        (
+            "data",
+            Cell::Kept {
+                bytes: part.bytes,
+                sha256: part.sha256.clone().unwrap_or_default(),
+            },
+        ),
+    ]
+    .map(|(name, cell)| (name.to_owned(), cell))
+    .into()
+}
+
+fn with_rowid(mut image: Image, rowid: i64) -> Image {
+    image.insert("rowid".to_owned(), Cell::Int(rowid));
+    image
+}
+
+/// The row edits that lead from `before` to `after`: new messages first, then moved parts, changed messages,
+/// and what is removed, parts before their message.
+fn diff(
+    before: &Session,
+    after: &Session,
+    reasons: &BTreeMap<String, Code>,
+    now: i64,
+) -> Vec<RowEdit> {
+    let reason = |id: &str| {
+        reasons
+            .get(id)
+            .copied()
+            .unwrap_or(Code::UnfinishedTextTail)
+            .to_string()
+    };
+    let edit = |op, table: &str, id: &str, before, after, why: &str| RowEdit {
+        op,
+        table: table.to_owned(),
+        id: id.to_owned(),
+        before,
+        after,
+        reason: reason(why),
+    };
+    let mut edits = Vec::new();
+    let old_parts: BTreeMap<&str, &Part> = before
+        .messages
+        .iter()
+        .flat_map(|m| &m.parts)
+        .map(|p| (p.row.id.as_str(), p))
+        .collect();
+    for message in after
+        .messages
+        .iter()
+        .filter(|m| before.message(m.id()).is_none())
+    {
+        let image = message_image(message, &message.data, now);
+        edits.push(edit(
+            Op::Insert,
+            "message",
+            message.id(),
+            None,
+            Some(image),
+            message.id(),
+        ));
+    }
+    for message in &after.messages {
+        for part in &message.parts {
+            let Some(old) = old_parts.get(part.id()).filter(|old| old.row != part.row) else {
+                continue;
+            };
+            let was = with_rowid(part_image(old, old.row.time_updated), old.row.rowid);
+            let is = with_rowid(part_image(part, now), old.row.rowid);
+            edits.push(edit(
+                Op::Update,
+                "part",
+                part.id(),
+                Some(was),
+                Some(is),
+                message.id(),
+            ));
+        }
+    }
+    for message in &after.messages {
+        let Some(old) = before
+            .message(message.id())
+            .filter(|old| old.data != message.data)
+        else {
+            continue;
+        };
+        let was = with_rowid(
+            message_image(old, &old.data, old.row.time_updated),
+            old.row.rowid,
+        );
+        let is = with_rowid(message_image(message, &message.data, now), old.row.rowid);
+        edits.push(edit(
+            Op::Update,
+            "message",
+            message.id(),
+            Some(was),
+            Some(is),
+            message.id(),
+        ));
+    }
+    for message in before
+        .messages
+        .iter()
+        .filter(|m| after.message(m.id()).is_none())
+    {
+        for part in &message.parts {
+            let was = with_rowid(part_image(part, part.row.time_updated), part.row.rowid);
+            edits.push(edit(
+                Op::Delete,
+                "part",
+                part.id(),
+                Some(was),
+                None,
+                message.id(),
+            ));
+        }
+        let was = with_rowid(
+            message_image(message, &message.data, message.row.time_updated),
+            message.row.rowid,
+        );
+        edits.push(edit(
+            Op::Delete,
+            "message",
+            message.id(),
+            Some(was),
+            None,
+            message.id(),
+        ));
+    }
+    edits
+}

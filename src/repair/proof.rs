@@ -1,0 +1,168 @@
+//! What must hold for the rows that a repair leaves (docs/architecture.md, "What a repair may do").
+
+use strum::Display;
+
+use super::Allowed;
+use crate::history::{Session, Tokens};
+use crate::replay::{
+    Block, RULE_SETS, Resume, RuleSet, Sdk, TurnRole, after_revert, newest, overflow_tokens,
+    pending_task, prompt, resume, view,
+};
+
+/// Newest finished answers below this many tokens cannot be near any model's window, in tokens.
+const NEAR_WINDOW: f64 = 100_000.0;
+
+/// A proof, named by what it says of the repaired session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Display)]
+pub enum Check {
+    /// Re-entering sends nothing that ends with an assistant turn, under any rule set.
+    #[strum(serialize = "the tail resumes under every rule set")]
+    Tail,
+    /// No pending task came or went.
+    #[strum(serialize = "pending tasks are the same")]
+    Tasks,
+    /// Compaction cuts where it did.
+    #[strum(serialize = "the compaction cut is the same")]
+    Cut,
+    /// The overflow check reads the same.
+    #[strum(serialize = "the overflow check reads the same")]
+    Overflow,
+    /// The next prompt sends the same turns.
+    #[strum(serialize = "the next prompt sends the same turns")]
+    Prompt,
+    /// Cost and tokens add up to the same.
+    #[strum(serialize = "cost and tokens add up to the same")]
+    Totals,
+}
+
+/// Proves `after` against `before`, all checks but the tail's; `None` when they hold.
+///
+/// Each is looked at for the history as it stands and, where a revert is pending, for what is left of it.
+#[must_use]
+pub(super) fn unchanged(
+    before: &Session,
+    after: &Session,
+    sdk: &Sdk,
+    allowed: Allowed,
+) -> Option<Check> {
+    if totals(before) != totals(after) {
+        return Some(Check::Totals);
+    }
+    let whole = (before, after);
+    let cut = (after_revert(before), after_revert(after));
+    let reverted = before.info.revert.is_some();
+    for set in &RULE_SETS {
+        for (b, a) in
+            std::iter::once(whole).chain(reverted.then_some((cut.0.as_ref(), cut.1.as_ref())))
+        {
+            if let Some(check) = steering(b, a, set, allowed).or_else(|| turns(b, a, set, sdk)) {
+                return Some(check);
+            }
+        }
+    }
+    None
+}
+
+/// Proves `after` against `before`: everything in [`unchanged`], and that the tail resumes under every rule
+/// set with the session's own package.
+///
+/// # Errors
+/// The first check that does not hold.
+pub fn prove(before: &Session, after: &Session, sdk: &Sdk, allowed: Allowed) -> Result<(), Check> {
+    if let Some(check) = unchanged(before, after, sdk, allowed) {
+        return Err(check);
+    }
+    if blocked(after, sdk).is_some() {
+        Err(Check::Tail)
+    } else {
+        Ok(())
+    }
+}
+
+/// The newest rule set under which the tail does not resume; `None` when it does under all.
+#[must_use]
+pub(super) fn blocked(session: &Session, sdk: &Sdk) -> Option<&'static RuleSet> {
+    let cut = after_revert(session);
+    RULE_SETS.iter().rev().find(|set| {
+        !matches!(
+            resume(&cut, set, sdk),
+            Resume::NoRequest | Resume::EndsWithUser
+        )
+    })
+}
+
+fn steering(before: &Session, after: &Session, set: &RuleSet, allowed: Allowed) -> Option<Check> {
+    let seen = (view(&before.messages, set), view(&after.messages, set));
+    if pending_task(&seen.0, set) != pending_task(&seen.1, set) {
+        return Some(Check::Tasks);
+    }
+    // Rows that one side lacks are the removed and the new ones; the others must be cut and ordered alike.
+    let common = |seen: &[&crate::history::Message], other: &Session| -> Vec<String> {
+        seen.iter()
+            .filter(|m| other.message(m.id()).is_some())
+            .map(|m| m.row.id.clone())
+            .collect()
+    };
+    if common(&seen.0, after) != common(&seen.1, before) {
+        return Some(Check::Cut);
+    }
+    let tokens = (
+        overflow_tokens(&seen.0, set).unwrap_or(0.0),
+        overflow_tokens(&seen.1, set).unwrap_or(0.0),
+    );
+    let harmless = tokens.0 < NEAR_WINDOW && tokens.1 < NEAR_WINDOW;
+    if tokens.0 != tokens.1 && !harmless && !allowed.near_window {
+        return Some(Check::Overflow);
+    }
+    None
+}
+
+type Content<'a> = (TurnRole, Vec<Block<'a>>);
+
+fn content<'a>(session: &'a Session, set: &RuleSet, sdk: &Sdk) -> Vec<Content<'a>> {
+    let seen = view(&session.messages, set);
+    let model = newest(&seen, set)
+        .user
+        .and_then(|u| u.user())
+        .and_then(|u| u.model.as_ref());
+    prompt(&seen, set, sdk, model)
+        .into_iter()
+        .map(|turn| {
+            (
+                turn.role,
+                turn.blocks
+                    .into_iter()
+                    .filter(|b| !b.kind.is_empty())
+                    .collect::<Vec<_>>(),
+            )
+        })
+        .filter(|(_, blocks)| !blocks.is_empty())
+        .collect()
+}
+
+fn turns(before: &Session, after: &Session, set: &RuleSet, sdk: &Sdk) -> Option<Check> {
+    [sdk.clone(), Sdk::keeping()]
+        .iter()
+        .any(|sdk| content(before, set, sdk) != content(after, set, sdk))
+        .then_some(Check::Prompt)
+}
+
+/// Sums over all assistant rows, as `opencode stats` adds them up.
+fn totals(session: &Session) -> (f64, Tokens) {
+    session.messages.iter().filter_map(|m| m.assistant()).fold(
+        (0.0, Tokens::default()),
+        |(cost, t), a| {
+            (
+                cost + a.cost,
+                Tokens {
+                    total: t.total + a.tokens.total,
+                    input: t.input + a.tokens.input,
+                    output: t.output + a.tokens.output,
+                    reasoning: t.reasoning + a.tokens.reasoning,
+                    cache_read: t.cache_read + a.tokens.cache_read,
+                    cache_write: t.cache_write + a.tokens.cache_write,
+                },
+            )
+        },
+    )
+}

@@ -1,0 +1,194 @@
+//! Which change comes next: proposals for the tail of a history, least invasive first.
+
+use super::change::{Change, RowJson};
+use super::proof::blocked;
+use crate::diagnosis::{Code, LeftReason, Tail, rules};
+use crate::history::{Message, PartKind, Session, ids, json};
+use crate::replay::{Order, RULE_SETS, RuleSet, Sdk, after_revert, newest, pending_task, view};
+
+/// Totals of a row that passes its own on to the row after it.
+const NO_TOKENS: &str = r#"{"input":0,"output":0,"reasoning":0,"cache":{"read":0,"write":0}}"#;
+
+/// What can be done next about a session whose tail does not resume.
+pub(super) enum Next {
+    /// Nothing: it resumes under every rule set.
+    Resumes,
+    /// One of these, the first that passes the proofs.
+    Try(Vec<Change>),
+    /// It must be left.
+    Leave(LeftReason),
+}
+
+/// Looks at the session's tail and proposes.
+pub(super) fn next(session: &Session, sdks: &[Sdk]) -> Next {
+    let Some((set, sdk)) = sdks
+        .iter()
+        .find_map(|sdk| blocked(session, sdk).map(|set| (set, sdk)))
+    else {
+        return Next::Resumes;
+    };
+    let cut = after_revert(session);
+    if RULE_SETS
+        .iter()
+        .any(|set| pending_task(&view(&cut.messages, set), set))
+    {
+        return Next::Leave(LeftReason::PendingTask);
+    }
+    let seen = view(&cut.messages, set);
+    let Some(tail) = Tail::of(&seen, set, sdk) else {
+        return Next::Leave(LeftReason::NoLosslessEdit);
+    };
+    let mut out = Vec::new();
+    if let Some(last) = tail.rows.last().filter(|m| m.removable()) {
+        out.push(Change::Remove {
+            id: last.row.id.clone(),
+            reason: reason(last, &tail),
+        });
+    }
+    // Orders may disagree about which answer is the newest: each one's is a candidate.
+    let mut answers: Vec<&Message> = Vec::new();
+    for set in std::iter::once(set).chain(RULE_SETS.iter().rev()) {
+        if let Some(row) = newest(&seen, set).assistant
+            && !answers.iter().any(|a| a.row.id == row.row.id)
+        {
+            answers.push(row);
+        }
+    }
+    let mut inside_block = false;
+    for row in answers.iter().filter(|row| !tail.settled(row)) {
+        if Tail::tool_counts(row) {
+            match split(session, row, reason(row, &tail)) {
+                Some(splits) => out.extend(splits),
+                None => inside_block |= row.row.id == tail.rows[0].row.id,
+            }
+        } else {
+            out.extend(settle(row, &tail, &seen));
+        }
+    }
+    let before = out.len();
+    out.retain(|change| !touches_revert(session, change));
+    if out.is_empty() {
+        let reverted = before > 0
+            || reverted_from(session).is_some_and(|from| {
+                answers.iter().any(|a| {
+                    session.messages[from..]
+                        .iter()
+                        .any(|m| m.row.id == a.row.id)
+                })
+            });
+        return Next::Leave(if reverted {
+            LeftReason::PendingRevert
+        } else if inside_block {
+            LeftReason::SplitInsideBlock
+        } else {
+            LeftReason::NoLosslessEdit
+        });
+    }
+    Next::Try(out)
+}
+
+fn reason(row: &Message, tail: &Tail<'_>) -> Code {
+    rules::first_match(row, tail).map_or(Code::UnfinishedTextTail, |(code, _)| code)
+}
+
+/// Where the rows begin that a pending revert names: they and all after them are not touched.
+fn reverted_from(session: &Session) -> Option<usize> {
+    let revert = session.info.revert.as_ref()?;
+    session
+        .messages
+        .iter()
+        .position(|m| m.row.id == revert.message_id)
+}
+
+fn touches_revert(session: &Session, change: &Change) -> bool {
+    reverted_from(session).is_some_and(|from| {
+        session.messages[from..]
+            .iter()
+            .any(|m| change.messages().any(|id| id == m.row.id))
+    })
+}
+
+/// Cuts the row at the first step-start after its last counted tool call. More than one way where the row
+/// holds an error, for what is replayed of a row depends on it.
+fn split(session: &Session, row: &Message, reason: Code) -> Option<Vec<Change>> {
+    let a = row.assistant().filter(|a| !a.summary)?;
+    let last_tool = row.parts.iter().rposition(|p| match &p.kind {
+        PartKind::Tool(t) => RULE_SETS.iter().any(|set| set.counts(t)),
+        _ => false,
+    })?;
+    let at = last_tool
+        + 1
+        + row.parts[last_tool + 1..]
+            .iter()
+            .position(|p| p.kind == PartKind::StepStart)?;
+    let mut new_id = ids::successor(&row.row.id)?;
+    while session.message(&new_id).is_some() {
+        new_id = ids::successor(&new_id)?;
+    }
+    let first = || {
+        let json = RowJson::of(row)
+            .set("finish", "\"tool-calls\"")
+            .set("tokens", NO_TOKENS);
+        if a.cost == 0.0 {
+            json
+        } else {
+            json.set("cost", "0")
+        }
+    };
+    let finished = RULE_SETS.iter().all(|set| {
+        a.finish
+            .as_deref()
+            .is_some_and(|f| !set.unfinished.contains(&f))
+    });
+    let second = || {
+        if finished {
+            RowJson::of(row)
+        } else {
+            RowJson::of(row).set("finish", "\"stop\"")
+        }
+    };
+    let change = |first: RowJson, second: RowJson| Change::Split {
+        id: row.row.id.clone(),
+        at_part: row.parts[at].row.id.clone(),
+        new_id: new_id.clone(),
+        first: first.text(),
+        second: second.text(),
+        reason,
+    };
+    Some(if a.error.is_none() {
+        vec![change(first(), second())]
+    } else {
+        vec![
+            change(first().drop("error"), second()),
+            change(first(), second()),
+            change(first(), second().drop("error")),
+        ]
+    })
+}
+
+/// Marks the row as the finished answer to the newest prompt.
+fn settle(row: &Message, tail: &Tail<'_>, seen: &[&Message]) -> Option<Change> {
+    let a = row.assistant().filter(|a| !a.summary)?;
+    let mut json = RowJson::of(row);
+    let stops = |set: &RuleSet| {
+        a.finish
+            .as_deref()
+            .is_some_and(|f| !set.unfinished.contains(&f))
+    };
+    if !RULE_SETS.iter().all(stops) {
+        json = json.set("finish", "\"stop\"");
+    }
+    // `parentID` counts under the rule sets that order by time.
+    let by_time = RULE_SETS.iter().rfind(|set| set.newest == Order::Created)?;
+    if let Some(user) = newest(seen, by_time).user
+        && a.parent_id.as_deref() != Some(user.id())
+    {
+        json = json.set("parentID", &json::quote(user.id()));
+    }
+    let data = json.text();
+    (*data != *row.data).then(|| Change::SetData {
+        id: row.row.id.clone(),
+        data,
+        reason: reason(row, tail),
+    })
+}

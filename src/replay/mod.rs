@@ -1,0 +1,36 @@
+//! What opencode does when its run loop is entered again: the rule sets, the history that they see, the
+//! request that they send.
+
+mod request;
+mod resume;
+mod rules;
+mod view;
+
+pub use request::{Block, BlockKind, Skip, Turn, TurnRole, prompt, request, request_with_skips};
+pub use resume::{Newest, Resume, newest, resume, resume_in};
+pub use rules::{Order, Pairing, RULE_SETS, RuleSet, ToolCheck, Version, counting_from};
+pub use view::{View, after_revert, overflow_tokens, pending_task, view};
+
+/// What the request's shape depends on besides the rows: the AI SDK package behind the newest user row's
+/// model (docs/opencode.md §5.7).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sdk {
+    /// The npm package, such as `@ai-sdk/anthropic`.
+    pub package: String,
+}
+
+impl Sdk {
+    /// The given package.
+    #[must_use]
+    pub fn new(package: impl Into<String>) -> Self {
+        Self {
+            package: package.into(),
+        }
+    }
+
+    /// A package that keeps every turn, empty ones too: the strictest case for a repair.
+    #[must_use]
+    pub fn keeping() -> Self {
+        Self::new("@ai-sdk/openai-compatible")
+    }
+}

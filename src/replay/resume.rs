@@ -1,0 +1,133 @@
+//! What re-entering the run loop does (docs/opencode.md §4): stop, work off a task, or send a request.
+
+use serde::Serialize;
+use strum::{Display, EnumString};
+
+use super::Sdk;
+use super::request::{TurnRole, request};
+use super::rules::{Order, Pairing, RuleSet, ToolCheck};
+use super::view::{after_revert, pending_task, view};
+use crate::history::{Message, Session};
+
+/// What re-entering the loop does under one rule set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Display, EnumString)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+pub enum Resume {
+    /// The loop stops: the last answer is finished.
+    NoRequest,
+    /// A request that ends with the user's turn or a tool's result: the model simply answers.
+    EndsWithUser,
+    /// A request that ends with an assistant's turn: refused by models that take no prefill.
+    EndsWithAssistant,
+    /// A pending compaction or subtask is worked off first.
+    RunsTask,
+    /// There is no user turn to answer; opencode or the provider ends with an error of its own.
+    NoUserTurn,
+    /// A row of the session could not be understood.
+    Unreadable,
+}
+
+/// The newest rows that a rule set looks at.
+#[derive(Debug, Clone, Copy)]
+pub struct Newest<'a> {
+    /// Newest user row.
+    pub user: Option<&'a Message>,
+    /// Newest assistant row.
+    pub assistant: Option<&'a Message>,
+}
+
+pub(super) fn newest_by<'a>(
+    seen: &[&'a Message],
+    order: Order,
+    wanted: impl Fn(&Message) -> bool,
+) -> Option<&'a Message> {
+    let rows = seen.iter().copied().filter(|m| wanted(m));
+    match order {
+        Order::Replay => rows.last(),
+        Order::Id => rows.max_by(|a, b| a.row.id.cmp(&b.row.id)),
+        Order::Created => rows.max_by(|a, b| {
+            a.created
+                .total_cmp(&b.created)
+                .then_with(|| a.row.id.cmp(&b.row.id))
+        }),
+    }
+}
+
+/// The newest user and assistant row of the view, by the rule set's order.
+#[must_use]
+pub fn newest<'a>(seen: &[&'a Message], set: &RuleSet) -> Newest<'a> {
+    Newest {
+        user: newest_by(seen, set.newest, |m| m.user().is_some()),
+        assistant: newest_by(seen, set.newest, |m| m.assistant().is_some()),
+    }
+}
+
+impl RuleSet {
+    /// Whether the assistant row, taken alone, lets the loop stop: its finish and its tool parts.
+    #[must_use]
+    pub fn finished(&self, row: &Message) -> bool {
+        let Some(a) = row.assistant() else {
+            return false;
+        };
+        let Some(finish) = a.finish.as_deref() else {
+            return false;
+        };
+        !self.unfinished.contains(&finish) && !row.tools().any(|(_, t)| self.counts(t))
+    }
+
+    /// Whether the tool call keeps the loop going.
+    #[must_use]
+    pub fn counts(&self, call: &crate::history::ToolCall) -> bool {
+        match self.tools {
+            ToolCheck::None => false,
+            ToolCheck::Own => !call.provider_executed,
+            ToolCheck::OwnSettled => !call.provider_executed && !call.orphan(),
+        }
+    }
+
+    /// Whether the two newest rows belong together, so that the loop may stop.
+    #[must_use]
+    pub fn paired(&self, user: &Message, assistant: &Message) -> bool {
+        match self.pairing {
+            Pairing::IdOrder => user.row.id < assistant.row.id,
+            Pairing::Parent => assistant
+                .assistant()
+                .is_some_and(|a| a.parent_id.as_deref() == Some(user.id())),
+        }
+    }
+}
+
+/// What re-entering the loop does with the session under `set`, its pending revert carried out first.
+#[must_use]
+pub fn resume(session: &Session, set: &RuleSet, sdk: &Sdk) -> Resume {
+    resume_in(&view(&after_revert(session).messages, set), set, sdk)
+}
+
+/// The same for a view that is already cut.
+#[must_use]
+pub fn resume_in(seen: &[&Message], set: &RuleSet, sdk: &Sdk) -> Resume {
+    let Newest { user, assistant } = newest(seen, set);
+    let Some(user) = user else {
+        return Resume::NoUserTurn;
+    };
+    if assistant.is_some_and(|a| set.finished(a) && set.paired(user, a)) {
+        return Resume::NoRequest;
+    }
+    if pending_task(seen, set) {
+        return Resume::RunsTask;
+    }
+    // Up to 1.3 the SDK's own check refuses a history with provider-executed calls before anything is sent.
+    if !set.modern_replay
+        && seen
+            .iter()
+            .any(|m| m.tools().any(|(_, t)| t.provider_executed))
+    {
+        return Resume::NoRequest;
+    }
+    match request(seen, set, sdk, user).last().map(|t| t.role) {
+        None => Resume::NoUserTurn,
+        Some(TurnRole::Assistant) => Resume::EndsWithAssistant,
+        Some(TurnRole::User | TurnRole::Tool) => Resume::EndsWithUser,
+    }
+}

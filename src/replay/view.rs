@@ -1,0 +1,163 @@
+//! The history that the run loop sees: a pending revert carried out, then everything before an accepted
+//! summary cut (docs/opencode.md §5.1).
+
+use std::borrow::Cow;
+
+use super::resume::newest_by;
+use super::rules::RuleSet;
+use crate::history::{Assistant, Message, PartKind, Session};
+
+/// The messages that the loop sees, in the order in which they are replayed.
+pub type View<'a> = Vec<&'a Message>;
+
+/// The session after its pending revert, as opencode cleans it up on every prompt and re-entry. Borrowed
+/// where no revert is set or the message that it names is gone (opencode then clears the mark alone).
+#[must_use]
+pub fn after_revert(session: &Session) -> Cow<'_, Session> {
+    let Some(revert) = &session.info.revert else {
+        return Cow::Borrowed(session);
+    };
+    let Some(at) = session
+        .messages
+        .iter()
+        .position(|m| m.row.id == revert.message_id)
+    else {
+        return Cow::Borrowed(session);
+    };
+    let mut cut = session.clone();
+    cut.info.revert = None;
+    match &revert.part_id {
+        None => cut.messages.truncate(at),
+        Some(part) => {
+            cut.messages.truncate(at + 1);
+            let parts = &mut cut.messages[at].parts;
+            if let Some(from) = parts.iter().position(|p| p.row.id == *part) {
+                parts.truncate(from);
+            }
+        }
+    }
+    Cow::Owned(cut)
+}
+
+fn compaction(message: &Message) -> Option<&Option<String>> {
+    message.user()?;
+    message.parts.iter().find_map(|p| match &p.kind {
+        PartKind::Compaction { tail_start_id } => Some(tail_start_id),
+        _ => None,
+    })
+}
+
+/// Whether the row is a summary that the loop accepts: finished and free of errors.
+fn accepted_summary(a: &Assistant) -> bool {
+    a.summary && a.finish.is_some() && a.error.is_none()
+}
+
+/// What the loop sees of `messages` (in replay order): back to the newest accepted compaction.
+#[must_use]
+pub fn view<'a>(messages: &'a [Message], set: &RuleSet) -> View<'a> {
+    let mut seen: View<'a> = Vec::new();
+    let mut summarised: Vec<&str> = Vec::new();
+    let mut keep_from: Option<&str> = None;
+    for message in messages.iter().rev() {
+        seen.push(message);
+        if let Some(start) = keep_from {
+            if message.row.id == start {
+                break;
+            }
+            continue;
+        }
+        if summarised.contains(&message.id())
+            && let Some(tail) = compaction(message)
+        {
+            match tail.as_deref().filter(|_| set.modern_replay) {
+                None => break,
+                Some(tail) if tail == message.row.id => break,
+                Some(tail) => {
+                    keep_from = Some(tail);
+                    continue;
+                }
+            }
+        }
+        if let Some(a) = message.assistant()
+            && accepted_summary(a)
+            && let Some(parent) = &a.parent_id
+        {
+            summarised.push(parent);
+        }
+    }
+    seen.reverse();
+    if set.modern_replay {
+        kept_tail_after_summary(seen)
+    } else {
+        seen
+    }
+}
+
+/// From 1.14.48 on, the tail that a compaction keeps is replayed after its summary.
+fn kept_tail_after_summary(seen: View<'_>) -> View<'_> {
+    let Some(at) = seen
+        .iter()
+        .rposition(|m| compaction(m).is_some_and(Option::is_some))
+    else {
+        return seen;
+    };
+    let Some(Some(tail)) = compaction(seen[at]) else {
+        return seen;
+    };
+    let id = seen[at].id();
+    let summary = seen.iter().enumerate().skip(at + 1).find(|(_, m)| {
+        m.assistant()
+            .is_some_and(|a| a.summary && a.parent_id.as_deref() == Some(id))
+    });
+    let start = seen.iter().position(|m| m.row.id == *tail);
+    match (summary, start) {
+        (Some((summary, _)), Some(start)) if start < at => {
+            [&seen[at..=summary], &seen[start..at], &seen[summary + 1..]].concat()
+        }
+        _ => seen,
+    }
+}
+
+/// Whether a compaction or subtask is still to be worked off before anything is sent: such a part in a row
+/// newer than the newest finished assistant. Re-entering rewrites the newest user row's `time.created`, so
+/// under the orders by time that row counts as newer (docs/opencode.md §6).
+#[must_use]
+pub fn pending_task(seen: &[&Message], set: &RuleSet) -> bool {
+    use super::rules::Order;
+    let finished = newest_by(seen, set.newest, |m| {
+        m.assistant().is_some_and(|a| a.finish.is_some())
+    });
+    let is_task = |m: &Message| {
+        m.parts
+            .iter()
+            .any(|p| matches!(p.kind, PartKind::Compaction { .. } | PartKind::Subtask))
+    };
+    match (finished, set.newest) {
+        (None, _) => seen.iter().any(|m| is_task(m)),
+        (Some(f), Order::Replay) => {
+            let at = seen.iter().rposition(|m| m.row.id == f.row.id).unwrap_or(0);
+            seen[at + 1..].iter().any(|m| is_task(m))
+        }
+        (Some(f), Order::Id) => seen.iter().any(|m| m.row.id > f.row.id && is_task(m)),
+        (Some(f), Order::Created) => {
+            let user = newest_by(seen, set.newest, |m| m.user().is_some());
+            seen.iter().any(|m| {
+                is_task(m)
+                    && (user.is_some_and(|u| u.row.id == m.row.id)
+                        || (m.created, m.row.id.as_str()) > (f.created, f.row.id.as_str()))
+            })
+        }
+    }
+}
+
+/// The tokens that the overflow check compares with the model's window: those of the newest finished
+/// assistant, none where that is a summary or missing (docs/opencode.md §4).
+#[must_use]
+pub fn overflow_tokens(seen: &[&Message], set: &RuleSet) -> Option<f64> {
+    newest_by(seen, set.newest, |m| {
+        m.assistant().is_some_and(|a| a.finish.is_some())
+    })
+    .and_then(Message::assistant)
+    .filter(|a| !a.summary)
+    .map(|a| a.tokens.window())
+}

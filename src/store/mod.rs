@@ -1,0 +1,11 @@
+//! The only SQL: opening a store without disturbing it, reading its rows, writing a plan.
+
+mod error;
+mod open;
+mod read;
+mod schema;
+
+pub use error::StoreError;
+pub use open::{COPY_LIMIT, Snapshot, sidecar, with_snapshot};
+pub use read::{Facts, Loaded, SessionEntry, Store};
+pub use schema::Schema;

@@ -1,0 +1,260 @@
+//! Opening for reading without creating or changing anything (docs/architecture.md, "Opening a store").
+//!
+//! A store in WAL mode may have `-wal` and `-shm` files beside it, and an ordinary read-only open of one that
+//! has none creates them. So the way of opening follows from what lies there, and what lay there is checked
+//! again at the end.
+
+use std::fs::{self, File, Metadata};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use super::{Schema, Store, StoreError};
+
+/// Largest store, its -wal or -journal counted in, of which a private copy is made, in bytes.
+pub const COPY_LIMIT: u64 = 4 << 30;
+
+/// How often a store that changes while it is read is read again.
+const ATTEMPTS: u32 = 5;
+
+/// What lies on disk: the store's and its side files' sizes and times.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    main: (u64, Option<SystemTime>),
+    wal: Option<(u64, Option<SystemTime>)>,
+    shm: bool,
+    journal: Option<u64>,
+}
+
+/// The path of a file beside the store: `-wal`, `-shm` or `-journal`.
+#[must_use]
+pub fn sidecar(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn stat(path: &Path) -> Result<Option<Metadata>, StoreError> {
+    match fs::metadata(path) {
+        Ok(meta) => Ok(Some(meta)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(StoreError::io(path, "read", e)),
+    }
+}
+
+impl Snapshot {
+    /// Looks at the files.
+    ///
+    /// # Errors
+    /// When the store is missing, a folder, empty, not SQLite or not readable.
+    pub fn take(path: &Path) -> Result<Self, StoreError> {
+        let meta = stat(path)?.ok_or_else(|| StoreError::Missing(path.to_path_buf()))?;
+        if meta.is_dir() {
+            return Err(StoreError::Folder(path.to_path_buf()));
+        }
+        if !meta.is_file() {
+            return Err(StoreError::NotSqlite(path.to_path_buf()));
+        }
+        let of = |suffix: &str| stat(&sidecar(path, suffix));
+        let wal = of("-wal")?.map(|m| (m.len(), m.modified().ok()));
+        Ok(Self {
+            main: (meta.len(), meta.modified().ok()),
+            wal,
+            shm: of("-shm")?.is_some(),
+            journal: of("-journal")?.map(|m| m.len()),
+        })
+    }
+
+    /// Size of the main file in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.main.0
+    }
+
+    /// Whether a `-wal` lies beside the store, even an empty one.
+    #[must_use]
+    pub fn has_wal(&self) -> bool {
+        self.wal.is_some()
+    }
+
+    fn wal_bytes(&self) -> u64 {
+        self.wal.map_or(0, |w| w.0)
+    }
+
+    fn journal_bytes(&self) -> u64 {
+        self.journal.unwrap_or(0)
+    }
+}
+
+fn check_header(path: &Path) -> Result<(), StoreError> {
+    let mut header = [0u8; 16];
+    let mut file = File::open(path).map_err(|e| StoreError::io(path, "read", e))?;
+    match file.read_exact(&mut header) {
+        Ok(()) if header == *b"SQLite format 3\0" => Ok(()),
+        Ok(()) => Err(StoreError::NotSqlite(path.to_path_buf())),
+        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
+            Err(StoreError::NotSqlite(path.to_path_buf()))
+        }
+        Err(e) => Err(StoreError::io(path, "read", e)),
+    }
+}
+
+/// A path as the URI that SQLite wants, with every byte that means something in a URI escaped.
+fn uri(path: &Path, query: &str) -> String {
+    let mut out = String::from("file:");
+    for byte in path.to_string_lossy().bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b'~' => {
+                out.push(char::from(byte))
+            }
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out.push('?');
+    out.push_str(query);
+    out
+}
+
+/// Settings of every connection: nothing in the file is trusted to run, and closing rewrites nothing.
+pub(super) fn harden(db: &Connection) -> rusqlite::Result<()> {
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
+    db.pragma_update(None, "cell_size_check", true)?;
+    db.pragma_update(None, "foreign_keys", true)?;
+    Ok(())
+}
+
+struct Opened {
+    db: Connection,
+    /// Holds the private copy, if one was needed, until the connection is closed.
+    _copy: Option<tempfile::TempDir>,
+    /// What must still be so at the end.
+    unchanged: Option<Snapshot>,
+}
+
+fn open(path: &Path, now: &Snapshot) -> Result<Opened, StoreError> {
+    let sql = |e| StoreError::sqlite(path, e);
+    let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_URI
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let crashed = now.journal_bytes() > 0 || (now.wal_bytes() > 0 && !now.shm);
+    if crashed {
+        let why = if now.journal_bytes() > 0 {
+            "a rollback journal lies beside it"
+        } else {
+            "a -wal without -shm lies beside it"
+        };
+        let bytes = now.bytes() + now.wal_bytes() + now.journal_bytes();
+        if bytes > COPY_LIMIT {
+            return Err(StoreError::NeedsRecovery {
+                path: path.to_path_buf(),
+                why,
+                bytes,
+            });
+        }
+        let folder =
+            tempfile::tempdir().map_err(|e| StoreError::io(&std::env::temp_dir(), "write", e))?;
+        let copy = folder.path().join("store.db");
+        fs::copy(path, &copy).map_err(|e| StoreError::io(path, "read", e))?;
+        for suffix in ["-wal", "-journal"] {
+            let from = sidecar(path, suffix);
+            match fs::copy(&from, sidecar(&copy, suffix)) {
+                Ok(_) => {}
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(e) => return Err(StoreError::io(&from, "read", e)),
+            }
+        }
+        let db = Connection::open_with_flags(
+            &copy,
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )
+        .map_err(sql)?;
+        return Ok(Opened {
+            db,
+            _copy: Some(folder),
+            unchanged: Some(now.clone()),
+        });
+    }
+    if now.wal_bytes() > 0 {
+        let db = Connection::open_with_flags(uri(path, "mode=ro"), read_only).map_err(sql)?;
+        return Ok(Opened {
+            db,
+            _copy: None,
+            unchanged: None,
+        });
+    }
+    let db =
+        Connection::open_with_flags(uri(path, "mode=ro&immutable=1"), read_only).map_err(sql)?;
+    Ok(Opened {
+        db,
+        _copy: None,
+        unchanged: Some(now.clone()),
+    })
+}
+
+/// Opens the store at `path` for reading, runs `read` on it, and makes sure that what was read was not
+/// changed meanwhile; if it was, starts over with what is there then.
+///
+/// # Errors
+/// What opening or `read` says; [`StoreError::Changing`] when the store never held still.
+pub fn with_snapshot<T>(
+    path: &Path,
+    mut read: impl FnMut(&Store<'_>) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    for _ in 0..ATTEMPTS {
+        let before = Snapshot::take(path)?;
+        if before.bytes() == 0 && before.wal_bytes() == 0 {
+            return Err(StoreError::Empty(path.to_path_buf()));
+        }
+        if before.bytes() > 0 {
+            check_header(path)?;
+        }
+        let opened = open(path, &before)?;
+        let result = attempt(&opened.db, path, before.bytes(), &mut read);
+        match &opened.unchanged {
+            Some(expected) if Snapshot::take(path)? != *expected => {}
+            _ => return result,
+        }
+        if matches!(result, Err(StoreError::Interrupted)) {
+            return result;
+        }
+    }
+    Err(StoreError::Changing(path.to_path_buf()))
+}
+
+fn attempt<T>(
+    db: &Connection,
+    path: &Path,
+    bytes: u64,
+    read: &mut impl FnMut(&Store<'_>) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let sql = |e| StoreError::sqlite(path, e);
+    harden(db).map_err(sql)?;
+    db.pragma_update(None, "query_only", true).map_err(sql)?;
+    db.busy_timeout(std::time::Duration::from_secs(5))
+        .map_err(sql)?;
+    // One read transaction: everything that is read belongs to one state of the store.
+    db.execute_batch("BEGIN").map_err(sql)?;
+    let schema = Schema::check(db, path)?;
+    read(&Store::new(db, path, schema, bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::uri;
+    use std::path::Path;
+
+    #[test]
+    fn odd_paths_survive_as_uri() {
+        assert_eq!(
+            uri(Path::new("/a b/c?d#e%.db"), "mode=ro"),
+            "file:/a%20b/c%3Fd%23e%25.db?mode=ro"
+        );
+    }
+}

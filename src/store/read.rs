@@ -1,0 +1,406 @@
+//! Reading rows: typed where they can be understood, named where they cannot.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Row};
+use sha2::{Digest, Sha256};
+
+use super::{Schema, StoreError};
+use crate::history::json::ShapeError;
+use crate::history::{self, Message, MessageRow, PartRow, Session, SessionInfo, UnreadableRow};
+
+/// An open store in one read transaction.
+#[derive(Debug)]
+pub struct Store<'db> {
+    pub(super) db: &'db Connection,
+    path: &'db Path,
+    schema: Schema,
+    bytes: u64,
+}
+
+/// What a store is, counted and identified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// A digest of its oldest project and session ids and times: the same for a copied or repaired store.
+    pub id: String,
+    /// Size of the main file in bytes.
+    pub bytes: u64,
+    /// Rows of `session`.
+    pub sessions: u64,
+    /// Rows of `message`.
+    pub messages: u64,
+    /// Rows of `part`.
+    pub parts: u64,
+    /// The name of the newest migration that ran.
+    pub newest_migration: Option<String>,
+}
+
+/// A row of `session`, or why it cannot be read.
+#[derive(Debug, Clone)]
+pub enum SessionEntry {
+    /// A row that was understood.
+    Readable(SessionInfo),
+    /// One that was not.
+    Unreadable(UnreadableRow),
+}
+
+/// A session's history, with the rows of it that could not be understood.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The rows that were understood.
+    pub session: Session,
+    /// The others. A session with any is left alone.
+    pub unreadable: Vec<UnreadableRow>,
+}
+
+fn text<'r>(row: &'r Row<'_>, at: usize, name: &str) -> Result<&'r str, ShapeError> {
+    match row.get_ref(at) {
+        Ok(ValueRef::Text(bytes)) => std::str::from_utf8(bytes)
+            .map_err(|_| ShapeError(format!("`{name}` is not valid UTF-8"))),
+        Ok(other) => Err(ShapeError(format!(
+            "`{name}` is {}, expected text",
+            kind(other)
+        ))),
+        Err(_) => Err(ShapeError(format!("`{name}` could not be read"))),
+    }
+}
+
+fn optional_text<'r>(
+    row: &'r Row<'_>,
+    at: usize,
+    name: &str,
+) -> Result<Option<&'r str>, ShapeError> {
+    match row.get_ref(at) {
+        Ok(ValueRef::Null) => Ok(None),
+        _ => text(row, at, name).map(Some),
+    }
+}
+
+fn integer(row: &Row<'_>, at: usize, name: &str) -> Result<i64, ShapeError> {
+    match row.get_ref(at) {
+        Ok(ValueRef::Integer(n)) => Ok(n),
+        Ok(other) => Err(ShapeError(format!(
+            "`{name}` is {}, expected an integer",
+            kind(other)
+        ))),
+        Err(_) => Err(ShapeError(format!("`{name}` could not be read"))),
+    }
+}
+
+fn kind(value: ValueRef<'_>) -> &'static str {
+    match value {
+        ValueRef::Null => "null",
+        ValueRef::Integer(_) => "an integer",
+        ValueRef::Real(_) => "a real number",
+        ValueRef::Text(_) => "text",
+        ValueRef::Blob(_) => "a blob",
+    }
+}
+
+/// The row's id for a report: the rowid where the id itself is not text.
+fn name_of(row: &Row<'_>, rowid: usize, id: usize) -> String {
+    text(row, id, "id").map_or_else(
+        |_| format!("rowid {}", integer(row, rowid, "rowid").unwrap_or(-1)),
+        str::to_owned,
+    )
+}
+
+impl<'db> Store<'db> {
+    pub(super) fn new(db: &'db Connection, path: &'db Path, schema: Schema, bytes: u64) -> Self {
+        Self {
+            db,
+            path,
+            schema,
+            bytes,
+        }
+    }
+
+    /// Where the store is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.path
+    }
+
+    /// Which optional tables and columns it has.
+    #[must_use]
+    pub fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    pub(super) fn sql(&self, error: rusqlite::Error) -> StoreError {
+        StoreError::sqlite(self.path, error)
+    }
+
+    fn count(&self, table: &str) -> Result<u64, StoreError> {
+        let n: i64 = self
+            .db
+            .query_row(&format!("SELECT count(*) FROM {table}"), [], |row| {
+                row.get(0)
+            })
+            .map_err(|e| self.sql(e))?;
+        Ok(n.unsigned_abs())
+    }
+
+    /// Counts the rows and works out the store's identity.
+    ///
+    /// # Errors
+    /// When SQLite cannot read it.
+    pub fn facts(&self) -> Result<Facts, StoreError> {
+        Ok(Facts {
+            id: self.identity()?,
+            bytes: self.bytes,
+            sessions: self.count("session")?,
+            messages: self.count("message")?,
+            parts: self.count("part")?,
+            newest_migration: self.newest_migration()?,
+        })
+    }
+
+    /// A digest of what opencode wrote first and never changes.
+    fn identity(&self) -> Result<String, StoreError> {
+        let mut digest = Sha256::new();
+        for table in ["project", "session"] {
+            let query =
+                format!("SELECT id, time_created FROM {table} ORDER BY time_created, id LIMIT 1");
+            // A store without a project table of the known form is identified by its sessions alone.
+            let Ok(mut statement) = self.db.prepare(&query) else {
+                continue;
+            };
+            let mut rows = statement.query([]).map_err(|e| self.sql(e))?;
+            if let Some(row) = rows.next().map_err(|e| self.sql(e))? {
+                digest.update(table);
+                digest.update(text(row, 0, "id").unwrap_or_default());
+                digest.update(
+                    integer(row, 1, "time_created")
+                        .unwrap_or_default()
+                        .to_be_bytes(),
+                );
+            }
+        }
+        Ok(digest
+            .finalize()
+            .iter()
+            .take(8)
+            .map(|b| format!("{b:02x}"))
+            .collect())
+    }
+
+    fn newest_migration(&self) -> Result<Option<String>, StoreError> {
+        let mut newest = None;
+        for (table, column) in [("__drizzle_migrations", "name"), ("migration", "id")] {
+            if !self.schema.has(table, column) {
+                continue;
+            }
+            let query =
+                format!("SELECT max({column}) FROM {table} WHERE typeof({column}) = 'text'");
+            let found: Option<String> = self
+                .db
+                .query_row(&query, [], |row| row.get(0))
+                .map_err(|e| self.sql(e))?;
+            newest = newest.max(found);
+        }
+        Ok(newest)
+    }
+
+    /// All rows of `session`, newest first.
+    ///
+    /// # Errors
+    /// When SQLite cannot read it.
+    pub fn sessions(&self) -> Result<Vec<SessionEntry>, StoreError> {
+        let optional = |name: &str| {
+            if self.schema.has("session", name) {
+                name.to_owned()
+            } else {
+                format!("NULL AS {name}")
+            }
+        };
+        let query = format!(
+            "SELECT rowid, id, {}, title, directory, version, {}, time_created, time_updated FROM session ORDER BY time_updated DESC, id",
+            optional("parent_id"),
+            optional("revert"),
+        );
+        let mut statement = self.db.prepare(&query).map_err(|e| self.sql(e))?;
+        let mut rows = statement.query([]).map_err(|e| self.sql(e))?;
+        let mut out = Vec::new();
+        while let Some(row) = rows.next().map_err(|e| self.sql(e))? {
+            out.push(match session_info(row) {
+                Ok(info) => SessionEntry::Readable(info),
+                Err(error) => SessionEntry::Unreadable(UnreadableRow {
+                    table: "session",
+                    id: name_of(row, 0, 1),
+                    session_id: text(row, 1, "id").ok().map(str::to_owned),
+                    detail: error.to_string(),
+                }),
+            });
+        }
+        Ok(out)
+    }
+
+    /// The whole history of one session.
+    ///
+    /// # Errors
+    /// When SQLite cannot read it. Rows that are there but cannot be understood are named in the result.
+    pub fn load(&self, info: &SessionInfo) -> Result<Loaded, StoreError> {
+        self.load_with(info, false)
+    }
+
+    /// The same with the digest of every part's JSON, which guards the rows that a plan touches.
+    ///
+    /// # Errors
+    /// As [`Store::load`].
+    pub fn load_guarded(&self, info: &SessionInfo) -> Result<Loaded, StoreError> {
+        self.load_with(info, true)
+    }
+
+    fn load_with(&self, info: &SessionInfo, guarded: bool) -> Result<Loaded, StoreError> {
+        let mut unreadable = Vec::new();
+        let mut bad = |table: &'static str, id: String, detail: String| {
+            unreadable.push(UnreadableRow {
+                table,
+                id,
+                session_id: Some(info.id.clone()),
+                detail,
+            });
+        };
+        let mut messages: Vec<Message> = Vec::new();
+        let mut at: HashMap<String, usize> = HashMap::new();
+        let mut statement = self
+            .db
+            .prepare_cached("SELECT rowid, id, session_id, time_created, time_updated, data FROM message WHERE session_id = ?1")
+            .map_err(|e| self.sql(e))?;
+        let mut rows = statement.query([&info.id]).map_err(|e| self.sql(e))?;
+        while let Some(row) = rows.next().map_err(|e| self.sql(e))? {
+            match message_row(row) {
+                Ok(message) => {
+                    at.insert(message.row.id.clone(), messages.len());
+                    messages.push(message);
+                }
+                Err(error) => bad("message", name_of(row, 0, 1), error.to_string()),
+            }
+        }
+        drop(rows);
+        let mut statement = self
+            .db
+            .prepare_cached(
+                "SELECT p.rowid, p.id, p.message_id, p.session_id, p.time_created, p.time_updated, p.data
+                 FROM message m JOIN part p ON p.message_id = m.id WHERE m.session_id = ?1",
+            )
+            .map_err(|e| self.sql(e))?;
+        let mut rows = statement.query([&info.id]).map_err(|e| self.sql(e))?;
+        while let Some(row) = rows.next().map_err(|e| self.sql(e))? {
+            match part_row(row, guarded) {
+                Ok(part) => {
+                    // A part whose message could not be read makes its session unreadable already.
+                    if let Some(index) = at.get(&part.row.message_id) {
+                        messages[*index].parts.push(part);
+                    }
+                }
+                Err(error) => bad("part", name_of(row, 0, 1), error.to_string()),
+            }
+        }
+        drop(rows);
+        let mut session = Session {
+            info: info.clone(),
+            messages,
+        };
+        session.sort();
+        if session.messages.is_empty()
+            && unreadable.is_empty()
+            && self.only_in_session_message(info)?
+        {
+            unreadable.push(UnreadableRow {
+                table: "session",
+                id: info.id.clone(),
+                session_id: Some(info.id.clone()),
+                detail: "its history is in `session_message` alone, which the run loop that is known here does not read".to_owned(),
+            });
+        }
+        Ok(Loaded {
+            session,
+            unreadable,
+        })
+    }
+
+    fn only_in_session_message(&self, info: &SessionInfo) -> Result<bool, StoreError> {
+        if !self.schema.has_table("session_message") {
+            return Ok(false);
+        }
+        self.db
+            .prepare_cached("SELECT EXISTS (SELECT 1 FROM session_message WHERE session_id = ?1)")
+            .and_then(|mut s| s.query_row([&info.id], |row| row.get(0)))
+            .map_err(|e| self.sql(e))
+    }
+
+    /// Rows that belong to nothing: messages without their session, parts without their message.
+    ///
+    /// # Errors
+    /// When SQLite cannot read it.
+    pub fn strays(&self) -> Result<Vec<UnreadableRow>, StoreError> {
+        let mut out = Vec::new();
+        for (table, query, detail) in [
+            (
+                "message",
+                "SELECT rowid, id, session_id FROM message WHERE session_id NOT IN (SELECT id FROM session)",
+                "its session does not exist",
+            ),
+            (
+                "part",
+                "SELECT rowid, id, session_id FROM part WHERE message_id NOT IN (SELECT id FROM message)",
+                "its message does not exist",
+            ),
+        ] {
+            let mut statement = self.db.prepare(query).map_err(|e| self.sql(e))?;
+            let mut rows = statement.query([]).map_err(|e| self.sql(e))?;
+            while let Some(row) = rows.next().map_err(|e| self.sql(e))? {
+                out.push(UnreadableRow {
+                    table,
+                    id: name_of(row, 0, 1),
+                    session_id: text(row, 2, "session_id").ok().map(str::to_owned),
+                    detail: detail.to_owned(),
+                });
+            }
+        }
+        Ok(out)
+    }
+}
+
+fn session_info(row: &Row<'_>) -> Result<SessionInfo, ShapeError> {
+    Ok(SessionInfo {
+        id: text(row, 1, "id")?.to_owned(),
+        parent_id: optional_text(row, 2, "parent_id")?.map(str::to_owned),
+        title: text(row, 3, "title")?.to_owned(),
+        directory: text(row, 4, "directory")?.to_owned(),
+        version: text(row, 5, "version")?.to_owned(),
+        revert: history::revert(optional_text(row, 6, "revert")?)?,
+        time_created: integer(row, 7, "time_created")?,
+        time_updated: integer(row, 8, "time_updated")?,
+    })
+}
+
+fn message_row(row: &Row<'_>) -> Result<Message, ShapeError> {
+    let columns = MessageRow {
+        rowid: integer(row, 0, "rowid")?,
+        id: text(row, 1, "id")?.to_owned(),
+        session_id: text(row, 2, "session_id")?.to_owned(),
+        time_created: integer(row, 3, "time_created")?,
+        time_updated: integer(row, 4, "time_updated")?,
+    };
+    history::message(columns, text(row, 5, "data")?)
+}
+
+fn part_row(row: &Row<'_>, guarded: bool) -> Result<history::Part, ShapeError> {
+    let columns = PartRow {
+        rowid: integer(row, 0, "rowid")?,
+        id: text(row, 1, "id")?.to_owned(),
+        message_id: text(row, 2, "message_id")?.to_owned(),
+        session_id: text(row, 3, "session_id")?.to_owned(),
+        time_created: integer(row, 4, "time_created")?,
+        time_updated: integer(row, 5, "time_updated")?,
+    };
+    let data = text(row, 6, "data")?;
+    let mut part = history::part(columns, data)?;
+    part.sha256 = guarded.then(|| crate::repair::digest(data));
+    Ok(part)
+}
