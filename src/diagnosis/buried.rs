@@ -9,26 +9,14 @@ use crate::replay::{RULE_SETS, Resume, RuleSet, Sdk, TurnRole, newest, request, 
 
 /// Buried tails: for each prompt, whether the history before it would be stuck if a revert or a fork cut it
 /// there. The finding names the row that would be in the way.
-pub(super) fn latent(
-    session: &Session,
-    counting: &[&'static RuleSet],
-    sdk: &Sdk,
-    refuses: &Refuses,
-) -> Vec<Finding> {
+pub(super) fn latent(session: &Session, counting: &[&'static RuleSet], sdk: &Sdk, refuses: &Refuses) -> Vec<Finding> {
     let mut out = Vec::new();
     let mut orderly = Orderly::default();
     for (at, message) in session.messages.iter().enumerate() {
         if at > 0 && message.user().is_some() && !orderly.sound() {
-            let stuck = counting
-                .iter()
-                .find_map(|set| stuck_before(&session.messages[..at], set, sdk, refuses));
+            let stuck = counting.iter().find_map(|set| stuck_before(&session.messages[..at], set, sdk, refuses));
             if let Some(id) = stuck {
-                out.push(finding(
-                    Code::LatentTail,
-                    id,
-                    None,
-                    "stuck again if a revert or fork makes it the last turn",
-                ));
+                out.push(finding(Code::LatentTail, id, None, "stuck again if a revert or fork makes it the last turn"));
             }
         }
         orderly.add(message);
@@ -36,23 +24,14 @@ pub(super) fn latent(
     out
 }
 
-fn stuck_before<'a>(
-    before: &'a [Message],
-    set: &'static RuleSet,
-    sdk: &Sdk,
-    refuses: &Refuses,
-) -> Option<&'a str> {
+fn stuck_before<'a>(before: &'a [Message], set: &'static RuleSet, sdk: &Sdk, refuses: &Refuses) -> Option<&'a str> {
     let seen = view(before, set);
     if resume_in(&seen, set, sdk) != Resume::EndsWithAssistant {
         return None;
     }
     let tail = Tail::of(&seen, set, sdk)?;
     let model = tail.user.user()?.model.as_ref()?;
-    if refuses.refuses(model) {
-        tail.speaker().map(Message::id)
-    } else {
-        None
-    }
+    if refuses.refuses(model) { tail.speaker().map(Message::id) } else { None }
 }
 
 /// A cheap test that clears nearly every prefix of a history: its last row is an answer at which every rule
@@ -66,8 +45,7 @@ struct Orderly<'a> {
 
 impl<'a> Orderly<'a> {
     fn add(&mut self, message: &'a Message) {
-        let after =
-            |older: &Message| message.row.id > older.row.id && message.created >= older.created;
+        let after = |older: &Message| message.row.id > older.row.id && message.created >= older.created;
         self.shuffled |= !self.last.is_none_or(after);
         self.last = Some(message);
         if message.user().is_some() {
@@ -79,38 +57,21 @@ impl<'a> Orderly<'a> {
         let (Some(last), Some(user), false) = (self.last, self.user, self.shuffled) else {
             return false;
         };
-        RULE_SETS
-            .iter()
-            .all(|set| set.finished(last) && set.paired(user, last))
+        RULE_SETS.iter().all(|set| set.finished(last) && set.paired(user, last))
     }
 }
 
 /// What is said of rows that are not part of a stuck tail.
-pub(super) fn rest(
-    session: &Session,
-    sdk: &Sdk,
-    tail: &[&str],
-    newest_set: &'static RuleSet,
-) -> Vec<Finding> {
+pub(super) fn rest(session: &Session, sdk: &Sdk, tail: &[&str], newest_set: &'static RuleSet) -> Vec<Finding> {
     let mut out = Vec::new();
     for (at, message) in session.messages.iter().enumerate() {
         for (part, call) in message.tools() {
             if call.unsettled() {
                 let detail = format!("the {} call is stored as still going on", call.tool);
-                out.push(finding(
-                    Code::UnsettledTool,
-                    message.id(),
-                    Some(part.id()),
-                    detail,
-                ));
+                out.push(finding(Code::UnsettledTool, message.id(), Some(part.id()), detail));
             } else if call.orphan() && !tail.contains(&message.id()) {
                 let detail = format!("the {} call was cut off", call.tool);
-                out.push(finding(
-                    Code::BuriedOrphan,
-                    message.id(),
-                    Some(part.id()),
-                    detail,
-                ));
+                out.push(finding(Code::BuriedOrphan, message.id(), Some(part.id()), detail));
             }
         }
         if message.prefill_400() && !tail.contains(&message.id()) {
@@ -129,9 +90,7 @@ pub(super) fn rest(
 /// itself, as it does on the last allowed step.
 fn ended_with_user(before: &[Message], set: &'static RuleSet, sdk: &Sdk) -> bool {
     let seen = view(before, set);
-    newest(&seen, set).user.is_some_and(|user| {
-        request(&seen, set, sdk, user)
-            .last()
-            .is_some_and(|t| t.role != TurnRole::Assistant)
-    })
+    newest(&seen, set)
+        .user
+        .is_some_and(|user| request(&seen, set, sdk, user).last().is_some_and(|t| t.role != TurnRole::Assistant))
 }

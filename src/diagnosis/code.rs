@@ -18,19 +18,7 @@ pub enum Applicability {
 
 /// A finding's code. Names are stable; a later version only adds.
 #[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Serialize,
-    Display,
-    EnumIter,
-    EnumString,
-    IntoStaticStr,
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Display, EnumIter, EnumString, IntoStaticStr,
 )]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
@@ -81,31 +69,19 @@ impl Code {
             Self::CompletedToolTail => {
                 "the last answer holds a tool call and text after it in one row, so the loop does not stop there"
             }
-            Self::FailedPrefillTail => {
-                "a request that was refused for its prefill is stored as the newest answer"
-            }
+            Self::FailedPrefillTail => "a request that was refused for its prefill is stored as the newest answer",
             Self::AbortedTextTail => {
                 "the last answer was aborted while its text streamed and is not marked as finished"
             }
-            Self::UnfinishedTextTail => {
-                "the last answer is not marked as finished, or answers another prompt"
-            }
-            Self::EmptyAnswerTail => {
-                "the last answer holds no word and is sent as an empty assistant turn"
-            }
+            Self::UnfinishedTextTail => "the last answer is not marked as finished, or answers another prompt",
+            Self::EmptyAnswerTail => "the last answer holds no word and is sent as an empty assistant turn",
             Self::EmptyPromptTail => {
                 "the last prompt has nothing that is sent, so the request ends with the answer before it"
             }
-            Self::LatentTail => {
-                "a turn that would make the session stuck if a revert or a fork made it the last one"
-            }
-            Self::UnsettledTool => {
-                "a tool call is stored as still running; its process is gone or still at work"
-            }
+            Self::LatentTail => "a turn that would make the session stuck if a revert or a fork made it the last one",
+            Self::UnsettledTool => "a tool call is stored as still running; its process is gone or still at work",
             Self::BuriedOrphan => "a tool call that opencode cut off, where it does no harm now",
-            Self::RecoveredPrefill400 => {
-                "a request that was refused for its prefill, with later turns that worked"
-            }
+            Self::RecoveredPrefill400 => "a request that was refused for its prefill, with later turns that worked",
             Self::StepLimitPrefill => {
                 "a request that was refused because the step limit added an assistant turn; nothing stored is wrong"
             }
@@ -138,20 +114,7 @@ impl Code {
 }
 
 /// Why a repair (or an undo) leaves a session.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Serialize,
-    Display,
-    EnumIter,
-    IntoStaticStr,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Display, EnumIter, IntoStaticStr)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 #[non_exhaustive]
@@ -189,12 +152,8 @@ impl LeftReason {
                 "its newest answer fills 100,000 tokens or more, and the repair would hide that from opencode's overflow check (--include near-window)"
             }
             Self::Unreadable => "a row of it could not be understood",
-            Self::SplitInsideBlock => {
-                "its last answer would have to be cut inside one request's block"
-            }
-            Self::WouldChangePrompt => {
-                "every edit that helps would change what the model is sent next"
-            }
+            Self::SplitInsideBlock => "its last answer would have to be cut inside one request's block",
+            Self::WouldChangePrompt => "every edit that helps would change what the model is sent next",
             Self::NoLosslessEdit => "no edit without loss leads to a history that resumes",
             Self::RowChanged => "a row has changed since",
             Self::Referenced => "something newer refers to a row that undo would take away",

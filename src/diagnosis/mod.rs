@@ -62,12 +62,7 @@ pub struct Finding {
     pub detail: String,
 }
 
-pub(crate) fn finding(
-    code: Code,
-    message_id: &str,
-    part_id: Option<&str>,
-    detail: impl Into<String>,
-) -> Finding {
+pub(crate) fn finding(code: Code, message_id: &str, part_id: Option<&str>, detail: impl Into<String>) -> Finding {
     Finding {
         code,
         applicability: code.applicability(),
@@ -112,19 +107,12 @@ pub struct Diagnosis {
 pub fn model_of(session: &Session) -> Option<ModelRef> {
     let cut = after_revert(session);
     let set = &RULE_SETS[RULE_SETS.len() - 1];
-    newest(&view(&cut.messages, set), set)
-        .user
-        .and_then(|u| u.user())
-        .and_then(|u| u.model.clone())
+    newest(&view(&cut.messages, set), set).user.and_then(|u| u.user()).and_then(|u| u.model.clone())
 }
 
 /// A session of which a row could not be understood.
 #[must_use]
-pub fn unreadable(
-    info: &SessionInfo,
-    rows: &[UnreadableRow],
-    known: Option<&Session>,
-) -> Diagnosis {
+pub fn unreadable(info: &SessionInfo, rows: &[UnreadableRow], known: Option<&Session>) -> Diagnosis {
     Diagnosis {
         info: info.clone(),
         status: Status::Unreadable,
@@ -132,18 +120,12 @@ pub fn unreadable(
         model: known.and_then(model_of),
         orphans: known.map_or(0, count_orphans),
         prefill_400s: known.map_or(0, count_400s),
-        resume: RULE_SETS
-            .iter()
-            .map(|set| (set.key, Resume::Unreadable))
-            .collect(),
+        resume: RULE_SETS.iter().map(|set| (set.key, Resume::Unreadable)).collect(),
         findings: rows
             .iter()
             .map(|row| {
-                let (message, part) = if row.table == "part" {
-                    ("", Some(row.id.as_str()))
-                } else {
-                    (row.id.as_str(), None)
-                };
+                let (message, part) =
+                    if row.table == "part" { ("", Some(row.id.as_str())) } else { (row.id.as_str(), None) };
                 finding(Code::UnreadableRow, message, part, row.detail.clone())
             })
             .collect(),
@@ -151,12 +133,7 @@ pub fn unreadable(
 }
 
 fn count_orphans(session: &Session) -> u64 {
-    session
-        .messages
-        .iter()
-        .flat_map(|m| m.tools())
-        .filter(|(_, t)| t.orphan())
-        .count() as u64
+    session.messages.iter().flat_map(|m| m.tools()).filter(|(_, t)| t.orphan()).count() as u64
 }
 
 fn count_400s(session: &Session) -> u64 {
@@ -167,16 +144,9 @@ fn count_400s(session: &Session) -> u64 {
 #[must_use]
 pub fn diagnose(session: &Session, sdk: &Sdk, judge: &Judge) -> Diagnosis {
     let cut = after_revert(session);
-    let outcome: Vec<(&'static RuleSet, Resume)> = RULE_SETS
-        .iter()
-        .map(|set| (set, resume(&cut, set, sdk)))
-        .collect();
+    let outcome: Vec<(&'static RuleSet, Resume)> = RULE_SETS.iter().map(|set| (set, resume(&cut, set, sdk))).collect();
     let stuck_under = |sets: &dyn Fn(&RuleSet) -> bool| {
-        outcome
-            .iter()
-            .rev()
-            .find(|(set, r)| *r == Resume::EndsWithAssistant && sets(set))
-            .map(|(set, _)| *set)
+        outcome.iter().rev().find(|(set, r)| *r == Resume::EndsWithAssistant && sets(set)).map(|(set, _)| *set)
     };
     let counts = |set: &RuleSet| judge.counting.iter().any(|c| c.key == set.key);
     let counting = stuck_under(&|set| counts(set));
@@ -192,58 +162,28 @@ pub fn diagnose(session: &Session, sdk: &Sdk, judge: &Judge) -> Diagnosis {
     {
         for row in &tail.rows {
             if let Some((code, seen)) = rules::first_match(row, &tail) {
-                findings.push(finding(
-                    code,
-                    row.id(),
-                    seen.part_id.as_deref(),
-                    seen.detail,
-                ));
+                findings.push(finding(code, row.id(), seen.part_id.as_deref(), seen.detail));
             }
         }
-        evidence = Some(if tail.rows.iter().any(|m| m.prefill_400()) {
-            Evidence::Evidenced
-        } else {
-            Evidence::Predicted
-        });
+        evidence =
+            Some(if tail.rows.iter().any(|m| m.prefill_400()) { Evidence::Evidenced } else { Evidence::Predicted });
         tail_ids = tail.rows.iter().map(|m| m.id()).collect();
     } else if let Some(set) = any
         && let Some(tail) = Tail::of(&view(&cut.messages, set), set, sdk)
         && let Some(speaker) = tail.speaker()
     {
-        let sets: Vec<&str> = outcome
-            .iter()
-            .filter(|(_, r)| *r == Resume::EndsWithAssistant)
-            .map(|(s, _)| s.key)
-            .collect();
-        let detail = format!(
-            "stuck under the rules of {} alone, which this store has left behind",
-            sets.join(", ")
-        );
+        let sets: Vec<&str> =
+            outcome.iter().filter(|(_, r)| *r == Resume::EndsWithAssistant).map(|(s, _)| s.key).collect();
+        let detail = format!("stuck under the rules of {} alone, which this store has left behind", sets.join(", "));
         findings.push(finding(Code::LatentTail, speaker.id(), None, detail));
     }
-    let newest_set = judge
-        .counting
-        .last()
-        .copied()
-        .unwrap_or(&RULE_SETS[RULE_SETS.len() - 1]);
-    if let Some((set, _)) = outcome
-        .iter()
-        .find(|(set, r)| counts(set) && *r == Resume::RunsTask)
+    let newest_set = judge.counting.last().copied().unwrap_or(&RULE_SETS[RULE_SETS.len() - 1]);
+    if let Some((set, _)) = outcome.iter().find(|(set, r)| counts(set) && *r == Resume::RunsTask)
         && let Some(user) = newest(&view(&cut.messages, set), set).user
     {
-        findings.push(finding(
-            Code::PendingTask,
-            user.id(),
-            None,
-            "worked off before anything is sent",
-        ));
+        findings.push(finding(Code::PendingTask, user.id(), None, "worked off before anything is sent"));
     }
-    findings.extend(buried::latent(
-        session,
-        &judge.counting,
-        sdk,
-        &judge.refuses,
-    ));
+    findings.extend(buried::latent(session, &judge.counting, sdk, &judge.refuses));
     findings.extend(buried::rest(session, sdk, &tail_ids, newest_set));
 
     let has = |code: Code| findings.iter().any(|f| f.code == code);

@@ -18,14 +18,8 @@ pub struct Refuses {
 impl Refuses {
     /// `proven`: models with a stored prefill 400; `named`: `PROVIDER/MODEL` or a model's id.
     #[must_use]
-    pub fn new(
-        proven: impl IntoIterator<Item = ModelRef>,
-        named: impl IntoIterator<Item = String>,
-    ) -> Self {
-        Self {
-            proven: proven.into_iter().collect(),
-            named: named.into_iter().collect(),
-        }
+    pub fn new(proven: impl IntoIterator<Item = ModelRef>, named: impl IntoIterator<Item = String>) -> Self {
+        Self { proven: proven.into_iter().collect(), named: named.into_iter().collect() }
     }
 
     /// Adds a model that a stored prefill 400 proves.
@@ -70,10 +64,7 @@ mod tests {
     use super::*;
 
     fn of(id: &str) -> bool {
-        Refuses::default().refuses(&ModelRef {
-            provider: "p".into(),
-            model: id.into(),
-        })
+        Refuses::default().refuses(&ModelRef { provider: "p".into(), model: id.into() })
     }
 
     #[test]
@@ -120,18 +111,12 @@ mod tests {
 
     #[test]
     fn a_stored_refusal_and_a_named_model_count() {
-        let model = ModelRef {
-            provider: "lab".into(),
-            model: "own-7".into(),
-        };
+        let model = ModelRef { provider: "lab".into(), model: "own-7".into() };
         assert!(!Refuses::default().refuses(&model));
         assert!(Refuses::new([model.clone()], []).refuses(&model));
         assert!(Refuses::new([], ["own-7".to_owned()]).refuses(&model));
         assert!(Refuses::new([], ["lab/own-7".to_owned()]).refuses(&model));
-        let elsewhere = ModelRef {
-            provider: "other".into(),
-            ..model.clone()
-        };
+        let elsewhere = ModelRef { provider: "other".into(), ..model.clone() };
         assert!(!Refuses::new([model], []).refuses(&elsewhere));
     }
 }

@@ -23,11 +23,7 @@ impl<'a> Tail<'a> {
         let turns = request(seen, set, sdk, user);
         let last = turns.last().filter(|t| t.role == TurnRole::Assistant)?;
         let from = seen.iter().rposition(|m| m.row.id == last.message_id)?;
-        Some(Self {
-            rows: seen[from..].to_vec(),
-            user,
-            set,
-        })
+        Some(Self { rows: seen[from..].to_vec(), user, set })
     }
 
     /// The row that gives the request's last turn.
@@ -39,24 +35,18 @@ impl<'a> Tail<'a> {
     /// Whether the row holds a tool call that some rule set counts, so that it must be split.
     #[must_use]
     pub fn tool_counts(row: &Message) -> bool {
-        row.tools()
-            .any(|(_, t)| RULE_SETS.iter().any(|set| set.counts(t)))
+        row.tools().any(|(_, t)| RULE_SETS.iter().any(|set| set.counts(t)))
     }
 
     /// Whether every rule set would let the loop stop at the row, if nothing removable came after it.
     #[must_use]
     pub fn settled(&self, row: &Message) -> bool {
         let paired = |set: &RuleSet| set.paired(self.user, row);
-        RULE_SETS.iter().all(|set| set.finished(row))
-            && (RULE_SETS.iter().all(paired) || self.in_the_shadow(row))
+        RULE_SETS.iter().all(|set| set.finished(row)) && (RULE_SETS.iter().all(paired) || self.in_the_shadow(row))
     }
 
     /// Whether a row that a repair removes comes after this one: what is wrong may be wrong with that alone.
     fn in_the_shadow(&self, row: &Message) -> bool {
-        self.rows
-            .iter()
-            .skip_while(|m| m.row.id != row.row.id)
-            .skip(1)
-            .any(|m| m.removable())
+        self.rows.iter().skip_while(|m| m.row.id != row.row.id).skip(1).any(|m| m.removable())
     }
 }

@@ -16,10 +16,7 @@ pub fn successor(id: &str) -> Option<String> {
         return None;
     }
     let hex = &id[4..16];
-    if !hex
-        .bytes()
-        .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-    {
+    if !hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
         return None;
     }
     let mut bytes = id.as_bytes().to_vec();
@@ -44,20 +41,9 @@ mod tests {
         let next = successor(id).unwrap();
         assert_eq!(next, "msg_1fd509681001s2jUCI2a1X97ZV");
         assert!(next.as_str() > id && next.len() == id.len());
-        assert_eq!(
-            successor("msg_1fd509681001s2jUCI2a1X97zz").unwrap(),
-            "msg_1fd509681001s2jUCI2a1X9800"
-        );
-        assert_eq!(
-            successor("msg_1fd509681001zzzzzzzzzzzzzz"),
-            None,
-            "no successor within the same time"
-        );
+        assert_eq!(successor("msg_1fd509681001s2jUCI2a1X97zz").unwrap(), "msg_1fd509681001s2jUCI2a1X9800");
+        assert_eq!(successor("msg_1fd509681001zzzzzzzzzzzzzz"), None, "no successor within the same time");
         assert_eq!(successor("msg_my-own-id"), None);
-        assert_eq!(
-            successor("msg_1FD509681001s2jUCI2a1X97ZU"),
-            None,
-            "hex digits are lower case"
-        );
+        assert_eq!(successor("msg_1FD509681001s2jUCI2a1X97ZU"), None, "hex digits are lower case");
     }
 }

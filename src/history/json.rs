@@ -78,29 +78,19 @@ impl<'a> Object<'a> {
     /// When `text` is not JSON, or is JSON of another kind.
     pub fn parse(text: &'a str) -> Result<Self, ShapeError> {
         let mut de = serde_json::Deserializer::from_str(text);
-        let members = de
-            .deserialize_map(ObjectVisitor)
-            .and_then(|m| de.end().map(|()| m))
-            .map_err(|e| {
-                ShapeError(match e.classify() {
-                    serde_json::error::Category::Data => "not a JSON object".to_owned(),
-                    _ => format!("not JSON (line {} column {})", e.line(), e.column()),
-                })
-            })?;
-        Ok(Self {
-            text,
-            members: members.into_iter().map(|(k, v)| (k, v.get())).collect(),
-        })
+        let members = de.deserialize_map(ObjectVisitor).and_then(|m| de.end().map(|()| m)).map_err(|e| {
+            ShapeError(match e.classify() {
+                serde_json::error::Category::Data => "not a JSON object".to_owned(),
+                _ => format!("not JSON (line {} column {})", e.line(), e.column()),
+            })
+        })?;
+        Ok(Self { text, members: members.into_iter().map(|(k, v)| (k, v.get())).collect() })
     }
 
     /// The raw text of the value of `key`; the last one where a key stands twice, as in JavaScript.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&'a str> {
-        self.members
-            .iter()
-            .rev()
-            .find(|(k, _)| k == key)
-            .map(|(_, v)| *v)
+        self.members.iter().rev().find(|(k, _)| k == key).map(|(_, v)| *v)
     }
 
     /// Like [`Object::get`], with JSON's `null` taken for absent.
@@ -116,9 +106,7 @@ impl<'a> Object<'a> {
     pub fn string(&self, key: &str) -> Result<Option<String>, ShapeError> {
         match self.some(key) {
             None => Ok(None),
-            Some(raw) => string(raw)
-                .map(Some)
-                .ok_or_else(|| ShapeError(format!("`{key}` is not a string"))),
+            Some(raw) => string(raw).map(Some).ok_or_else(|| ShapeError(format!("`{key}` is not a string"))),
         }
     }
 
@@ -154,9 +142,7 @@ impl<'a> Object<'a> {
     pub fn number(&self, key: &str) -> Result<Option<f64>, ShapeError> {
         match self.some(key) {
             None => Ok(None),
-            Some(raw) => number(raw)
-                .map(Some)
-                .ok_or_else(|| ShapeError(format!("`{key}` is not a number"))),
+            Some(raw) => number(raw).map(Some).ok_or_else(|| ShapeError(format!("`{key}` is not a number"))),
         }
     }
 
@@ -177,32 +163,18 @@ impl<'a> Object<'a> {
     pub fn with(&self, key: &str, value: &str) -> String {
         if let Some((_, raw)) = self.members.iter().rev().find(|(k, _)| k == key) {
             let start = offset(self.text, raw);
-            return format!(
-                "{}{value}{}",
-                &self.text[..start],
-                &self.text[start + raw.len()..]
-            );
+            return format!("{}{value}{}", &self.text[..start], &self.text[start + raw.len()..]);
         }
         let close = self.text.rfind('}').unwrap_or(self.text.len());
         let comma = if self.members.is_empty() { "" } else { "," };
-        format!(
-            "{}{comma}\"{key}\":{value}{}",
-            &self.text[..close],
-            &self.text[close..]
-        )
+        format!("{}{comma}\"{key}\":{value}{}", &self.text[..close], &self.text[close..])
     }
 
     /// The object's text without any member called `key`. Every other byte stays as it is.
     #[must_use]
     pub fn without(&self, key: &str) -> String {
         let mut out = self.text.to_owned();
-        for (at, _) in self
-            .members
-            .iter()
-            .enumerate()
-            .rev()
-            .filter(|(_, (k, _))| k == key)
-        {
+        for (at, _) in self.members.iter().enumerate().rev().filter(|(_, (k, _))| k == key) {
             let end = offset(self.text, self.members[at].1) + self.members[at].1.len();
             if at > 0 {
                 let previous = self.members[at - 1].1;
@@ -210,11 +182,7 @@ impl<'a> Object<'a> {
             } else {
                 let open = self.text.find('{').map_or(0, |i| i + 1);
                 // A following member keeps its own text; only the comma between the two goes.
-                let comma = if self.members.len() > 1 {
-                    out[end..].find(',').map_or(0, |i| i + 1)
-                } else {
-                    0
-                };
+                let comma = if self.members.len() > 1 { out[end..].find(',').map_or(0, |i| i + 1) } else { 0 };
                 out.replace_range(open..end + comma, "");
                 return Object::parse(&out).map_or_else(|_| out.clone(), |rest| rest.without(key));
             }
@@ -245,9 +213,7 @@ pub fn array(raw: &str) -> Option<Vec<&str>> {
             Ok(out)
         }
     }
-    serde_json::Deserializer::from_str(raw)
-        .deserialize_seq(Elements)
-        .ok()
+    serde_json::Deserializer::from_str(raw).deserialize_seq(Elements).ok()
 }
 
 /// The string that `raw` is; lone surrogates become the replacement character. `None` when it is no string.
@@ -270,16 +236,13 @@ pub fn string(raw: &str) -> Option<String> {
         return None;
     }
     // `deserialize_bytes` is serde_json's way to read a string without insisting on paired surrogates.
-    serde_json::Deserializer::from_str(raw)
-        .deserialize_bytes(Bytes)
-        .ok()
+    serde_json::Deserializer::from_str(raw).deserialize_bytes(Bytes).ok()
 }
 
 /// The number that `raw` is, as JavaScript reads it.
 #[must_use]
 pub fn number(raw: &str) -> Option<f64> {
-    raw.starts_with(|c: char| c == '-' || c.is_ascii_digit())
-        .then(|| raw.parse().ok())?
+    raw.starts_with(|c: char| c == '-' || c.is_ascii_digit()).then(|| raw.parse().ok())?
 }
 
 /// Whether JavaScript takes the raw JSON value for true.
@@ -294,8 +257,7 @@ pub fn truthy(raw: &str) -> bool {
 /// JavaScript's `text.trim() === ""`: its white space is Unicode's plus the byte order mark, less U+0085.
 #[must_use]
 pub fn is_blank(text: &str) -> bool {
-    text.chars()
-        .all(|c| (c.is_whitespace() && c != '\u{85}') || c == '\u{feff}')
+    text.chars().all(|c| (c.is_whitespace() && c != '\u{85}') || c == '\u{feff}')
 }
 
 /// A Rust string as a JSON string token.
@@ -312,11 +274,7 @@ mod tests {
     fn reads_what_javascript_writes() {
         let text = r#"{"a":1e400,"b":"\ud800 x","c":{"deep":[[[]]]},"a":2,"d":null}"#;
         let object = Object::parse(text).unwrap();
-        assert_eq!(
-            object.number("a").unwrap(),
-            Some(2.0),
-            "the last of two equal keys wins"
-        );
+        assert_eq!(object.number("a").unwrap(), Some(2.0), "the last of two equal keys wins");
         assert!(object.string("b").unwrap().unwrap().ends_with(" x"));
         assert_eq!(object.some("d"), None);
         assert_eq!(number("1e400"), Some(f64::INFINITY));
@@ -338,24 +296,10 @@ mod tests {
             object.with("new", "true"),
             r#"{ "role":"assistant", "n":1.0, "finish" : "tool-calls","z":"\ud800","new":true}"#
         );
-        assert_eq!(
-            object.without("n"),
-            r#"{ "role":"assistant", "finish" : "tool-calls","z":"\ud800"}"#
-        );
-        assert_eq!(
-            object.without("role"),
-            r#"{ "n":1.0, "finish" : "tool-calls","z":"\ud800"}"#
-        );
-        assert_eq!(
-            object.without("z"),
-            r#"{ "role":"assistant", "n":1.0, "finish" : "tool-calls"}"#
-        );
-        assert_eq!(
-            Object::parse(r#"{"a":1,"b":2,"a":3}"#)
-                .unwrap()
-                .without("a"),
-            r#"{"b":2}"#
-        );
+        assert_eq!(object.without("n"), r#"{ "role":"assistant", "finish" : "tool-calls","z":"\ud800"}"#);
+        assert_eq!(object.without("role"), r#"{ "n":1.0, "finish" : "tool-calls","z":"\ud800"}"#);
+        assert_eq!(object.without("z"), r#"{ "role":"assistant", "n":1.0, "finish" : "tool-calls"}"#);
+        assert_eq!(Object::parse(r#"{"a":1,"b":2,"a":3}"#).unwrap().without("a"), r#"{"b":2}"#);
         assert_eq!(Object::parse(r#"{"a":1}"#).unwrap().without("a"), "{}");
         assert_eq!(Object::parse("{}").unwrap().with("a", "1"), r#"{"a":1}"#);
     }

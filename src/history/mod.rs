@@ -171,11 +171,7 @@ impl Tokens {
     /// What opencode compares with the model's window: `total`, or the sum where that is zero or absent.
     #[must_use]
     pub fn window(&self) -> f64 {
-        if self.total == 0.0 {
-            self.input + self.output + self.cache_read + self.cache_write
-        } else {
-            self.total
-        }
+        if self.total == 0.0 { self.input + self.output + self.cache_read + self.cache_write } else { self.total }
     }
 
     /// Whether every count is zero.
@@ -376,9 +372,7 @@ impl Message {
     /// Whether the row is a stored prefill 400.
     #[must_use]
     pub fn prefill_400(&self) -> bool {
-        self.assistant()
-            .and_then(|a| a.error.as_ref())
-            .is_some_and(|e| e.prefill_400)
+        self.assistant().and_then(|a| a.error.as_ref()).is_some_and(|e| e.prefill_400)
     }
 
     /// A row that a repair may remove, for it holds nothing (docs/architecture.md, "Removable rows"):
@@ -393,9 +387,7 @@ impl Message {
             && !a.summary
             && a.cost == 0.0
             && a.tokens.is_zero()
-            && a.error
-                .as_ref()
-                .is_none_or(|e| e.prefill_400 || e.aborted())
+            && a.error.as_ref().is_none_or(|e| e.prefill_400 || e.aborted())
             && self.parts.iter().all(|p| match &p.kind {
                 PartKind::StepStart | PartKind::StepFinish => true,
                 PartKind::Text { text, .. } => text.empty,
@@ -422,12 +414,7 @@ impl Session {
 
     /// Puts messages and parts in replay order (docs/opencode.md §2).
     pub fn sort(&mut self) {
-        self.messages.sort_by(|a, b| {
-            a.row
-                .time_created
-                .cmp(&b.row.time_created)
-                .then_with(|| a.row.id.cmp(&b.row.id))
-        });
+        self.messages.sort_by(|a, b| a.row.time_created.cmp(&b.row.time_created).then_with(|| a.row.id.cmp(&b.row.id)));
         for message in &mut self.messages {
             message.parts.sort_by(|a, b| a.row.id.cmp(&b.row.id));
         }

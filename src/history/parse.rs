@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::json::{self, Object, ShapeError, shape};
 use super::{
-    Assistant, Message, MessageRow, ModelRef, Part, PartKind, PartRow, Proof, Revert, Role,
-    RowError, Text, Tokens, ToolCall, ToolState, User,
+    Assistant, Message, MessageRow, ModelRef, Part, PartKind, PartRow, Proof, Revert, Role, RowError, Text, Tokens,
+    ToolCall, ToolState, User,
 };
 
 /// What error texts say when a model takes no assistant prefill, lower case (docs/opencode.md §9).
@@ -38,20 +38,11 @@ pub fn message(row: MessageRow, data: &str) -> Result<Message, ShapeError> {
         "assistant" => Role::Assistant(Box::new(assistant(&object)?)),
         _ => return shape("`role` is neither user nor assistant"),
     };
-    Ok(Message {
-        row,
-        data: Arc::from(data),
-        created,
-        role,
-        parts: Vec::new(),
-    })
+    Ok(Message { row, data: Arc::from(data), created, role, parts: Vec::new() })
 }
 
 fn model(object: &Object<'_>) -> Result<ModelRef, ShapeError> {
-    Ok(ModelRef {
-        provider: object.required_string("providerID")?,
-        model: object.required_string("modelID")?,
-    })
+    Ok(ModelRef { provider: object.required_string("providerID")?, model: object.required_string("modelID")? })
 }
 
 fn assistant(object: &Object<'_>) -> Result<Assistant, ShapeError> {
@@ -61,12 +52,7 @@ fn assistant(object: &Object<'_>) -> Result<Assistant, ShapeError> {
             let cache = t.object("cache")?;
             let of = |key: &str| -> Result<f64, ShapeError> { Ok(t.number(key)?.unwrap_or(0.0)) };
             let cached = |key: &str| -> Result<f64, ShapeError> {
-                Ok(cache
-                    .as_ref()
-                    .map(|c| c.number(key))
-                    .transpose()?
-                    .flatten()
-                    .unwrap_or(0.0))
+                Ok(cache.as_ref().map(|c| c.number(key)).transpose()?.flatten().unwrap_or(0.0))
             };
             Tokens {
                 total: of("total")?,
@@ -83,11 +69,7 @@ fn assistant(object: &Object<'_>) -> Result<Assistant, ShapeError> {
         agent: object.string("agent")?,
         model: model(object)?,
         finish: object.string("finish")?.filter(|f| !f.is_empty()),
-        error: if object.truthy("error") {
-            Some(row_error(object)?)
-        } else {
-            None
-        },
+        error: if object.truthy("error") { Some(row_error(object)?) } else { None },
         summary: object.truthy("summary"),
         tokens,
         cost: object.number("cost")?.unwrap_or(0.0),
@@ -101,24 +83,14 @@ fn row_error(object: &Object<'_>) -> Result<RowError, ShapeError> {
     let mut status = None;
     let mut prefill_400 = false;
     if let Ok(Some(data)) = error.object("data") {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "a status code; the cast saturates"
-        )]
+        #[expect(clippy::cast_possible_truncation, reason = "a status code; the cast saturates")]
         let code = data.number("statusCode").ok().flatten().map(|n| n as i64);
         status = code;
         // The raw JSON is searched, metadata and all: escapes never stand inside the phrases that count.
         prefill_400 = status.is_none_or(|s| s == 400)
-            && ["message", "responseBody", "metadata"]
-                .iter()
-                .filter_map(|key| data.some(key))
-                .any(says_prefill);
+            && ["message", "responseBody", "metadata"].iter().filter_map(|key| data.some(key)).any(says_prefill);
     }
-    Ok(RowError {
-        name: error.string("name")?.unwrap_or_default(),
-        status,
-        prefill_400,
-    })
+    Ok(RowError { name: error.string("name")?.unwrap_or_default(), status, prefill_400 })
 }
 
 fn says_prefill(raw: &str) -> bool {
@@ -133,32 +105,19 @@ fn says_prefill(raw: &str) -> bool {
 pub fn part(row: PartRow, data: &str) -> Result<Part, ShapeError> {
     let object = Object::parse(data)?;
     let kind = match object.required_string("type")?.as_str() {
-        "text" => PartKind::Text {
-            text: text(&object)?,
-            ignored: object.truthy("ignored"),
-        },
-        "reasoning" => PartKind::Reasoning {
-            text: text(&object)?,
-            proofs: proofs(&object)?,
-        },
+        "text" => PartKind::Text { text: text(&object)?, ignored: object.truthy("ignored") },
+        "reasoning" => PartKind::Reasoning { text: text(&object)?, proofs: proofs(&object)? },
         "step-start" => PartKind::StepStart,
         "step-finish" => PartKind::StepFinish,
-        "file" => PartKind::File {
-            mime: object.required_string("mime")?,
-        },
+        "file" => PartKind::File { mime: object.required_string("mime")? },
         "tool" => PartKind::Tool(Box::new(tool(&object)?)),
-        "compaction" => PartKind::Compaction {
-            tail_start_id: object.string("tail_start_id")?.filter(|t| !t.is_empty()),
-        },
+        "compaction" => {
+            PartKind::Compaction { tail_start_id: object.string("tail_start_id")?.filter(|t| !t.is_empty()) }
+        }
         "subtask" => PartKind::Subtask,
         other => PartKind::Other(other.to_owned()),
     };
-    Ok(Part {
-        row,
-        bytes: data.len() as u64,
-        sha256: None,
-        kind,
-    })
+    Ok(Part { row, bytes: data.len() as u64, sha256: None, kind })
 }
 
 fn text(object: &Object<'_>) -> Result<Text, ShapeError> {
@@ -166,15 +125,9 @@ fn text(object: &Object<'_>) -> Result<Text, ShapeError> {
         return shape("`text` is not a string");
     };
     // Most texts start with something visible: only those that start with white space are decoded.
-    let visible = raw
-        .as_bytes()
-        .get(1)
-        .is_some_and(|b| b.is_ascii_graphic() && !matches!(b, b'\\' | b'"'));
+    let visible = raw.as_bytes().get(1).is_some_and(|b| b.is_ascii_graphic() && !matches!(b, b'\\' | b'"'));
     let blank = !visible && json::string(raw).is_some_and(|t| json::is_blank(&t));
-    Ok(Text {
-        empty: raw == "\"\"",
-        blank,
-    })
+    Ok(Text { empty: raw == "\"\"", blank })
 }
 
 fn proofs(object: &Object<'_>) -> Result<Vec<Proof>, ShapeError> {
@@ -218,18 +171,12 @@ fn tool(object: &Object<'_>) -> Result<ToolCall, ShapeError> {
             let Some(time) = time else {
                 return shape("`state.time` is missing");
             };
-            ToolState::Completed {
-                compacted: time.truthy("compacted"),
-                attachments,
-            }
+            ToolState::Completed { compacted: time.truthy("compacted"), attachments }
         }
         "error" => ToolState::Error {
-            orphan: metadata
-                .as_ref()
-                .is_some_and(|m| m.get("interrupted") == Some("true")),
+            orphan: metadata.as_ref().is_some_and(|m| m.get("interrupted") == Some("true")),
             has_output: metadata.as_ref().is_some_and(|m| {
-                m.get("interrupted") == Some("true")
-                    && m.get("output").is_some_and(|o| o.starts_with('"'))
+                m.get("interrupted") == Some("true") && m.get("output").is_some_and(|o| o.starts_with('"'))
             }),
             start: time.and_then(|t| t.number("start").ok().flatten()),
         },
@@ -239,11 +186,7 @@ fn tool(object: &Object<'_>) -> Result<ToolCall, ShapeError> {
     };
     Ok(ToolCall {
         tool: object.required_string("tool")?,
-        provider_executed: object
-            .object("metadata")
-            .ok()
-            .flatten()
-            .is_some_and(|m| m.truthy("providerExecuted")),
+        provider_executed: object.object("metadata").ok().flatten().is_some_and(|m| m.truthy("providerExecuted")),
         state: status,
     })
 }
@@ -302,13 +245,7 @@ mod tests {
             let raw = format!(
                 r#"{{"role":"assistant","modelID":"m","providerID":"p","time":{{"created":1}},"error":{{"name":"UnknownError","data":{data}}}}}"#
             );
-            let row = MessageRow {
-                rowid: 1,
-                id: "m".into(),
-                session_id: "s".into(),
-                time_created: 1,
-                time_updated: 1,
-            };
+            let row = MessageRow { rowid: 1, id: "m".into(), session_id: "s".into(), time_created: 1, time_updated: 1 };
             message(row, &raw).unwrap().prefill_400()
         };
         assert!(base(
@@ -323,22 +260,15 @@ mod tests {
         assert!(base(
             r#"{"message":"Expected: `assistant` message in the final position, which would pre-fill the response"}"#
         ));
-        assert!(!base(
-            r#"{"message":"prompt is too long","statusCode":400}"#
-        ));
-        assert!(!base(
-            r#"{"message":"must end with a user message","statusCode":500}"#
-        ));
+        assert!(!base(r#"{"message":"prompt is too long","statusCode":400}"#));
+        assert!(!base(r#"{"message":"must end with a user message","statusCode":500}"#));
     }
 
     #[test]
     fn wrong_kinds_are_errors_that_name_the_field() {
         for (data, field) in [
             (r#"{"type":"text","text":5}"#, "text"),
-            (
-                r#"{"type":"tool","callID":"c","tool":"t","state":{"status":"done"}}"#,
-                "state.status",
-            ),
+            (r#"{"type":"tool","callID":"c","tool":"t","state":{"status":"done"}}"#, "state.status"),
             (r#"{"type":"tool","callID":"c","tool":"t"}"#, "state"),
             (r#"{"text":"x"}"#, "type"),
             ("nonsense", "not JSON"),
@@ -350,10 +280,7 @@ mod tests {
 
     #[test]
     fn blank_and_empty_text() {
-        let of = |t: &str| match part(row(), &format!(r#"{{"type":"text","text":{t}}}"#))
-            .unwrap()
-            .kind
-        {
+        let of = |t: &str| match part(row(), &format!(r#"{{"type":"text","text":{t}}}"#)).unwrap().kind {
             PartKind::Text { text, .. } => (text.empty, text.blank),
             _ => (false, false),
         };

@@ -48,9 +48,7 @@ impl Change {
     #[must_use]
     pub fn reason(&self) -> Code {
         match self {
-            Self::Remove { reason, .. }
-            | Self::Split { reason, .. }
-            | Self::SetData { reason, .. } => *reason,
+            Self::Remove { reason, .. } | Self::Split { reason, .. } | Self::SetData { reason, .. } => *reason,
         }
     }
 
@@ -79,41 +77,18 @@ pub fn apply_change(session: &Session, change: &Change) -> Result<Session, Shape
     };
     match change {
         Change::Remove { id, .. } => {
-            let at = out
-                .messages
-                .iter()
-                .position(|m| m.row.id == *id)
-                .ok_or_else(missing)?;
+            let at = out.messages.iter().position(|m| m.row.id == *id).ok_or_else(missing)?;
             out.messages.remove(at);
         }
         Change::SetData { id, data, .. } => {
-            let message = out
-                .messages
-                .iter_mut()
-                .find(|m| m.row.id == *id)
-                .ok_or_else(missing)?;
+            let message = out.messages.iter_mut().find(|m| m.row.id == *id).ok_or_else(missing)?;
             let mut new = reread(message, id, data)?;
             new.parts = std::mem::take(&mut message.parts);
             *message = new;
         }
-        Change::Split {
-            id,
-            at_part,
-            new_id,
-            first,
-            second,
-            ..
-        } => {
-            let message = out
-                .messages
-                .iter_mut()
-                .find(|m| m.row.id == *id)
-                .ok_or_else(missing)?;
-            let at = message
-                .parts
-                .iter()
-                .position(|p| p.row.id == *at_part)
-                .ok_or_else(missing)?;
+        Change::Split { id, at_part, new_id, first, second, .. } => {
+            let message = out.messages.iter_mut().find(|m| m.row.id == *id).ok_or_else(missing)?;
+            let at = message.parts.iter().position(|p| p.row.id == *at_part).ok_or_else(missing)?;
             let mut kept = reread(message, id, first)?;
             let mut new = reread(message, new_id, second)?;
             kept.parts = std::mem::take(&mut message.parts);

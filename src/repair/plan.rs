@@ -94,10 +94,7 @@ pub struct Left {
 /// SHA-256 of a row's JSON in hex.
 #[must_use]
 pub fn digest(data: &str) -> String {
-    Sha256::digest(data)
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect()
+    Sha256::digest(data).iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// More changes than this for one session would mean that they lead nowhere.
@@ -112,32 +109,16 @@ fn most_changes(session: &Session) -> usize {
 ///
 /// # Errors
 /// The reason for leaving the session as it is.
-pub fn plan_session(
-    session: &Session,
-    sdk: &Sdk,
-    allowed: Allowed,
-    now: i64,
-) -> Result<(SessionPlan, Session), Left> {
-    let left = |reason: LeftReason, detail: String| Left {
-        id: session.info.id.clone(),
-        reason,
-        detail,
-    };
+pub fn plan_session(session: &Session, sdk: &Sdk, allowed: Allowed, now: i64) -> Result<(SessionPlan, Session), Left> {
+    let left = |reason: LeftReason, detail: String| Left { id: session.info.id.clone(), reason, detail };
     // First for every package, so that the repair outlives a change of provider; else for the session's own.
     let both = [sdk.clone(), Sdk::keeping()];
     let (after, reasons) = reach(session, sdk, &both, allowed)
         .or_else(|_| reach(session, sdk, &both[..1], allowed))
         .map_err(|reason| left(reason, reason.description().to_owned()))?;
-    prove(session, &after, sdk, allowed)
-        .map_err(|check| left(reason_of(check), format!("not so: {check}")))?;
+    prove(session, &after, sdk, allowed).map_err(|check| left(reason_of(check), format!("not so: {check}")))?;
     let edits = diff(session, &after, &reasons, now);
-    Ok((
-        SessionPlan {
-            id: session.info.id.clone(),
-            edits,
-        },
-        after,
-    ))
+    Ok((SessionPlan { id: session.info.id.clone(), edits }, after))
 }
 
 fn reach(
@@ -209,13 +190,7 @@ fn part_image(part: &Part, time_updated: i64) -> Image {
         ("session_id", Cell::Text(row.session_id.clone())),
         ("time_created", Cell::Int(row.time_created)),
         ("time_updated", Cell::Int(time_updated)),
-        (
-            "data",
-            Cell::Kept {
-                bytes: part.bytes,
-                sha256: part.sha256.clone().unwrap_or_default(),
-            },
-        ),
+        ("data", Cell::Kept { bytes: part.bytes, sha256: part.sha256.clone().unwrap_or_default() }),
     ]
     .map(|(name, cell)| (name.to_owned(), cell))
     .into()
@@ -228,19 +203,8 @@ fn with_rowid(mut image: Image, rowid: i64) -> Image {
 
 /// The row edits that lead from `before` to `after`: new messages first, then moved parts, changed messages,
 /// and what is removed, parts before their message.
-fn diff(
-    before: &Session,
-    after: &Session,
-    reasons: &BTreeMap<String, Code>,
-    now: i64,
-) -> Vec<RowEdit> {
-    let reason = |id: &str| {
-        reasons
-            .get(id)
-            .copied()
-            .unwrap_or(Code::UnfinishedTextTail)
-            .to_string()
-    };
+fn diff(before: &Session, after: &Session, reasons: &BTreeMap<String, Code>, now: i64) -> Vec<RowEdit> {
+    let reason = |id: &str| reasons.get(id).copied().unwrap_or(Code::UnfinishedTextTail).to_string();
     let edit = |op, table: &str, id: &str, before, after, why: &str| RowEdit {
         op,
         table: table.to_owned(),
@@ -250,26 +214,11 @@ fn diff(
         reason: reason(why),
     };
     let mut edits = Vec::new();
-    let old_parts: BTreeMap<&str, &Part> = before
-        .messages
-        .iter()
-        .flat_map(|m| &m.parts)
-        .map(|p| (p.row.id.as_str(), p))
-        .collect();
-    for message in after
-        .messages
-        .iter()
-        .filter(|m| before.message(m.id()).is_none())
-    {
+    let old_parts: BTreeMap<&str, &Part> =
+        before.messages.iter().flat_map(|m| &m.parts).map(|p| (p.row.id.as_str(), p)).collect();
+    for message in after.messages.iter().filter(|m| before.message(m.id()).is_none()) {
         let image = message_image(message, &message.data, now);
-        edits.push(edit(
-            Op::Insert,
-            "message",
-            message.id(),
-            None,
-            Some(image),
-            message.id(),
-        ));
+        edits.push(edit(Op::Insert, "message", message.id(), None, Some(image), message.id()));
     }
     for message in &after.messages {
         for part in &message.parts {
@@ -278,65 +227,24 @@ fn diff(
             };
             let was = with_rowid(part_image(old, old.row.time_updated), old.row.rowid);
             let is = with_rowid(part_image(part, now), old.row.rowid);
-            edits.push(edit(
-                Op::Update,
-                "part",
-                part.id(),
-                Some(was),
-                Some(is),
-                message.id(),
-            ));
+            edits.push(edit(Op::Update, "part", part.id(), Some(was), Some(is), message.id()));
         }
     }
     for message in &after.messages {
-        let Some(old) = before
-            .message(message.id())
-            .filter(|old| old.data != message.data)
-        else {
+        let Some(old) = before.message(message.id()).filter(|old| old.data != message.data) else {
             continue;
         };
-        let was = with_rowid(
-            message_image(old, &old.data, old.row.time_updated),
-            old.row.rowid,
-        );
+        let was = with_rowid(message_image(old, &old.data, old.row.time_updated), old.row.rowid);
         let is = with_rowid(message_image(message, &message.data, now), old.row.rowid);
-        edits.push(edit(
-            Op::Update,
-            "message",
-            message.id(),
-            Some(was),
-            Some(is),
-            message.id(),
-        ));
+        edits.push(edit(Op::Update, "message", message.id(), Some(was), Some(is), message.id()));
     }
-    for message in before
-        .messages
-        .iter()
-        .filter(|m| after.message(m.id()).is_none())
-    {
+    for message in before.messages.iter().filter(|m| after.message(m.id()).is_none()) {
         for part in &message.parts {
             let was = with_rowid(part_image(part, part.row.time_updated), part.row.rowid);
-            edits.push(edit(
-                Op::Delete,
-                "part",
-                part.id(),
-                Some(was),
-                None,
-                message.id(),
-            ));
+            edits.push(edit(Op::Delete, "part", part.id(), Some(was), None, message.id()));
         }
-        let was = with_rowid(
-            message_image(message, &message.data, message.row.time_updated),
-            message.row.rowid,
-        );
-        edits.push(edit(
-            Op::Delete,
-            "message",
-            message.id(),
-            Some(was),
-            None,
-            message.id(),
-        ));
+        let was = with_rowid(message_image(message, &message.data, message.row.time_updated), message.row.rowid);
+        edits.push(edit(Op::Delete, "message", message.id(), Some(was), None, message.id()));
     }
     edits
 }

@@ -5,8 +5,8 @@ use strum::Display;
 use super::Allowed;
 use crate::history::{Session, Tokens};
 use crate::replay::{
-    Block, RULE_SETS, Resume, RuleSet, Sdk, TurnRole, after_revert, newest, overflow_tokens,
-    pending_task, prompt, resume, view,
+    Block, RULE_SETS, Resume, RuleSet, Sdk, TurnRole, after_revert, newest, overflow_tokens, pending_task, prompt,
+    resume, view,
 };
 
 /// Newest finished answers below this many tokens cannot be near any model's window, in tokens.
@@ -39,12 +39,7 @@ pub enum Check {
 ///
 /// Each is looked at for the history as it stands and, where a revert is pending, for what is left of it.
 #[must_use]
-pub(super) fn unchanged(
-    before: &Session,
-    after: &Session,
-    sdk: &Sdk,
-    allowed: Allowed,
-) -> Option<Check> {
+pub(super) fn unchanged(before: &Session, after: &Session, sdk: &Sdk, allowed: Allowed) -> Option<Check> {
     if totals(before) != totals(after) {
         return Some(Check::Totals);
     }
@@ -52,9 +47,7 @@ pub(super) fn unchanged(
     let cut = (after_revert(before), after_revert(after));
     let reverted = before.info.revert.is_some();
     for set in &RULE_SETS {
-        for (b, a) in
-            std::iter::once(whole).chain(reverted.then_some((cut.0.as_ref(), cut.1.as_ref())))
-        {
+        for (b, a) in std::iter::once(whole).chain(reverted.then_some((cut.0.as_ref(), cut.1.as_ref()))) {
             if let Some(check) = steering(b, a, set, allowed).or_else(|| turns(b, a, set, sdk)) {
                 return Some(check);
             }
@@ -72,23 +65,14 @@ pub fn prove(before: &Session, after: &Session, sdk: &Sdk, allowed: Allowed) -> 
     if let Some(check) = unchanged(before, after, sdk, allowed) {
         return Err(check);
     }
-    if blocked(after, sdk).is_some() {
-        Err(Check::Tail)
-    } else {
-        Ok(())
-    }
+    if blocked(after, sdk).is_some() { Err(Check::Tail) } else { Ok(()) }
 }
 
 /// The newest rule set under which the tail does not resume; `None` when it does under all.
 #[must_use]
 pub(super) fn blocked(session: &Session, sdk: &Sdk) -> Option<&'static RuleSet> {
     let cut = after_revert(session);
-    RULE_SETS.iter().rev().find(|set| {
-        !matches!(
-            resume(&cut, set, sdk),
-            Resume::NoRequest | Resume::EndsWithUser
-        )
-    })
+    RULE_SETS.iter().rev().find(|set| !matches!(resume(&cut, set, sdk), Resume::NoRequest | Resume::EndsWithUser))
 }
 
 fn steering(before: &Session, after: &Session, set: &RuleSet, allowed: Allowed) -> Option<Check> {
@@ -98,18 +82,12 @@ fn steering(before: &Session, after: &Session, set: &RuleSet, allowed: Allowed) 
     }
     // Rows that one side lacks are the removed and the new ones; the others must be cut and ordered alike.
     let common = |seen: &[&crate::history::Message], other: &Session| -> Vec<String> {
-        seen.iter()
-            .filter(|m| other.message(m.id()).is_some())
-            .map(|m| m.row.id.clone())
-            .collect()
+        seen.iter().filter(|m| other.message(m.id()).is_some()).map(|m| m.row.id.clone()).collect()
     };
     if common(&seen.0, after) != common(&seen.1, before) {
         return Some(Check::Cut);
     }
-    let tokens = (
-        overflow_tokens(&seen.0, set).unwrap_or(0.0),
-        overflow_tokens(&seen.1, set).unwrap_or(0.0),
-    );
+    let tokens = (overflow_tokens(&seen.0, set).unwrap_or(0.0), overflow_tokens(&seen.1, set).unwrap_or(0.0));
     let harmless = tokens.0 < NEAR_WINDOW && tokens.1 < NEAR_WINDOW;
     if tokens.0 != tokens.1 && !harmless && !allowed.near_window {
         return Some(Check::Overflow);
@@ -121,21 +99,10 @@ type Content<'a> = (TurnRole, Vec<Block<'a>>);
 
 fn content<'a>(session: &'a Session, set: &RuleSet, sdk: &Sdk) -> Vec<Content<'a>> {
     let seen = view(&session.messages, set);
-    let model = newest(&seen, set)
-        .user
-        .and_then(|u| u.user())
-        .and_then(|u| u.model.as_ref());
+    let model = newest(&seen, set).user.and_then(|u| u.user()).and_then(|u| u.model.as_ref());
     prompt(&seen, set, sdk, model)
         .into_iter()
-        .map(|turn| {
-            (
-                turn.role,
-                turn.blocks
-                    .into_iter()
-                    .filter(|b| !b.kind.is_empty())
-                    .collect::<Vec<_>>(),
-            )
-        })
+        .map(|turn| (turn.role, turn.blocks.into_iter().filter(|b| !b.kind.is_empty()).collect::<Vec<_>>()))
         .filter(|(_, blocks)| !blocks.is_empty())
         .collect()
 }
@@ -149,20 +116,17 @@ fn turns(before: &Session, after: &Session, set: &RuleSet, sdk: &Sdk) -> Option<
 
 /// Sums over all assistant rows, as `opencode stats` adds them up.
 fn totals(session: &Session) -> (f64, Tokens) {
-    session.messages.iter().filter_map(|m| m.assistant()).fold(
-        (0.0, Tokens::default()),
-        |(cost, t), a| {
-            (
-                cost + a.cost,
-                Tokens {
-                    total: t.total + a.tokens.total,
-                    input: t.input + a.tokens.input,
-                    output: t.output + a.tokens.output,
-                    reasoning: t.reasoning + a.tokens.reasoning,
-                    cache_read: t.cache_read + a.tokens.cache_read,
-                    cache_write: t.cache_write + a.tokens.cache_write,
-                },
-            )
-        },
-    )
+    session.messages.iter().filter_map(|m| m.assistant()).fold((0.0, Tokens::default()), |(cost, t), a| {
+        (
+            cost + a.cost,
+            Tokens {
+                total: t.total + a.tokens.total,
+                input: t.input + a.tokens.input,
+                output: t.output + a.tokens.output,
+                reasoning: t.reasoning + a.tokens.reasoning,
+                cache_read: t.cache_read + a.tokens.cache_read,
+                cache_write: t.cache_write + a.tokens.cache_write,
+            },
+        )
+    })
 }

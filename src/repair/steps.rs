@@ -21,17 +21,11 @@ pub(super) enum Next {
 
 /// Looks at the session's tail and proposes.
 pub(super) fn next(session: &Session, sdks: &[Sdk]) -> Next {
-    let Some((set, sdk)) = sdks
-        .iter()
-        .find_map(|sdk| blocked(session, sdk).map(|set| (set, sdk)))
-    else {
+    let Some((set, sdk)) = sdks.iter().find_map(|sdk| blocked(session, sdk).map(|set| (set, sdk))) else {
         return Next::Resumes;
     };
     let cut = after_revert(session);
-    if RULE_SETS
-        .iter()
-        .any(|set| pending_task(&view(&cut.messages, set), set))
-    {
+    if RULE_SETS.iter().any(|set| pending_task(&view(&cut.messages, set), set)) {
         return Next::Leave(LeftReason::PendingTask);
     }
     let seen = view(&cut.messages, set);
@@ -40,10 +34,7 @@ pub(super) fn next(session: &Session, sdks: &[Sdk]) -> Next {
     };
     let mut out = Vec::new();
     if let Some(last) = tail.rows.last().filter(|m| m.removable()) {
-        out.push(Change::Remove {
-            id: last.row.id.clone(),
-            reason: reason(last, &tail),
-        });
+        out.push(Change::Remove { id: last.row.id.clone(), reason: reason(last, &tail) });
     }
     // Orders may disagree about which answer is the newest: each one's is a candidate.
     let mut answers: Vec<&Message> = Vec::new();
@@ -70,11 +61,7 @@ pub(super) fn next(session: &Session, sdks: &[Sdk]) -> Next {
     if out.is_empty() {
         let reverted = before > 0
             || reverted_from(session).is_some_and(|from| {
-                answers.iter().any(|a| {
-                    session.messages[from..]
-                        .iter()
-                        .any(|m| m.row.id == a.row.id)
-                })
+                answers.iter().any(|a| session.messages[from..].iter().any(|m| m.row.id == a.row.id))
             });
         return Next::Leave(if reverted {
             LeftReason::PendingRevert
@@ -94,18 +81,12 @@ fn reason(row: &Message, tail: &Tail<'_>) -> Code {
 /// Where the rows begin that a pending revert names: they and all after them are not touched.
 fn reverted_from(session: &Session) -> Option<usize> {
     let revert = session.info.revert.as_ref()?;
-    session
-        .messages
-        .iter()
-        .position(|m| m.row.id == revert.message_id)
+    session.messages.iter().position(|m| m.row.id == revert.message_id)
 }
 
 fn touches_revert(session: &Session, change: &Change) -> bool {
-    reverted_from(session).is_some_and(|from| {
-        session.messages[from..]
-            .iter()
-            .any(|m| change.messages().any(|id| id == m.row.id))
-    })
+    reverted_from(session)
+        .is_some_and(|from| session.messages[from..].iter().any(|m| change.messages().any(|id| id == m.row.id)))
 }
 
 /// Cuts the row at the first step-start after its last counted tool call. More than one way where the row
@@ -116,36 +97,18 @@ fn split(session: &Session, row: &Message, reason: Code) -> Option<Vec<Change>> 
         PartKind::Tool(t) => RULE_SETS.iter().any(|set| set.counts(t)),
         _ => false,
     })?;
-    let at = last_tool
-        + 1
-        + row.parts[last_tool + 1..]
-            .iter()
-            .position(|p| p.kind == PartKind::StepStart)?;
+    let at = last_tool + 1 + row.parts[last_tool + 1..].iter().position(|p| p.kind == PartKind::StepStart)?;
     let mut new_id = ids::successor(&row.row.id)?;
     while session.message(&new_id).is_some() {
         new_id = ids::successor(&new_id)?;
     }
     let first = || {
-        let json = RowJson::of(row)
-            .set("finish", "\"tool-calls\"")
-            .set("tokens", NO_TOKENS);
-        if a.cost == 0.0 {
-            json
-        } else {
-            json.set("cost", "0")
-        }
+        let json = RowJson::of(row).set("finish", "\"tool-calls\"").set("tokens", NO_TOKENS);
+        if a.cost == 0.0 { json } else { json.set("cost", "0") }
     };
-    let finished = RULE_SETS.iter().all(|set| {
-        a.finish
-            .as_deref()
-            .is_some_and(|f| !set.unfinished.contains(&f))
-    });
+    let finished = RULE_SETS.iter().all(|set| a.finish.as_deref().is_some_and(|f| !set.unfinished.contains(&f)));
     let second = || {
-        if finished {
-            RowJson::of(row)
-        } else {
-            RowJson::of(row).set("finish", "\"stop\"")
-        }
+        if finished { RowJson::of(row) } else { RowJson::of(row).set("finish", "\"stop\"") }
     };
     let change = |first: RowJson, second: RowJson| Change::Split {
         id: row.row.id.clone(),
@@ -170,11 +133,7 @@ fn split(session: &Session, row: &Message, reason: Code) -> Option<Vec<Change>> 
 fn settle(row: &Message, tail: &Tail<'_>, seen: &[&Message]) -> Option<Change> {
     let a = row.assistant().filter(|a| !a.summary)?;
     let mut json = RowJson::of(row);
-    let stops = |set: &RuleSet| {
-        a.finish
-            .as_deref()
-            .is_some_and(|f| !set.unfinished.contains(&f))
-    };
+    let stops = |set: &RuleSet| a.finish.as_deref().is_some_and(|f| !set.unfinished.contains(&f));
     if !RULE_SETS.iter().all(stops) {
         json = json.set("finish", "\"stop\"");
     }
@@ -186,9 +145,5 @@ fn settle(row: &Message, tail: &Tail<'_>, seen: &[&Message]) -> Option<Change> {
         json = json.set("parentID", &json::quote(user.id()));
     }
     let data = json.text();
-    (*data != *row.data).then(|| Change::SetData {
-        id: row.row.id.clone(),
-        data,
-        reason: reason(row, tail),
-    })
+    (*data != *row.data).then(|| Change::SetData { id: row.row.id.clone(), data, reason: reason(row, tail) })
 }

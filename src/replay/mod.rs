@@ -23,9 +23,7 @@ impl Sdk {
     /// The given package.
     #[must_use]
     pub fn new(package: impl Into<String>) -> Self {
-        Self {
-            package: package.into(),
-        }
+        Self { package: package.into() }
     }
 
     /// A package that keeps every turn, empty ones too: the strictest case for a repair.

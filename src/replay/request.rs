@@ -100,12 +100,7 @@ pub enum Skip {
 
 /// The turns of the request that re-entering the loop sends for the view; `user` is its newest user row.
 #[must_use]
-pub fn request<'a>(
-    seen: &[&'a Message],
-    set: &RuleSet,
-    sdk: &Sdk,
-    user: &Message,
-) -> Vec<Turn<'a>> {
+pub fn request<'a>(seen: &[&'a Message], set: &RuleSet, sdk: &Sdk, user: &Message) -> Vec<Turn<'a>> {
     request_with_skips(seen, set, sdk, user).0
 }
 
@@ -117,27 +112,14 @@ pub fn request_with_skips<'a>(
     sdk: &Sdk,
     user: &Message,
 ) -> (Vec<Turn<'a>>, Vec<(&'a str, Skip)>) {
-    let reminder = reminds(seen, user)
-        .then(|| seen.iter().rposition(|m| m.user().is_some()))
-        .flatten();
-    build(
-        seen,
-        set,
-        sdk,
-        user.user().and_then(|u| u.model.as_ref()),
-        reminder,
-    )
+    let reminder = reminds(seen, user).then(|| seen.iter().rposition(|m| m.user().is_some())).flatten();
+    build(seen, set, sdk, user.user().and_then(|u| u.model.as_ref()), reminder)
 }
 
 /// The turns that every next prompt sends before its own: what a repair must not change. `model` is the one
 /// that the prompt goes to.
 #[must_use]
-pub fn prompt<'a>(
-    seen: &[&'a Message],
-    set: &RuleSet,
-    sdk: &Sdk,
-    model: Option<&ModelRef>,
-) -> Vec<Turn<'a>> {
+pub fn prompt<'a>(seen: &[&'a Message], set: &RuleSet, sdk: &Sdk, model: Option<&ModelRef>) -> Vec<Turn<'a>> {
     build(seen, set, sdk, model, None).0
 }
 
@@ -146,10 +128,7 @@ pub fn prompt<'a>(
 fn reminds(seen: &[&Message], user: &Message) -> bool {
     match user.user().and_then(|u| u.agent.as_deref()) {
         Some("plan") => true,
-        Some("build") => seen.iter().any(|m| {
-            m.assistant()
-                .is_some_and(|a| a.agent.as_deref() == Some("plan"))
-        }),
+        Some("build") => seen.iter().any(|m| m.assistant().is_some_and(|a| a.agent.as_deref() == Some("plan"))),
         _ => false,
     }
 }
@@ -161,13 +140,7 @@ fn build<'a>(
     model: Option<&ModelRef>,
     reminder: Option<usize>,
 ) -> (Vec<Turn<'a>>, Vec<(&'a str, Skip)>) {
-    let mut out = Out {
-        turns: Vec::new(),
-        skips: Vec::new(),
-        set,
-        sdk,
-        model,
-    };
+    let mut out = Out { turns: Vec::new(), skips: Vec::new(), set, sdk, model };
     for (at, message) in seen.iter().enumerate() {
         let reminded = reminder == Some(at);
         if message.parts.is_empty() && !reminded {
@@ -191,11 +164,7 @@ struct Out<'a, 'c> {
 }
 
 fn block(kind: BlockKind, part: &Part) -> Block<'_> {
-    Block {
-        kind,
-        part_id: Some(&part.row.id),
-        bytes: part.bytes,
-    }
+    Block { kind, part_id: Some(&part.row.id), bytes: part.bytes }
 }
 
 fn text_kind(text: crate::history::Text) -> BlockKind {
@@ -213,30 +182,19 @@ impl<'a> Out<'a, '_> {
         let mut blocks = Vec::new();
         for part in &message.parts {
             match &part.kind {
-                PartKind::Text {
-                    text,
-                    ignored: false,
-                } if !(text.empty && self.set.modern_replay) => {
+                PartKind::Text { text, ignored: false } if !(text.empty && self.set.modern_replay) => {
                     blocks.push(block(text_kind(*text), part));
                 }
-                PartKind::File { mime }
-                    if mime != "text/plain" && mime != "application/x-directory" =>
-                {
+                PartKind::File { mime } if mime != "text/plain" && mime != "application/x-directory" => {
                     blocks.push(block(BlockKind::File, part));
                 }
-                PartKind::Compaction { .. } => {
-                    blocks.push(block(BlockKind::CompactionPrompt, part))
-                }
+                PartKind::Compaction { .. } => blocks.push(block(BlockKind::CompactionPrompt, part)),
                 PartKind::Subtask => blocks.push(block(BlockKind::SubtaskPrompt, part)),
                 _ => {}
             }
         }
         if reminded {
-            blocks.push(Block {
-                kind: BlockKind::Reminder,
-                part_id: None,
-                bytes: 0,
-            });
+            blocks.push(Block { kind: BlockKind::Reminder, part_id: None, bytes: 0 });
         }
         if blocks.is_empty() {
             self.skips.push((message.id(), Skip::NothingSent));
@@ -246,12 +204,8 @@ impl<'a> Out<'a, '_> {
     }
 
     fn assistant(&mut self, message: &'a Message, a: &Assistant) {
-        let says_something =
-            |p: &Part| !matches!(p.kind, PartKind::StepStart | PartKind::Reasoning { .. });
-        if a.error
-            .as_ref()
-            .is_some_and(|e| !(e.aborted() && message.parts.iter().any(says_something)))
-        {
+        let says_something = |p: &Part| !matches!(p.kind, PartKind::StepStart | PartKind::Reasoning { .. });
+        if a.error.as_ref().is_some_and(|e| !(e.aborted() && message.parts.iter().any(says_something))) {
             self.skips.push((message.id(), Skip::Error));
             return;
         }
@@ -268,11 +222,7 @@ impl<'a> Out<'a, '_> {
             match &part.kind {
                 PartKind::StepStart => sent_any |= self.close(message.id(), &mut step),
                 PartKind::Text { text, .. } => {
-                    let kind = if text.empty && signed {
-                        BlockKind::StandIn
-                    } else {
-                        text_kind(*text)
-                    };
+                    let kind = if text.empty && signed { BlockKind::StandIn } else { text_kind(*text) };
                     step.said.push((block(kind, part), true));
                 }
                 PartKind::Reasoning { text, proofs } => {
@@ -283,28 +233,15 @@ impl<'a> Out<'a, '_> {
                         continue;
                     }
                     let proofs: &[Proof] = if foreign { &[] } else { proofs };
-                    let kind = if text.empty && proofs.is_empty() {
-                        BlockKind::EmptyThinking
-                    } else {
-                        BlockKind::Thinking
-                    };
-                    step.said
-                        .push((block(kind, part), self.keeps_thinking(*text, proofs)));
+                    let kind =
+                        if text.empty && proofs.is_empty() { BlockKind::EmptyThinking } else { BlockKind::Thinking };
+                    step.said.push((block(kind, part), self.keeps_thinking(*text, proofs)));
                 }
                 PartKind::Tool(call) => {
                     self.tool(part, call, &mut step);
-                    if let ToolState::Completed {
-                        compacted: false,
-                        attachments,
-                    } = &call.state
-                    {
+                    if let ToolState::Completed { compacted: false, attachments } = &call.state {
                         let refused = |mime: &&String| is_media(mime) && !self.takes_media(mime);
-                        media.extend(
-                            attachments
-                                .iter()
-                                .filter(refused)
-                                .map(|_| block(BlockKind::File, part)),
-                        );
+                        media.extend(attachments.iter().filter(refused).map(|_| block(BlockKind::File, part)));
                     }
                 }
                 _ => {}
@@ -315,29 +252,19 @@ impl<'a> Out<'a, '_> {
             sent_any |= self.push(TurnRole::User, message.id(), media);
         }
         if self.turns.len() == before {
-            self.skips.push((
-                message.id(),
-                if sent_any {
-                    Skip::EmptyForSdk
-                } else {
-                    Skip::NothingSent
-                },
-            ));
+            self.skips.push((message.id(), if sent_any { Skip::EmptyForSdk } else { Skip::NothingSent }));
         }
     }
 
     fn tool(&self, part: &'a Part, call: &ToolCall, step: &mut Step<'a>) {
         if call.provider_executed && self.set.modern_replay {
-            step.said
-                .push((block(BlockKind::ProviderToolCall, part), true));
+            step.said.push((block(BlockKind::ProviderToolCall, part), true));
             return;
         }
         step.said.push((block(BlockKind::ToolCall, part), true));
         let result = match call.state {
             ToolState::Completed { .. } => BlockKind::ToolResult,
-            ToolState::Error {
-                has_output: true, ..
-            } if self.set.modern_replay => BlockKind::ToolResult,
+            ToolState::Error { has_output: true, .. } if self.set.modern_replay => BlockKind::ToolResult,
             ToolState::Error { .. } => BlockKind::ToolError,
             ToolState::Running | ToolState::Pending => BlockKind::ToolInterrupted,
         };
@@ -352,9 +279,7 @@ impl<'a> Out<'a, '_> {
             return false;
         }
         let drops = self.drops_empty();
-        let thinking = said
-            .iter()
-            .any(|(b, keep)| *keep && b.kind == BlockKind::Thinking);
+        let thinking = said.iter().any(|(b, keep)| *keep && b.kind == BlockKind::Thinking);
         let bedrock = self.is_bedrock();
         let blocks = said
             .into_iter()
@@ -368,18 +293,10 @@ impl<'a> Out<'a, '_> {
             .collect::<Vec<_>>();
         // A package that keeps empty text keeps the turn as well, whatever is in it.
         if !blocks.is_empty() || !drops {
-            self.turns.push(Turn {
-                role: TurnRole::Assistant,
-                message_id,
-                blocks,
-            });
+            self.turns.push(Turn { role: TurnRole::Assistant, message_id, blocks });
         }
         if !results.is_empty() {
-            self.turns.push(Turn {
-                role: TurnRole::Tool,
-                message_id,
-                blocks: results,
-            });
+            self.turns.push(Turn { role: TurnRole::Tool, message_id, blocks: results });
         }
         true
     }
@@ -391,11 +308,7 @@ impl<'a> Out<'a, '_> {
                 return false;
             }
         }
-        self.turns.push(Turn {
-            role,
-            message_id,
-            blocks,
-        });
+        self.turns.push(Turn { role, message_id, blocks });
         true
     }
 
@@ -415,14 +328,9 @@ impl<'a> Out<'a, '_> {
         if !self.set.modern_replay {
             return !text.empty;
         }
-        let namespace = if self.is_bedrock() {
-            "bedrock"
-        } else {
-            "anthropic"
-        };
+        let namespace = if self.is_bedrock() { "bedrock" } else { "anthropic" };
         let signed = proofs.iter().any(|p| {
-            (p.namespace == namespace
-                || (self.is_bedrock() && self.model.is_some_and(|m| m.provider == p.namespace)))
+            (p.namespace == namespace || (self.is_bedrock() && self.model.is_some_and(|m| m.provider == p.namespace)))
                 && (p.signature || p.redacted_data || (self.is_bedrock() && p.redacted_content))
         });
         signed || !(text.blank || (self.is_bedrock() && self.set.strict_bedrock))
@@ -430,10 +338,7 @@ impl<'a> Out<'a, '_> {
 
     /// Whether the provider takes such a file inside a tool's result; if not, it follows as a user's turn.
     fn takes_media(&self, mime: &str) -> bool {
-        let model = self
-            .model
-            .map(|m| m.model.to_lowercase())
-            .unwrap_or_default();
+        let model = self.model.map(|m| m.model.to_lowercase()).unwrap_or_default();
         match self.sdk.package.as_str() {
             "@ai-sdk/anthropic"
             | "@ai-sdk/openai"

@@ -46,11 +46,7 @@ pub(super) fn newest_by<'a>(
     match order {
         Order::Replay => rows.last(),
         Order::Id => rows.max_by(|a, b| a.row.id.cmp(&b.row.id)),
-        Order::Created => rows.max_by(|a, b| {
-            a.created
-                .total_cmp(&b.created)
-                .then_with(|| a.row.id.cmp(&b.row.id))
-        }),
+        Order::Created => rows.max_by(|a, b| a.created.total_cmp(&b.created).then_with(|| a.row.id.cmp(&b.row.id))),
     }
 }
 
@@ -91,9 +87,7 @@ impl RuleSet {
     pub fn paired(&self, user: &Message, assistant: &Message) -> bool {
         match self.pairing {
             Pairing::IdOrder => user.row.id < assistant.row.id,
-            Pairing::Parent => assistant
-                .assistant()
-                .is_some_and(|a| a.parent_id.as_deref() == Some(user.id())),
+            Pairing::Parent => assistant.assistant().is_some_and(|a| a.parent_id.as_deref() == Some(user.id())),
         }
     }
 }
@@ -118,11 +112,7 @@ pub fn resume_in(seen: &[&Message], set: &RuleSet, sdk: &Sdk) -> Resume {
         return Resume::RunsTask;
     }
     // Up to 1.3 the SDK's own check refuses a history with provider-executed calls before anything is sent.
-    if !set.modern_replay
-        && seen
-            .iter()
-            .any(|m| m.tools().any(|(_, t)| t.provider_executed))
-    {
+    if !set.modern_replay && seen.iter().any(|m| m.tools().any(|(_, t)| t.provider_executed)) {
         return Resume::NoRequest;
     }
     match request(seen, set, sdk, user).last().map(|t| t.role) {

@@ -18,23 +18,14 @@ impl FromStr for Version {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let bad = || format!("`{text}` is no opencode version such as 1.18.33");
-        let core = text
-            .trim()
-            .trim_start_matches('v')
-            .split(['-', '+'])
-            .next()
-            .unwrap_or_default();
+        let core = text.trim().trim_start_matches('v').split(['-', '+']).next().unwrap_or_default();
         let mut numbers = core.split('.').map(|n| n.parse::<u32>().map_err(|_| bad()));
         let version = Self(
             numbers.next().ok_or_else(bad)??,
             numbers.next().transpose()?.unwrap_or(0),
             numbers.next().transpose()?.unwrap_or(0),
         );
-        if numbers.next().is_some() {
-            Err(bad())
-        } else {
-            Ok(version)
-        }
+        if numbers.next().is_some() { Err(bad()) } else { Ok(version) }
     }
 }
 
@@ -160,12 +151,7 @@ pub const RULE_SETS: [RuleSet; 6] = [
 /// that nobody measured counts as both its neighbours; `None` (nothing known) counts as all.
 #[must_use]
 pub fn counting_from(bound: Option<Version>) -> Vec<&'static RuleSet> {
-    let first = bound.map_or(0, |v| {
-        RULE_SETS
-            .iter()
-            .rposition(|set| set.measured.0 <= v)
-            .unwrap_or(0)
-    });
+    let first = bound.map_or(0, |v| RULE_SETS.iter().rposition(|set| set.measured.0 <= v).unwrap_or(0));
     RULE_SETS[first..].iter().collect()
 }
 
@@ -174,28 +160,18 @@ mod tests {
     use super::*;
 
     fn keys(v: &str) -> Vec<&'static str> {
-        counting_from(Some(v.parse().unwrap()))
-            .iter()
-            .map(|s| s.key)
-            .collect()
+        counting_from(Some(v.parse().unwrap())).iter().map(|s| s.key).collect()
     }
 
     #[test]
     fn a_version_counts_with_every_newer_set() {
         assert_eq!(keys("1.3.0").len(), 6);
-        assert_eq!(
-            keys("1.14.34"),
-            ["1.14", "1.15.0", "1.15.13", "1.18.15", "1.18.21"]
-        );
+        assert_eq!(keys("1.14.34"), ["1.14", "1.15.0", "1.15.13", "1.18.15", "1.18.21"]);
         assert_eq!(keys("1.18.14")[0], "1.15.13");
         assert_eq!(keys("1.18.15")[0], "1.18.15");
         assert_eq!(keys("1.18.33"), ["1.18.21"]);
         assert_eq!(keys("2.0.0"), ["1.18.21"]);
-        assert_eq!(
-            keys("1.10.0")[0],
-            "1.2",
-            "a gap counts as the set before it and the one after"
-        );
+        assert_eq!(keys("1.10.0")[0], "1.2", "a gap counts as the set before it and the one after");
         assert_eq!(keys("1.15.8")[0], "1.15.0");
         assert_eq!(keys("1.1.0").len(), 6);
         assert_eq!(counting_from(None).len(), 6);

@@ -17,11 +17,7 @@ pub fn after_revert(session: &Session) -> Cow<'_, Session> {
     let Some(revert) = &session.info.revert else {
         return Cow::Borrowed(session);
     };
-    let Some(at) = session
-        .messages
-        .iter()
-        .position(|m| m.row.id == revert.message_id)
-    else {
+    let Some(at) = session.messages.iter().position(|m| m.row.id == revert.message_id) else {
         return Cow::Borrowed(session);
     };
     let mut cut = session.clone();
@@ -86,29 +82,23 @@ pub fn view<'a>(messages: &'a [Message], set: &RuleSet) -> View<'a> {
         }
     }
     seen.reverse();
-    if set.modern_replay {
-        kept_tail_after_summary(seen)
-    } else {
-        seen
-    }
+    if set.modern_replay { kept_tail_after_summary(seen) } else { seen }
 }
 
 /// From 1.14.48 on, the tail that a compaction keeps is replayed after its summary.
 fn kept_tail_after_summary(seen: View<'_>) -> View<'_> {
-    let Some(at) = seen
-        .iter()
-        .rposition(|m| compaction(m).is_some_and(Option::is_some))
-    else {
+    let Some(at) = seen.iter().rposition(|m| compaction(m).is_some_and(Option::is_some)) else {
         return seen;
     };
     let Some(Some(tail)) = compaction(seen[at]) else {
         return seen;
     };
     let id = seen[at].id();
-    let summary = seen.iter().enumerate().skip(at + 1).find(|(_, m)| {
-        m.assistant()
-            .is_some_and(|a| a.summary && a.parent_id.as_deref() == Some(id))
-    });
+    let summary = seen
+        .iter()
+        .enumerate()
+        .skip(at + 1)
+        .find(|(_, m)| m.assistant().is_some_and(|a| a.summary && a.parent_id.as_deref() == Some(id)));
     let start = seen.iter().position(|m| m.row.id == *tail);
     match (summary, start) {
         (Some((summary, _)), Some(start)) if start < at => {
@@ -124,14 +114,9 @@ fn kept_tail_after_summary(seen: View<'_>) -> View<'_> {
 #[must_use]
 pub fn pending_task(seen: &[&Message], set: &RuleSet) -> bool {
     use super::rules::Order;
-    let finished = newest_by(seen, set.newest, |m| {
-        m.assistant().is_some_and(|a| a.finish.is_some())
-    });
-    let is_task = |m: &Message| {
-        m.parts
-            .iter()
-            .any(|p| matches!(p.kind, PartKind::Compaction { .. } | PartKind::Subtask))
-    };
+    let finished = newest_by(seen, set.newest, |m| m.assistant().is_some_and(|a| a.finish.is_some()));
+    let is_task =
+        |m: &Message| m.parts.iter().any(|p| matches!(p.kind, PartKind::Compaction { .. } | PartKind::Subtask));
     match (finished, set.newest) {
         (None, _) => seen.iter().any(|m| is_task(m)),
         (Some(f), Order::Replay) => {
@@ -154,10 +139,8 @@ pub fn pending_task(seen: &[&Message], set: &RuleSet) -> bool {
 /// assistant, none where that is a summary or missing (docs/opencode.md §4).
 #[must_use]
 pub fn overflow_tokens(seen: &[&Message], set: &RuleSet) -> Option<f64> {
-    newest_by(seen, set.newest, |m| {
-        m.assistant().is_some_and(|a| a.finish.is_some())
-    })
-    .and_then(Message::assistant)
-    .filter(|a| !a.summary)
-    .map(|a| a.tokens.window())
+    newest_by(seen, set.newest, |m| m.assistant().is_some_and(|a| a.finish.is_some()))
+        .and_then(Message::assistant)
+        .filter(|a| !a.summary)
+        .map(|a| a.tokens.window())
 }

@@ -84,9 +84,7 @@ pub enum StoreError {
         detail: String,
     },
     /// One of the proofs did not hold for the rows that the repair left.
-    #[error(
-        "the repaired rows of {session} did not pass the check \"{check}\"; everything was rolled back"
-    )]
+    #[error("the repaired rows of {session} did not pass the check \"{check}\"; everything was rolled back")]
     ProofFailed {
         /// The session.
         session: String,
@@ -142,11 +140,7 @@ impl StoreError {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
-            Self::Missing(_)
-            | Self::Folder(_)
-            | Self::Empty(_)
-            | Self::NotSqlite(_)
-            | Self::NotOpencode { .. } => {
+            Self::Missing(_) | Self::Folder(_) | Self::Empty(_) | Self::NotSqlite(_) | Self::NotOpencode { .. } => {
                 "name opencode's database with --db; it is usually ~/.local/share/opencode/opencode.db"
             }
             Self::UnknownSchema { .. } => {
@@ -177,19 +171,10 @@ impl StoreError {
         use rusqlite::ErrorCode;
         let path = path.to_path_buf();
         match source.sqlite_error_code() {
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::InUse {
-                path,
-                holders: String::new(),
-            },
-            Some(ErrorCode::DatabaseCorrupt) => Self::Corrupt {
-                path,
-                detail: source.to_string(),
-            },
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::InUse { path, holders: String::new() },
+            Some(ErrorCode::DatabaseCorrupt) => Self::Corrupt { path, detail: source.to_string() },
             Some(ErrorCode::NotADatabase) => Self::NotSqlite(path),
-            Some(ErrorCode::ReadOnly) => Self::Permission {
-                what: "write",
-                path,
-            },
+            Some(ErrorCode::ReadOnly) => Self::Permission { what: "write", path },
             Some(ErrorCode::PermissionDenied) => Self::Permission { what: "read", path },
             Some(ErrorCode::OperationInterrupted) => Self::Interrupted,
             _ => Self::Sqlite { path, source },

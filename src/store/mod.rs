@@ -4,8 +4,10 @@ mod error;
 mod open;
 mod read;
 mod schema;
+mod write;
 
 pub use error::StoreError;
 pub use open::{COPY_LIMIT, Snapshot, sidecar, with_snapshot};
 pub use read::{Facts, Loaded, SessionEntry, Store};
 pub use schema::Schema;
+pub use write::{Exclusive, holders};

@@ -95,9 +95,7 @@ fn check_header(path: &Path) -> Result<(), StoreError> {
     match file.read_exact(&mut header) {
         Ok(()) if header == *b"SQLite format 3\0" => Ok(()),
         Ok(()) => Err(StoreError::NotSqlite(path.to_path_buf())),
-        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
-            Err(StoreError::NotSqlite(path.to_path_buf()))
-        }
+        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Err(StoreError::NotSqlite(path.to_path_buf())),
         Err(e) => Err(StoreError::io(path, "read", e)),
     }
 }
@@ -107,9 +105,7 @@ fn uri(path: &Path, query: &str) -> String {
     let mut out = String::from("file:");
     for byte in path.to_string_lossy().bytes() {
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b'~' => {
-                out.push(char::from(byte))
-            }
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
             _ => out.push_str(&format!("%{byte:02X}")),
         }
     }
@@ -140,9 +136,7 @@ struct Opened {
 
 fn open(path: &Path, now: &Snapshot) -> Result<Opened, StoreError> {
     let sql = |e| StoreError::sqlite(path, e);
-    let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY
-        | OpenFlags::SQLITE_OPEN_URI
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let crashed = now.journal_bytes() > 0 || (now.wal_bytes() > 0 && !now.shm);
     if crashed {
         let why = if now.journal_bytes() > 0 {
@@ -152,14 +146,9 @@ fn open(path: &Path, now: &Snapshot) -> Result<Opened, StoreError> {
         };
         let bytes = now.bytes() + now.wal_bytes() + now.journal_bytes();
         if bytes > COPY_LIMIT {
-            return Err(StoreError::NeedsRecovery {
-                path: path.to_path_buf(),
-                why,
-                bytes,
-            });
+            return Err(StoreError::NeedsRecovery { path: path.to_path_buf(), why, bytes });
         }
-        let folder =
-            tempfile::tempdir().map_err(|e| StoreError::io(&std::env::temp_dir(), "write", e))?;
+        let folder = tempfile::tempdir().map_err(|e| StoreError::io(&std::env::temp_dir(), "write", e))?;
         let copy = folder.path().join("store.db");
         fs::copy(path, &copy).map_err(|e| StoreError::io(path, "read", e))?;
         for suffix in ["-wal", "-journal"] {
@@ -170,32 +159,17 @@ fn open(path: &Path, now: &Snapshot) -> Result<Opened, StoreError> {
                 Err(e) => return Err(StoreError::io(&from, "read", e)),
             }
         }
-        let db = Connection::open_with_flags(
-            &copy,
-            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-        )
-        .map_err(sql)?;
-        return Ok(Opened {
-            db,
-            _copy: Some(folder),
-            unchanged: Some(now.clone()),
-        });
+        let db =
+            Connection::open_with_flags(&copy, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+                .map_err(sql)?;
+        return Ok(Opened { db, _copy: Some(folder), unchanged: Some(now.clone()) });
     }
     if now.wal_bytes() > 0 {
         let db = Connection::open_with_flags(uri(path, "mode=ro"), read_only).map_err(sql)?;
-        return Ok(Opened {
-            db,
-            _copy: None,
-            unchanged: None,
-        });
+        return Ok(Opened { db, _copy: None, unchanged: None });
     }
-    let db =
-        Connection::open_with_flags(uri(path, "mode=ro&immutable=1"), read_only).map_err(sql)?;
-    Ok(Opened {
-        db,
-        _copy: None,
-        unchanged: Some(now.clone()),
-    })
+    let db = Connection::open_with_flags(uri(path, "mode=ro&immutable=1"), read_only).map_err(sql)?;
+    Ok(Opened { db, _copy: None, unchanged: Some(now.clone()) })
 }
 
 /// Opens the store at `path` for reading, runs `read` on it, and makes sure that what was read was not
@@ -237,8 +211,7 @@ fn attempt<T>(
     let sql = |e| StoreError::sqlite(path, e);
     harden(db).map_err(sql)?;
     db.pragma_update(None, "query_only", true).map_err(sql)?;
-    db.busy_timeout(std::time::Duration::from_secs(5))
-        .map_err(sql)?;
+    db.busy_timeout(std::time::Duration::from_secs(5)).map_err(sql)?;
     // One read transaction: everything that is read belongs to one state of the store.
     db.execute_batch("BEGIN").map_err(sql)?;
     let schema = Schema::check(db, path)?;
@@ -252,9 +225,6 @@ mod tests {
 
     #[test]
     fn odd_paths_survive_as_uri() {
-        assert_eq!(
-            uri(Path::new("/a b/c?d#e%.db"), "mode=ro"),
-            "file:/a%20b/c%3Fd%23e%25.db?mode=ro"
-        );
+        assert_eq!(uri(Path::new("/a b/c?d#e%.db"), "mode=ro"), "file:/a%20b/c%3Fd%23e%25.db?mode=ro");
     }
 }

@@ -57,21 +57,15 @@ pub struct Loaded {
 
 fn text<'r>(row: &'r Row<'_>, at: usize, name: &str) -> Result<&'r str, ShapeError> {
     match row.get_ref(at) {
-        Ok(ValueRef::Text(bytes)) => std::str::from_utf8(bytes)
-            .map_err(|_| ShapeError(format!("`{name}` is not valid UTF-8"))),
-        Ok(other) => Err(ShapeError(format!(
-            "`{name}` is {}, expected text",
-            kind(other)
-        ))),
+        Ok(ValueRef::Text(bytes)) => {
+            std::str::from_utf8(bytes).map_err(|_| ShapeError(format!("`{name}` is not valid UTF-8")))
+        }
+        Ok(other) => Err(ShapeError(format!("`{name}` is {}, expected text", kind(other)))),
         Err(_) => Err(ShapeError(format!("`{name}` could not be read"))),
     }
 }
 
-fn optional_text<'r>(
-    row: &'r Row<'_>,
-    at: usize,
-    name: &str,
-) -> Result<Option<&'r str>, ShapeError> {
+fn optional_text<'r>(row: &'r Row<'_>, at: usize, name: &str) -> Result<Option<&'r str>, ShapeError> {
     match row.get_ref(at) {
         Ok(ValueRef::Null) => Ok(None),
         _ => text(row, at, name).map(Some),
@@ -81,10 +75,7 @@ fn optional_text<'r>(
 fn integer(row: &Row<'_>, at: usize, name: &str) -> Result<i64, ShapeError> {
     match row.get_ref(at) {
         Ok(ValueRef::Integer(n)) => Ok(n),
-        Ok(other) => Err(ShapeError(format!(
-            "`{name}` is {}, expected an integer",
-            kind(other)
-        ))),
+        Ok(other) => Err(ShapeError(format!("`{name}` is {}, expected an integer", kind(other)))),
         Err(_) => Err(ShapeError(format!("`{name}` could not be read"))),
     }
 }
@@ -101,20 +92,12 @@ fn kind(value: ValueRef<'_>) -> &'static str {
 
 /// The row's id for a report: the rowid where the id itself is not text.
 fn name_of(row: &Row<'_>, rowid: usize, id: usize) -> String {
-    text(row, id, "id").map_or_else(
-        |_| format!("rowid {}", integer(row, rowid, "rowid").unwrap_or(-1)),
-        str::to_owned,
-    )
+    text(row, id, "id").map_or_else(|_| format!("rowid {}", integer(row, rowid, "rowid").unwrap_or(-1)), str::to_owned)
 }
 
 impl<'db> Store<'db> {
     pub(super) fn new(db: &'db Connection, path: &'db Path, schema: Schema, bytes: u64) -> Self {
-        Self {
-            db,
-            path,
-            schema,
-            bytes,
-        }
+        Self { db, path, schema, bytes }
     }
 
     /// Where the store is.
@@ -136,9 +119,7 @@ impl<'db> Store<'db> {
     fn count(&self, table: &str) -> Result<u64, StoreError> {
         let n: i64 = self
             .db
-            .query_row(&format!("SELECT count(*) FROM {table}"), [], |row| {
-                row.get(0)
-            })
+            .query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))
             .map_err(|e| self.sql(e))?;
         Ok(n.unsigned_abs())
     }
@@ -162,8 +143,7 @@ impl<'db> Store<'db> {
     fn identity(&self) -> Result<String, StoreError> {
         let mut digest = Sha256::new();
         for table in ["project", "session"] {
-            let query =
-                format!("SELECT id, time_created FROM {table} ORDER BY time_created, id LIMIT 1");
+            let query = format!("SELECT id, time_created FROM {table} ORDER BY time_created, id LIMIT 1");
             // A store without a project table of the known form is identified by its sessions alone.
             let Ok(mut statement) = self.db.prepare(&query) else {
                 continue;
@@ -172,19 +152,10 @@ impl<'db> Store<'db> {
             if let Some(row) = rows.next().map_err(|e| self.sql(e))? {
                 digest.update(table);
                 digest.update(text(row, 0, "id").unwrap_or_default());
-                digest.update(
-                    integer(row, 1, "time_created")
-                        .unwrap_or_default()
-                        .to_be_bytes(),
-                );
+                digest.update(integer(row, 1, "time_created").unwrap_or_default().to_be_bytes());
             }
         }
-        Ok(digest
-            .finalize()
-            .iter()
-            .take(8)
-            .map(|b| format!("{b:02x}"))
-            .collect())
+        Ok(digest.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect())
     }
 
     fn newest_migration(&self) -> Result<Option<String>, StoreError> {
@@ -193,12 +164,8 @@ impl<'db> Store<'db> {
             if !self.schema.has(table, column) {
                 continue;
             }
-            let query =
-                format!("SELECT max({column}) FROM {table} WHERE typeof({column}) = 'text'");
-            let found: Option<String> = self
-                .db
-                .query_row(&query, [], |row| row.get(0))
-                .map_err(|e| self.sql(e))?;
+            let query = format!("SELECT max({column}) FROM {table} WHERE typeof({column}) = 'text'");
+            let found: Option<String> = self.db.query_row(&query, [], |row| row.get(0)).map_err(|e| self.sql(e))?;
             newest = newest.max(found);
         }
         Ok(newest)
@@ -210,11 +177,7 @@ impl<'db> Store<'db> {
     /// When SQLite cannot read it.
     pub fn sessions(&self) -> Result<Vec<SessionEntry>, StoreError> {
         let optional = |name: &str| {
-            if self.schema.has("session", name) {
-                name.to_owned()
-            } else {
-                format!("NULL AS {name}")
-            }
+            if self.schema.has("session", name) { name.to_owned() } else { format!("NULL AS {name}") }
         };
         let query = format!(
             "SELECT rowid, id, {}, title, directory, version, {}, time_created, time_updated FROM session ORDER BY time_updated DESC, id",
@@ -257,18 +220,15 @@ impl<'db> Store<'db> {
     fn load_with(&self, info: &SessionInfo, guarded: bool) -> Result<Loaded, StoreError> {
         let mut unreadable = Vec::new();
         let mut bad = |table: &'static str, id: String, detail: String| {
-            unreadable.push(UnreadableRow {
-                table,
-                id,
-                session_id: Some(info.id.clone()),
-                detail,
-            });
+            unreadable.push(UnreadableRow { table, id, session_id: Some(info.id.clone()), detail });
         };
         let mut messages: Vec<Message> = Vec::new();
         let mut at: HashMap<String, usize> = HashMap::new();
         let mut statement = self
             .db
-            .prepare_cached("SELECT rowid, id, session_id, time_created, time_updated, data FROM message WHERE session_id = ?1")
+            .prepare_cached(
+                "SELECT rowid, id, session_id, time_created, time_updated, data FROM message WHERE session_id = ?1",
+            )
             .map_err(|e| self.sql(e))?;
         let mut rows = statement.query([&info.id]).map_err(|e| self.sql(e))?;
         while let Some(row) = rows.next().map_err(|e| self.sql(e))? {
@@ -301,26 +261,19 @@ impl<'db> Store<'db> {
             }
         }
         drop(rows);
-        let mut session = Session {
-            info: info.clone(),
-            messages,
-        };
+        let mut session = Session { info: info.clone(), messages };
         session.sort();
-        if session.messages.is_empty()
-            && unreadable.is_empty()
-            && self.only_in_session_message(info)?
-        {
+        if session.messages.is_empty() && unreadable.is_empty() && self.only_in_session_message(info)? {
             unreadable.push(UnreadableRow {
                 table: "session",
                 id: info.id.clone(),
                 session_id: Some(info.id.clone()),
-                detail: "its history is in `session_message` alone, which the run loop that is known here does not read".to_owned(),
+                detail:
+                    "its history is in `session_message` alone, which the run loop that is known here does not read"
+                        .to_owned(),
             });
         }
-        Ok(Loaded {
-            session,
-            unreadable,
-        })
+        Ok(Loaded { session, unreadable })
     }
 
     fn only_in_session_message(&self, info: &SessionInfo) -> Result<bool, StoreError> {

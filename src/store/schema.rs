@@ -45,20 +45,8 @@ const REQUIRED: [(&str, &[(&str, &str)]); 3] = [
 
 /// Tables that older or newer versions lack, with the columns that matter where they are there.
 const OPTIONAL: [(&str, &[(&str, &str)]); 3] = [
-    (
-        "event",
-        &[
-            ("id", "TEXT"),
-            ("aggregate_id", "TEXT"),
-            ("seq", "INTEGER"),
-            ("type", "TEXT"),
-            ("data", "TEXT"),
-        ],
-    ),
-    (
-        "event_sequence",
-        &[("aggregate_id", "TEXT"), ("seq", "INTEGER")],
-    ),
+    ("event", &[("id", "TEXT"), ("aggregate_id", "TEXT"), ("seq", "INTEGER"), ("type", "TEXT"), ("data", "TEXT")]),
+    ("event_sequence", &[("aggregate_id", "TEXT"), ("seq", "INTEGER")]),
     ("session_message", &[("id", "TEXT"), ("session_id", "TEXT")]),
 ];
 
@@ -78,9 +66,7 @@ impl Schema {
     /// Whether the column is there.
     #[must_use]
     pub fn has(&self, table: &str, column: &str) -> bool {
-        self.columns
-            .get(table)
-            .is_some_and(|c| c.iter().any(|name| name == column))
+        self.columns.get(table).is_some_and(|c| c.iter().any(|name| name == column))
     }
 
     /// The columns of a table in their order; empty where it is missing.
@@ -97,38 +83,22 @@ impl Schema {
     pub fn check(db: &Connection, path: &Path) -> Result<Self, StoreError> {
         let sql = |e| StoreError::sqlite(path, e);
         let mut schema = Self::default();
-        let unknown = |detail: String| StoreError::UnknownSchema {
-            path: path.to_path_buf(),
-            detail,
-        };
+        let unknown = |detail: String| StoreError::UnknownSchema { path: path.to_path_buf(), detail };
         let mut objects = BTreeMap::new();
-        let mut statement = db
-            .prepare("SELECT type, name, tbl_name FROM sqlite_schema WHERE type <> 'index'")
-            .map_err(sql)?;
+        let mut statement =
+            db.prepare("SELECT type, name, tbl_name FROM sqlite_schema WHERE type <> 'index'").map_err(sql)?;
         let rows = statement
-            .query_map([], |row| {
-                Ok((
-                    row.get::<_, String>(0)?,
-                    row.get::<_, String>(1)?,
-                    row.get::<_, String>(2)?,
-                ))
-            })
+            .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?)))
             .map_err(sql)?;
         for row in rows {
             let (kind, name, table) = row.map_err(sql)?;
             let guarded = REQUIRED.iter().chain(&OPTIONAL).any(|(t, _)| *t == table);
             if kind == "trigger" && guarded {
-                return Err(unknown(format!(
-                    "there is a trigger `{name}` on table `{table}`"
-                )));
+                return Err(unknown(format!("there is a trigger `{name}` on table `{table}`")));
             }
             objects.insert(name, kind);
         }
-        let missing: Vec<_> = REQUIRED
-            .iter()
-            .map(|(t, _)| *t)
-            .filter(|t| !objects.contains_key(*t))
-            .collect();
+        let missing: Vec<_> = REQUIRED.iter().map(|(t, _)| *t).filter(|t| !objects.contains_key(*t)).collect();
         if !missing.is_empty() {
             return Err(StoreError::NotOpencode {
                 path: path.to_path_buf(),
@@ -142,17 +112,13 @@ impl Schema {
             if kind != "table" {
                 return Err(unknown(format!("`{table}` is a {kind}, not a table")));
             }
-            schema
-                .columns
-                .insert((*table).to_owned(), check_table(db, path, table, columns)?);
+            schema.columns.insert((*table).to_owned(), check_table(db, path, table, columns)?);
         }
         for (table, key) in [("__drizzle_migrations", "name"), ("migration", "id")] {
             if objects.get(table).is_some_and(|kind| kind == "table")
                 && column_names(db, path, table)?.iter().any(|c| c == key)
             {
-                schema
-                    .columns
-                    .insert(table.to_owned(), vec![key.to_owned()]);
+                schema.columns.insert(table.to_owned(), vec![key.to_owned()]);
             }
         }
         Ok(schema)
@@ -161,49 +127,27 @@ impl Schema {
 
 fn column_names(db: &Connection, path: &Path, table: &str) -> Result<Vec<String>, StoreError> {
     let sql = |e| StoreError::sqlite(path, e);
-    let mut statement = db
-        .prepare("SELECT name FROM pragma_table_info(?1) ORDER BY cid")
-        .map_err(sql)?;
-    let names = statement
-        .query_map([table], |row| row.get(0))
-        .map_err(sql)?;
+    let mut statement = db.prepare("SELECT name FROM pragma_table_info(?1) ORDER BY cid").map_err(sql)?;
+    let names = statement.query_map([table], |row| row.get(0)).map_err(sql)?;
     names.collect::<Result<_, _>>().map_err(sql)
 }
 
-fn check_table(
-    db: &Connection,
-    path: &Path,
-    table: &str,
-    wanted: &[(&str, &str)],
-) -> Result<Vec<String>, StoreError> {
+fn check_table(db: &Connection, path: &Path, table: &str, wanted: &[(&str, &str)]) -> Result<Vec<String>, StoreError> {
     let sql = |e| StoreError::sqlite(path, e);
-    let unknown = |detail: String| StoreError::UnknownSchema {
-        path: path.to_path_buf(),
-        detail,
-    };
+    let unknown = |detail: String| StoreError::UnknownSchema { path: path.to_path_buf(), detail };
     let (kind, without_rowid): (String, bool) = db
-        .query_row(
-            "SELECT type, wr FROM pragma_table_list WHERE schema = 'main' AND name = ?1",
-            [table],
-            |row| Ok((row.get(0)?, row.get(1)?)),
-        )
+        .query_row("SELECT type, wr FROM pragma_table_list WHERE schema = 'main' AND name = ?1", [table], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
         .map_err(sql)?;
     if kind != "table" || without_rowid {
-        return Err(unknown(format!(
-            "`{table}` is not an ordinary table with rowids"
-        )));
+        return Err(unknown(format!("`{table}` is not an ordinary table with rowids")));
     }
-    let mut statement = db
-        .prepare("SELECT name, upper(type), pk, hidden FROM pragma_table_xinfo(?1) ORDER BY cid")
-        .map_err(sql)?;
+    let mut statement =
+        db.prepare("SELECT name, upper(type), pk, hidden FROM pragma_table_xinfo(?1) ORDER BY cid").map_err(sql)?;
     let rows = statement
         .query_map([table], |row| {
-            Ok((
-                row.get::<_, String>(0)?,
-                row.get::<_, String>(1)?,
-                row.get::<_, i64>(2)?,
-                row.get::<_, i64>(3)?,
-            ))
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?, row.get::<_, i64>(3)?))
         })
         .map_err(sql)?
         .collect::<Result<Vec<_>, _>>()
@@ -213,19 +157,11 @@ fn check_table(
             return Err(unknown(format!("table `{table}` has no column `{column}`")));
         };
         if found != declared {
-            return Err(unknown(format!(
-                "column `{table}.{column}` is {found}, expected {declared}"
-            )));
+            return Err(unknown(format!("column `{table}.{column}` is {found}, expected {declared}")));
         }
-        let key = if table == "event_sequence" {
-            "aggregate_id"
-        } else {
-            "id"
-        };
+        let key = if table == "event_sequence" { "aggregate_id" } else { "id" };
         if (*column == key) != (*pk > 0) {
-            return Err(unknown(format!(
-                "the primary key of `{table}` is not `{key}`"
-            )));
+            return Err(unknown(format!("the primary key of `{table}` is not `{key}`")));
         }
     }
     if let Some((name, ..)) = rows.iter().find(|(_, _, _, hidden)| *hidden != 0) {

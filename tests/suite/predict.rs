@@ -17,9 +17,7 @@ fn every_retry_verdict_is_predicted() {
         let sdk = Sdk::new(fixture.sessions.sdk.values().next().unwrap());
         with_snapshot(&fixture.db, |store| {
             for entry in store.sessions()? {
-                let SessionEntry::Readable(info) = entry else {
-                    panic!("{entry:?}")
-                };
+                let SessionEntry::Readable(info) = entry else { panic!("{entry:?}") };
                 let loaded = store.load(&info)?;
                 assert!(loaded.unreadable.is_empty(), "{:?}", loaded.unreadable);
                 for (version, seen) in &fixture.verdicts[&info.id].retry {
@@ -38,11 +36,6 @@ fn every_retry_verdict_is_predicted() {
         })
         .unwrap();
     }
-    assert!(
-        misses.is_empty(),
-        "{} of {cells} cells missed:\n{}",
-        misses.len(),
-        misses.join("\n")
-    );
+    assert!(misses.is_empty(), "{} of {cells} cells missed:\n{}", misses.len(), misses.join("\n"));
     assert!(cells >= 315, "only {cells} cells were looked at");
 }

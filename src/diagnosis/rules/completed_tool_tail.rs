@@ -22,10 +22,7 @@ pub(super) const RULE: Rule = Rule {
         if !Tail::tool_counts(row) {
             return None;
         }
-        let (part, call) = row
-            .tools()
-            .filter(|(_, t)| !t.provider_executed && !t.orphan())
-            .last()?;
+        let (part, call) = row.tools().filter(|(_, t)| !t.provider_executed && !t.orphan()).last()?;
         Some(Match {
             part_id: Some(part.row.id.clone()),
             detail: format!("the {} call and later text are in the same row", call.tool),

@@ -16,10 +16,6 @@ use crate::diagnosis::code::Code;
 pub(super) const RULE: Rule = Rule {
     code: Code::EmptyAnswerTail,
     matches: |row, _| {
-        if row.assistant().is_some() && row.removable() {
-            Match::row("an answer without a word")
-        } else {
-            None
-        }
+        if row.assistant().is_some() && row.removable() { Match::row("an answer without a word") } else { None }
     },
 };

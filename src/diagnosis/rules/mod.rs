@@ -33,10 +33,7 @@ pub struct Match {
 
 impl Match {
     fn row(detail: impl Into<String>) -> Option<Self> {
-        Some(Self {
-            part_id: None,
-            detail: detail.into(),
-        })
+        Some(Self { part_id: None, detail: detail.into() })
     }
 }
 
@@ -54,7 +51,5 @@ pub const RULES: [Rule; 7] = [
 /// The first rule that the row matches, with what it saw.
 #[must_use]
 pub fn first_match(row: &Message, tail: &Tail<'_>) -> Option<(Code, Match)> {
-    RULES
-        .iter()
-        .find_map(|rule| (rule.matches)(row, tail).map(|m| (rule.code, m)))
+    RULES.iter().find_map(|rule| (rule.matches)(row, tail).map(|m| (rule.code, m)))
 }
