@@ -5,4 +5,5 @@ pub mod diagnosis;
 pub mod history;
 pub mod repair;
 pub mod replay;
+pub mod sdk;
 pub mod store;

@@ -1,6 +1,8 @@
 //! The only SQL: opening a store without disturbing it, reading its rows, writing a plan.
 
+pub mod environment;
 mod error;
+pub mod locate;
 mod open;
 mod read;
 mod schema;
