@@ -5,5 +5,6 @@ pub mod diagnosis;
 pub mod history;
 pub mod repair;
 pub mod replay;
+pub mod report;
 pub mod sdk;
 pub mod store;

@@ -1,11 +1,13 @@
 //! What opencode does when its run loop is entered again: the rule sets, the history that they see, the
 //! request that they send.
 
+mod bound;
 mod request;
 mod resume;
 mod rules;
 mod view;
 
+pub use bound::{Bound, bound};
 pub use request::{Block, BlockKind, Skip, Turn, TurnRole, prompt, request, request_with_skips};
 pub use resume::{Newest, Resume, newest, resume, resume_in};
 pub use rules::{Order, Pairing, RULE_SETS, RuleSet, ToolCheck, Version, counting_from};

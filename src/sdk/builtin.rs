@@ -88,10 +88,7 @@ const CLAUDE: &[(&str, &str)] = &[
 ];
 
 fn find(table: &[(&str, &'static str)], provider: &str) -> Option<&'static str> {
-    table
-        .iter()
-        .find(|(id, _)| *id == provider)
-        .map(|(_, package)| *package)
+    table.iter().find(|(id, _)| *id == provider).map(|(_, package)| *package)
 }
 
 fn is_claude(model: &str) -> bool {
@@ -115,11 +112,7 @@ pub(super) fn by_program(provider: &str, model: &str) -> Option<&'static str> {
 
 /// The package that the built-in catalogue gives to a Claude model other than its provider's.
 pub(super) fn by_model(provider: &str, model: &str) -> Option<&'static str> {
-    if is_claude(model) {
-        find(CLAUDE, provider)
-    } else {
-        None
-    }
+    if is_claude(model) { find(CLAUDE, provider) } else { None }
 }
 
 /// The package that the built-in catalogue gives to a provider.
@@ -138,24 +131,15 @@ mod tests {
             let before = ids.len();
             ids.dedup();
             assert_eq!(ids.len(), before);
-            assert!(
-                ids.is_sorted(),
-                "kept sorted, so that a second row of a provider is seen"
-            );
+            assert!(ids.is_sorted(), "kept sorted, so that a second row of a provider is seen");
         }
     }
 
     #[test]
     fn claude_models_differ_from_their_provider_where_the_catalogue_says_so() {
-        assert_eq!(
-            by_model("azure", "claude-opus-4-6"),
-            Some("@ai-sdk/anthropic")
-        );
+        assert_eq!(by_model("azure", "claude-opus-4-6"), Some("@ai-sdk/anthropic"));
         assert_eq!(by_model("azure", "gpt-5.4"), None);
-        assert_eq!(
-            by_model("google-vertex", "claude-opus-4-6@default"),
-            Some("@ai-sdk/google-vertex/anthropic")
-        );
+        assert_eq!(by_model("google-vertex", "claude-opus-4-6@default"), Some("@ai-sdk/google-vertex/anthropic"));
         assert_eq!(by_model("openrouter", "anthropic/claude-opus-4.6"), None);
     }
 }

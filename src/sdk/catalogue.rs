@@ -45,24 +45,14 @@ impl Catalogue {
             return (None, None);
         };
         let read = files::read(&path, LIMIT).and_then(|text| match text {
-            Some(text) => serde_json::from_str(&text).map(Some).map_err(|error| {
-                format!(
-                    "no valid JSON at line {}, column {}",
-                    error.line(),
-                    error.column()
-                )
-            }),
+            Some(text) => serde_json::from_str(&text)
+                .map(Some)
+                .map_err(|error| format!("no valid JSON at line {}, column {}", error.line(), error.column())),
             None => Ok(None),
         });
         match read {
             Ok(value) => (value.as_ref().map(Self::from_value), None),
-            Err(why) => (
-                None,
-                Some(format!(
-                    "model catalogue {} is skipped: {why}",
-                    path.display()
-                )),
-            ),
+            Err(why) => (None, Some(format!("model catalogue {} is skipped: {why}", path.display()))),
         }
     }
 
@@ -70,32 +60,18 @@ impl Catalogue {
         let providers = objects(Some(root)).map(|(id, provider)| {
             let mut models = BTreeMap::new();
             for (id, model) in objects(provider.get("models")) {
-                let npm = string(
-                    model
-                        .get("provider")
-                        .and_then(|provider| provider.get("npm")),
-                );
+                let npm = string(model.get("provider").and_then(|provider| provider.get("npm")));
                 // opencode makes one more model of each mode, named after the model's own id.
                 let name = model.get("id").and_then(Value::as_str).unwrap_or(id);
-                let modes = model
-                    .get("experimental")
-                    .and_then(|experimental| experimental.get("modes"));
+                let modes = model.get("experimental").and_then(|experimental| experimental.get("modes"));
                 for (mode, _) in objects(modes) {
                     models.insert(format!("{name}-{mode}"), npm.clone());
                 }
                 models.insert(id.clone(), npm);
             }
-            (
-                id.clone(),
-                Provider {
-                    npm: string(provider.get("npm")),
-                    models,
-                },
-            )
+            (id.clone(), Provider { npm: string(provider.get("npm")), models })
         });
-        Self {
-            providers: providers.collect(),
-        }
+        Self { providers: providers.collect() }
     }
 
     /// Looks up one model.
@@ -111,18 +87,11 @@ impl Catalogue {
 }
 
 fn objects(value: Option<&Value>) -> impl Iterator<Item = (&String, &Value)> {
-    value
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten()
-        .filter(|(_, value)| value.is_object())
+    value.and_then(Value::as_object).into_iter().flatten().filter(|(_, value)| value.is_object())
 }
 
 fn string(value: Option<&Value>) -> Option<String> {
-    value
-        .and_then(Value::as_str)
-        .filter(|text| !text.is_empty())
-        .map(str::to_owned)
+    value.and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
 /// OPENCODE_MODELS_PATH; else `models.json` in the cache folder; with OPENCODE_MODELS_URL `models-<hash of it>.json`.
@@ -133,22 +102,13 @@ fn path(env: &Environment) -> Option<PathBuf> {
         return Some(env.absolute(path));
     }
     let folder = env.cache_folder()?;
-    if env
-        .var("OPENCODE_MODELS_URL")
-        .is_none_or(|url| DEFAULT_URLS.contains(&url))
-    {
+    if env.var("OPENCODE_MODELS_URL").is_none_or(|url| DEFAULT_URLS.contains(&url)) {
         return Some(folder.join("models.json"));
     }
     let mut hashed = std::fs::read_dir(folder).ok()?.flatten().filter(|entry| {
-        entry
-            .file_name()
-            .to_str()
-            .is_some_and(|name| name.starts_with("models-") && name.ends_with(".json"))
+        entry.file_name().to_str().is_some_and(|name| name.starts_with("models-") && name.ends_with(".json"))
     });
-    hashed
-        .next()
-        .filter(|_| hashed.next().is_none())
-        .map(|entry| entry.path())
+    hashed.next().filter(|_| hashed.next().is_none()).map(|entry| entry.path())
 }
 
 #[cfg(test)]
@@ -157,10 +117,7 @@ mod tests {
 
     fn environment(root: &std::path::Path, vars: &[(&str, &str)]) -> Environment {
         Environment {
-            vars: vars
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect(),
+            vars: vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             home: Some(root.to_owned()),
             cwd: root.to_owned(),
         }
@@ -175,10 +132,7 @@ mod tests {
         let catalogue = Catalogue::from_value(&serde_json::from_str(TEXT).unwrap());
         assert_eq!(catalogue.entry("p", "plain"), Entry::Model(Some("own")));
         assert_eq!(catalogue.entry("p", "other"), Entry::Model(Some("special")));
-        assert_eq!(
-            catalogue.entry("p", "other-fast"),
-            Entry::Model(Some("special"))
-        );
+        assert_eq!(catalogue.entry("p", "other-fast"), Entry::Model(Some("special")));
         assert_eq!(catalogue.entry("p", "gone"), Entry::Provider(Some("own")));
         assert_eq!(catalogue.entry("bare", "m"), Entry::Model(None));
         assert_eq!(catalogue.entry("odd", "m"), Entry::Unknown);
@@ -189,24 +143,13 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let cache = root.path().join(".cache/opencode");
         std::fs::create_dir_all(&cache).unwrap();
-        assert_eq!(
-            Catalogue::load(&environment(root.path(), &[])),
-            (None, None)
-        );
+        assert_eq!(Catalogue::load(&environment(root.path(), &[])), (None, None));
         std::fs::write(cache.join("models.json"), TEXT).unwrap();
         assert!(Catalogue::load(&environment(root.path(), &[])).0.is_some());
         assert!(
-            Catalogue::load(&environment(
-                root.path(),
-                &[("OPENCODE_MODELS_URL", "https://models.dev")]
-            ))
-            .0
-            .is_some()
+            Catalogue::load(&environment(root.path(), &[("OPENCODE_MODELS_URL", "https://models.dev")])).0.is_some()
         );
-        let other = environment(
-            root.path(),
-            &[("OPENCODE_MODELS_URL", "http://example.invalid")],
-        );
+        let other = environment(root.path(), &[("OPENCODE_MODELS_URL", "http://example.invalid")]);
         assert_eq!(path(&other), None);
         std::fs::write(cache.join("models-1.json"), TEXT).unwrap();
         assert_eq!(path(&other), Some(cache.join("models-1.json")));
@@ -220,14 +163,10 @@ mod tests {
     fn a_broken_catalogue_is_a_warning() {
         let root = tempfile::tempdir().unwrap();
         std::fs::write(root.path().join("m.json"), "{").unwrap();
-        let (catalogue, warning) = Catalogue::load(&environment(
-            root.path(),
-            &[("OPENCODE_MODELS_PATH", "m.json")],
-        ));
+        let (catalogue, warning) = Catalogue::load(&environment(root.path(), &[("OPENCODE_MODELS_PATH", "m.json")]));
         assert_eq!(catalogue, None);
         assert!(warning.unwrap().contains("m.json is skipped"));
-        let (_, warning) =
-            Catalogue::load(&environment(root.path(), &[("OPENCODE_MODELS_PATH", ".")]));
+        let (_, warning) = Catalogue::load(&environment(root.path(), &[("OPENCODE_MODELS_PATH", ".")]));
         assert!(warning.unwrap().contains("not a regular file"));
     }
 }

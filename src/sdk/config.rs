@@ -59,11 +59,7 @@ impl Config {
     ///
     /// `label` becomes the source of what it names. Out: the packages, and warnings about values that were left out. `Err`
     /// says where the text is no JSONC; it quotes nothing, since the text holds keys.
-    pub(super) fn parse(
-        text: &str,
-        label: &str,
-        env: &Environment,
-    ) -> Result<(Self, Vec<String>), String> {
+    pub(super) fn parse(text: &str, label: &str, env: &Environment) -> Result<(Self, Vec<String>), String> {
         // opencode replaces variables in the text before it parses it, so a value may turn out to be no JSON.
         let text = substitute(text, env);
         let options = jsonc_parser::ParseOptions {
@@ -79,40 +75,23 @@ impl Config {
             allow_non_finite_numbers: false,
             allow_extended_string_escapes: false,
         };
-        let root =
-            jsonc_parser::parse_to_serde_value::<Value>(&text, &options).map_err(|error| {
-                format!(
-                    "no valid JSONC at line {}, column {}",
-                    error.line_display(),
-                    error.column_display()
-                )
-            })?;
+        let root = jsonc_parser::parse_to_serde_value::<Value>(&text, &options).map_err(|error| {
+            format!("no valid JSONC at line {}, column {}", error.line_display(), error.column_display())
+        })?;
         let mut config = Self::default();
         let mut warnings = Vec::new();
         let mut named = |value: Option<&Value>| -> Option<Named> {
             let package = value?.as_str().filter(|package| !package.is_empty())?;
             if package.contains("{file:") {
-                warnings.push(format!(
-                    "{label}: a package named through {{file:…}} is not looked up; use --sdk"
-                ));
+                warnings.push(format!("{label}: a package named through {{file:…}} is not looked up; use --sdk"));
                 return None;
             }
-            Some(Named {
-                package: package.to_owned(),
-                source: label.to_owned(),
-            })
+            Some(Named { package: package.to_owned(), source: label.to_owned() })
         };
         for (id, provider) in entries(root.get("provider")) {
-            let mut target = Provider {
-                npm: named(provider.get("npm")),
-                models: BTreeMap::new(),
-            };
+            let mut target = Provider { npm: named(provider.get("npm")), models: BTreeMap::new() };
             for (id, model) in entries(provider.get("models")) {
-                let npm = named(
-                    model
-                        .get("provider")
-                        .and_then(|provider| provider.get("npm")),
-                );
+                let npm = named(model.get("provider").and_then(|provider| provider.get("npm")));
                 let alias = model.get("id").and_then(Value::as_str).map(str::to_owned);
                 target.models.insert(id.clone(), Model { id: alias, npm });
             }
@@ -129,11 +108,7 @@ fn replace<T: Clone>(target: &mut Option<T>, later: &Option<T>) {
 }
 
 fn entries(value: Option<&Value>) -> impl Iterator<Item = (&String, &Value)> {
-    value
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten()
-        .filter(|(_, value)| value.is_object())
+    value.and_then(Value::as_object).into_iter().flatten().filter(|(_, value)| value.is_object())
 }
 
 /// Replaces `{env:NAME}` by the variable's value, or by nothing if it is not set.
@@ -164,9 +139,7 @@ fn substitute(text: &str, env: &Environment) -> String {
 pub(super) fn global_files(env: &Environment) -> Vec<PathBuf> {
     let mut files = Vec::new();
     if let Some(folder) = env.config_folder() {
-        files.extend(
-            ["config.json", "opencode.json", "opencode.jsonc"].map(|name| folder.join(name)),
-        );
+        files.extend(["config.json", "opencode.json", "opencode.jsonc"].map(|name| folder.join(name)));
     }
     files.extend(env.var("OPENCODE_CONFIG").map(|path| env.absolute(path)));
     files
@@ -185,15 +158,9 @@ pub(super) fn project_files(env: &Environment, directory: &Path) -> Vec<PathBuf>
         files.extend(upwards.iter().rev().flat_map(|folder| both_names(folder)));
         folders.extend(upwards.iter().map(|folder| folder.join(".opencode")));
     }
-    let home = env
-        .var("OPENCODE_TEST_HOME")
-        .map(|home| env.absolute(home))
-        .or_else(|| env.home.clone());
+    let home = env.var("OPENCODE_TEST_HOME").map(|home| env.absolute(home)).or_else(|| env.home.clone());
     folders.extend(home.map(|home| home.join(".opencode")));
-    folders.extend(
-        env.var("OPENCODE_CONFIG_DIR")
-            .map(|path| env.absolute(path)),
-    );
+    folders.extend(env.var("OPENCODE_CONFIG_DIR").map(|path| env.absolute(path)));
     let mut seen = Vec::new();
     for folder in folders {
         if !seen.contains(&folder) {
@@ -209,9 +176,7 @@ pub(super) fn managed_files(env: &Environment) -> Vec<PathBuf> {
     let folder = match env.var("OPENCODE_TEST_MANAGED_CONFIG_DIR") {
         Some(folder) => env.absolute(folder),
         None if cfg!(target_os = "macos") => PathBuf::from("/Library/Application Support/opencode"),
-        None if cfg!(windows) => {
-            Path::new(env.var("ProgramData").unwrap_or("C:\\ProgramData")).join("opencode")
-        }
+        None if cfg!(windows) => Path::new(env.var("ProgramData").unwrap_or("C:\\ProgramData")).join("opencode"),
         None => PathBuf::from("/etc/opencode"),
     };
     both_names(&folder).to_vec()
@@ -224,10 +189,7 @@ fn both_names(folder: &Path) -> [PathBuf; 2] {
 /// `directory` and its parents up to the root of its git worktree; up to the root of the file system outside of git.
 fn up_to_worktree(directory: &Path) -> Vec<PathBuf> {
     let ancestors: Vec<PathBuf> = directory.ancestors().map(Path::to_owned).collect();
-    match ancestors
-        .iter()
-        .position(|folder| folder.join(".git").exists())
-    {
+    match ancestors.iter().position(|folder| folder.join(".git").exists()) {
         Some(root) => ancestors[..=root].to_vec(),
         None => ancestors,
     }
@@ -239,19 +201,13 @@ mod tests {
 
     fn env(vars: &[(&str, &str)]) -> Environment {
         Environment {
-            vars: vars
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect(),
+            vars: vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             ..Environment::default()
         }
     }
 
     fn package<'a>(config: &'a Config, provider: &str, model: &str) -> Option<&'a str> {
-        config.providers[provider].models[model]
-            .npm
-            .as_ref()
-            .map(|named| named.package.as_str())
+        config.providers[provider].models[model].npm.as_ref().map(|named| named.package.as_str())
     }
 
     #[test]
@@ -261,29 +217,15 @@ mod tests {
             "provider": { "p": { "npm": "a", "models": { "m": { "provider": { "npm": "b", }, "id": "real" } } } }, /* end */
         }"#;
         let (config, warnings) = Config::parse(text, "f", &env(&[])).unwrap();
-        assert_eq!(
-            config.providers["p"].npm,
-            Some(Named {
-                package: "a".to_owned(),
-                source: "f".to_owned()
-            })
-        );
+        assert_eq!(config.providers["p"].npm, Some(Named { package: "a".to_owned(), source: "f".to_owned() }));
         assert_eq!(package(&config, "p", "m"), Some("b"));
-        assert_eq!(
-            config.providers["p"].models["m"].id.as_deref(),
-            Some("real")
-        );
+        assert_eq!(config.providers["p"].models["m"].id.as_deref(), Some("real"));
         assert!(warnings.is_empty());
     }
 
     #[test]
     fn broken_text_is_an_error_that_names_the_place_and_no_content() {
-        let error = Config::parse(
-            "{\n \"apiKey\": {env:KEY}\n}",
-            "f",
-            &env(&[("KEY", "hunter2")]),
-        )
-        .unwrap_err();
+        let error = Config::parse("{\n \"apiKey\": {env:KEY}\n}", "f", &env(&[("KEY", "hunter2")])).unwrap_err();
         assert!(error.contains("line 2"), "{error}");
         assert!(!error.contains("hunter2"), "{error}");
         for text in ["{'a': 1}", "{a: 1}", "{\"a\": 1 \"b\": 2}", "{\"a\": 0x10}"] {
@@ -293,11 +235,7 @@ mod tests {
 
     #[test]
     fn deep_nesting_is_an_error_and_no_crash() {
-        let text = format!(
-            "{{\"provider\":{}{}}}",
-            "[".repeat(200_000),
-            "]".repeat(200_000)
-        );
+        let text = format!("{{\"provider\":{}{}}}", "[".repeat(200_000), "]".repeat(200_000));
         assert!(Config::parse(&text, "f", &env(&[])).is_err());
     }
 
@@ -306,16 +244,12 @@ mod tests {
         let text = r#"{"timeout": {env:T}, "provider": {"p": {"npm": "@s/{env:N}{env:UNSET}"}}}"#;
         let (config, _) = Config::parse(text, "f", &env(&[("T", "5"), ("N", "x")])).unwrap();
         assert_eq!(config.providers["p"].npm.as_ref().unwrap().package, "@s/x");
-        assert_eq!(
-            substitute("{env:}{env:A}{env:A", &env(&[("A", "1")])),
-            "{env:}1{env:A"
-        );
+        assert_eq!(substitute("{env:}{env:A}{env:A", &env(&[("A", "1")])), "{env:}1{env:A");
     }
 
     #[test]
     fn a_package_in_another_file_is_left_out_and_said() {
-        let (config, warnings) =
-            Config::parse(r#"{"provider":{"p":{"npm":"{file:x}"}}}"#, "f", &env(&[])).unwrap();
+        let (config, warnings) = Config::parse(r#"{"provider":{"p":{"npm":"{file:x}"}}}"#, "f", &env(&[])).unwrap();
         assert_eq!(config.providers["p"].npm, None);
         assert_eq!(warnings.len(), 1);
     }
@@ -331,23 +265,11 @@ mod tests {
     #[test]
     fn merging_replaces_single_values_and_keeps_the_rest() {
         let read = |text, label| Config::parse(text, label, &env(&[])).unwrap().0;
-        let mut config = read(
-            r#"{"provider":{"p":{"npm":"a","models":{"m":{"id":"i","provider":{"npm":"b"}}}}}}"#,
-            "1",
-        );
-        config.merge(&read(
-            r#"{"provider":{"p":{"models":{"m":{"provider":{"npm":"c"}},"n":{}}}}}"#,
-            "2",
-        ));
+        let mut config =
+            read(r#"{"provider":{"p":{"npm":"a","models":{"m":{"id":"i","provider":{"npm":"b"}}}}}}"#, "1");
+        config.merge(&read(r#"{"provider":{"p":{"models":{"m":{"provider":{"npm":"c"}},"n":{}}}}}"#, "2"));
         assert_eq!(config.providers["p"].npm.as_ref().unwrap().source, "1");
-        assert_eq!(
-            config.providers["p"].models["m"]
-                .npm
-                .as_ref()
-                .unwrap()
-                .source,
-            "2"
-        );
+        assert_eq!(config.providers["p"].models["m"].npm.as_ref().unwrap().source, "2");
         assert_eq!(config.providers["p"].models["m"].id.as_deref(), Some("i"));
         assert!(config.providers["p"].models.contains_key("n"));
     }
@@ -364,13 +286,7 @@ mod tests {
         env.cwd = root.path().to_owned();
         let shown: Vec<String> = project_files(&env, &sub)
             .iter()
-            .map(|path| {
-                path.strip_prefix(root.path())
-                    .unwrap()
-                    .to_str()
-                    .unwrap()
-                    .replace('\\', "/")
-            })
+            .map(|path| path.strip_prefix(root.path()).unwrap().to_str().unwrap().replace('\\', "/"))
             .filter(|path| path.ends_with(".json"))
             .collect();
         assert_eq!(
@@ -387,11 +303,7 @@ mod tests {
             ]
         );
         let all = project_files(&env, &sub);
-        assert_eq!(
-            all[1],
-            repo.join("opencode.jsonc"),
-            "in one place, .jsonc comes later and wins"
-        );
+        assert_eq!(all[1], repo.join("opencode.jsonc"), "in one place, .jsonc comes later and wins");
     }
 
     #[test]

@@ -9,12 +9,7 @@ use std::path::Path;
 pub(super) fn read(path: &Path, limit: u64) -> Result<Option<String>, String> {
     let metadata = match std::fs::metadata(path) {
         Ok(metadata) => metadata,
-        Err(error)
-            if matches!(
-                error.kind(),
-                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
-            ) =>
-        {
+        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
             return Ok(None);
         }
         Err(error) => return Err(error.to_string()),
@@ -25,15 +20,9 @@ pub(super) fn read(path: &Path, limit: u64) -> Result<Option<String>, String> {
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
     // The size is checked on what was read: the file may grow meanwhile.
-    file.take(limit + 1)
-        .read_to_string(&mut text)
-        .map_err(|error| error.to_string())?;
+    file.take(limit + 1).read_to_string(&mut text).map_err(|error| error.to_string())?;
     if text.len() as u64 > limit {
         return Err(format!("larger than {limit} bytes"));
     }
-    Ok(Some(
-        text.strip_prefix('\u{feff}')
-            .map(str::to_owned)
-            .unwrap_or(text),
-    ))
+    Ok(Some(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text)))
 }

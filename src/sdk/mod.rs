@@ -32,10 +32,7 @@ pub struct SdkChoice {
 
 impl SdkChoice {
     fn new(package: impl Into<String>, source: impl Into<String>) -> Self {
-        Self {
-            package: package.into(),
-            source: source.into(),
-        }
+        Self { package: package.into(), source: source.into() }
     }
 }
 
@@ -54,14 +51,10 @@ pub struct SdkOverride {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SdkError {
     /// There is no `=`.
-    #[error(
-        "{0:?} has no \"=\"; write PROVIDER[/MODEL]=PACKAGE, such as litellm=@ai-sdk/openai-compatible"
-    )]
+    #[error("{0:?} has no \"=\"; write PROVIDER[/MODEL]=PACKAGE, such as litellm=@ai-sdk/openai-compatible")]
     NoPackage(String),
     /// One of the parts is empty.
-    #[error(
-        "{text:?} names no {part}; write PROVIDER[/MODEL]=PACKAGE, such as litellm=@ai-sdk/openai-compatible"
-    )]
+    #[error("{text:?} names no {part}; write PROVIDER[/MODEL]=PACKAGE, such as litellm=@ai-sdk/openai-compatible")]
     Empty {
         /// What was given.
         text: String,
@@ -88,17 +81,12 @@ impl FromStr for SdkOverride {
 
     /// Parses `PROVIDER[/MODEL]=PACKAGE`. The provider ends at the first slash, the package begins at the last `=`.
     fn from_str(text: &str) -> Result<Self, SdkError> {
-        let (target, package) = text
-            .rsplit_once('=')
-            .ok_or_else(|| SdkError::NoPackage(text.to_owned()))?;
+        let (target, package) = text.rsplit_once('=').ok_or_else(|| SdkError::NoPackage(text.to_owned()))?;
         let (provider, model) = match target.split_once('/') {
             Some((provider, model)) => (provider, Some(model)),
             None => (target, None),
         };
-        let empty = |part| SdkError::Empty {
-            text: text.to_owned(),
-            part,
-        };
+        let empty = |part| SdkError::Empty { text: text.to_owned(), part };
         if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
             return Err(SdkError::Blank(text.to_owned()));
         }
@@ -111,11 +99,7 @@ impl FromStr for SdkOverride {
         if package.is_empty() {
             return Err(empty("package"));
         }
-        Ok(Self {
-            provider: provider.to_owned(),
-            model: model.map(str::to_owned),
-            package: package.to_owned(),
-        })
+        Ok(Self { provider: provider.to_owned(), model: model.map(str::to_owned), package: package.to_owned() })
     }
 }
 
@@ -145,9 +129,7 @@ impl SdkResolver {
     /// [`SdkError::Conflict`] if two overrides name different packages for the same target.
     pub fn new(overrides: Vec<SdkOverride>, env: &Environment) -> Result<Self, SdkError> {
         for (index, second) in overrides.iter().enumerate() {
-            let same = |first: &&SdkOverride| {
-                first.provider == second.provider && first.model == second.model
-            };
+            let same = |first: &&SdkOverride| first.provider == second.provider && first.model == second.model;
             if let Some(first) = overrides[..index].iter().find(same)
                 && first.package != second.package
             {
@@ -162,11 +144,7 @@ impl SdkResolver {
                 });
             }
         }
-        Ok(Self {
-            overrides,
-            env: env.clone(),
-            state: Mutex::default(),
-        })
+        Ok(Self { overrides, env: env.clone(), state: Mutex::default() })
     }
 
     /// The package for a model in a session of `session_directory`.
@@ -182,22 +160,12 @@ impl SdkResolver {
         }
         let mut state = self.lock();
         let key = (provider_id.to_owned(), model_id.to_owned());
-        if let Some(choice) = state
-            .choices
-            .get(session_directory)
-            .and_then(|choices| choices.get(&key))
-        {
+        if let Some(choice) = state.choices.get(session_directory).and_then(|choices| choices.get(&key)) {
             return choice.clone();
         }
         let config = state.config_of(&self.env, session_directory);
-        let choice = decide(provider_id, model_id, &config, || {
-            state.catalogue(&self.env)
-        });
-        state
-            .choices
-            .entry(session_directory.to_owned())
-            .or_default()
-            .insert(key, choice.clone());
+        let choice = decide(provider_id, model_id, &config, || state.catalogue(&self.env));
+        state.choices.entry(session_directory.to_owned()).or_default().insert(key, choice.clone());
         choice
     }
 
@@ -207,11 +175,7 @@ impl SdkResolver {
     }
 
     fn overridden(&self, provider: &str, model: &str) -> Option<SdkChoice> {
-        let of_provider = || {
-            self.overrides
-                .iter()
-                .filter(|entry| entry.provider == provider)
-        };
+        let of_provider = || self.overrides.iter().filter(|entry| entry.provider == provider);
         of_provider()
             .find(|entry| entry.model.as_deref() == Some(model))
             .or_else(|| of_provider().find(|entry| entry.model.is_none()))
@@ -230,10 +194,7 @@ impl State {
             return Arc::clone(config);
         }
         let mut config = Config::default();
-        for path in config::global_files(env)
-            .into_iter()
-            .chain(config::project_files(env, directory))
-        {
+        for path in config::global_files(env).into_iter().chain(config::project_files(env, directory)) {
             config.merge(&self.file(env, path));
         }
         config.merge(&self.inline(env));
@@ -241,8 +202,7 @@ impl State {
             config.merge(&self.file(env, path));
         }
         let config = Arc::new(config);
-        self.directories
-            .insert(directory.to_owned(), Arc::clone(&config));
+        self.directories.insert(directory.to_owned(), Arc::clone(&config));
         config
     }
 
@@ -309,22 +269,18 @@ fn decide(
     let provider = config.providers.get(provider_id);
     let provider_npm = provider.and_then(|provider| provider.npm.as_ref());
     let listed = provider.and_then(|provider| provider.models.get(model_id));
-    let from_config =
-        |named: &config::Named| SdkChoice::new(named.package.clone(), named.source.clone());
+    let from_config = |named: &config::Named| SdkChoice::new(named.package.clone(), named.source.clone());
     if let Some(named) = listed.and_then(|model| model.npm.as_ref().or(provider_npm)) {
         return from_config(named);
     }
     // An alias takes the package of the model that it stands for.
-    let id = listed
-        .and_then(|model| model.id.as_deref())
-        .unwrap_or(model_id);
+    let id = listed.and_then(|model| model.id.as_deref()).unwrap_or(model_id);
     if let Some(package) = builtin::by_program(provider_id, id) {
         return SdkChoice::new(package, "built-in table");
     }
     let default = || SdkChoice::new(builtin::DEFAULT, "default");
-    let by_catalogue = |package: Option<&str>| {
-        package.map_or_else(default, |package| SdkChoice::new(package, "models.json"))
-    };
+    let by_catalogue =
+        |package: Option<&str>| package.map_or_else(default, |package| SdkChoice::new(package, "models.json"));
     let table = || builtin::by_model(provider_id, id).or_else(|| builtin::by_provider(provider_id));
     let by_table = || table().map(|package| SdkChoice::new(package, "built-in table"));
     // For a model that neither the configuration nor the catalogue lists, so that opencode would refuse it as it is now.
@@ -337,10 +293,7 @@ fn decide(
         Entry::Model(package) => by_catalogue(package),
         Entry::Provider(package) if listed.is_some() => by_catalogue(package),
         Entry::Provider(package) => guess()
-            .or_else(|| {
-                builtin::by_model(provider_id, id)
-                    .map(|package| SdkChoice::new(package, "built-in table"))
-            })
+            .or_else(|| builtin::by_model(provider_id, id).map(|package| SdkChoice::new(package, "built-in table")))
             .unwrap_or_else(|| by_catalogue(package)),
         Entry::Unknown => guess().or_else(by_table).unwrap_or_else(default),
     }
@@ -360,11 +313,7 @@ mod tests {
             let root = tempfile::tempdir().unwrap();
             let managed = root.path().join("managed").to_str().unwrap().to_owned();
             let vars = [("OPENCODE_TEST_MANAGED_CONFIG_DIR".to_owned(), managed)].into();
-            let env = Environment {
-                vars,
-                home: Some(root.path().join("home")),
-                cwd: root.path().to_owned(),
-            };
+            let env = Environment { vars, home: Some(root.path().join("home")), cwd: root.path().to_owned() };
             std::fs::create_dir_all(root.path().join("repo/.git")).unwrap();
             Self { root, env }
         }
@@ -401,12 +350,7 @@ mod tests {
         /// Package and source, the root of the test's files left out of the source.
         fn choose(&self, provider: &str, model: &str) -> (String, String) {
             let choice = self.resolver(&[]).choose(provider, model, &self.repo());
-            (
-                choice.package,
-                choice
-                    .source
-                    .replace(self.root.path().to_str().unwrap(), ""),
-            )
+            (choice.package, choice.source.replace(self.root.path().to_str().unwrap(), ""))
         }
     }
 
@@ -416,10 +360,7 @@ mod tests {
 
     #[test]
     fn overrides_are_parsed_with_slashes_in_models() {
-        let parsed: SdkOverride =
-            "openrouter/anthropic/claude-opus-4.6=@openrouter/ai-sdk-provider"
-                .parse()
-                .unwrap();
+        let parsed: SdkOverride = "openrouter/anthropic/claude-opus-4.6=@openrouter/ai-sdk-provider".parse().unwrap();
         assert_eq!(parsed.provider, "openrouter");
         assert_eq!(parsed.model.as_deref(), Some("anthropic/claude-opus-4.6"));
         assert_eq!(parsed.package, "@openrouter/ai-sdk-provider");
@@ -428,44 +369,20 @@ mod tests {
 
     #[test]
     fn overrides_that_lack_a_part_say_which() {
-        for (text, part) in [
-            ("=x", "provider"),
-            ("/m=x", "provider"),
-            ("p/=x", "model"),
-            ("p=", "package"),
-            ("p/m=", "package"),
-        ] {
+        for (text, part) in
+            [("=x", "provider"), ("/m=x", "provider"), ("p/=x", "model"), ("p=", "package"), ("p/m=", "package")]
+        {
             let error = text.parse::<SdkOverride>().unwrap_err();
-            assert_eq!(
-                error,
-                SdkError::Empty {
-                    text: text.to_owned(),
-                    part
-                }
-            );
-            assert!(
-                error.to_string().contains(&format!("names no {part}")),
-                "{error}"
-            );
+            assert_eq!(error, SdkError::Empty { text: text.to_owned(), part });
+            assert!(error.to_string().contains(&format!("names no {part}")), "{error}");
         }
-        assert!(matches!(
-            "litellm".parse::<SdkOverride>(),
-            Err(SdkError::NoPackage(_))
-        ));
-        assert!(matches!(
-            "litellm= x".parse::<SdkOverride>(),
-            Err(SdkError::Blank(_))
-        ));
+        assert!(matches!("litellm".parse::<SdkOverride>(), Err(SdkError::NoPackage(_))));
+        assert!(matches!("litellm= x".parse::<SdkOverride>(), Err(SdkError::Blank(_))));
     }
 
     #[test]
     fn overrides_must_not_contradict_each_other() {
-        let parse = |texts: &[&str]| {
-            texts
-                .iter()
-                .map(|text| text.parse().unwrap())
-                .collect::<Vec<SdkOverride>>()
-        };
+        let parse = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<SdkOverride>>();
         let env = Environment::default();
         let error = SdkResolver::new(parse(&["p/m=a", "p=b", "p/m=c"]), &env).unwrap_err();
         assert!(error.to_string().contains("p/m: a and c"), "{error}");
@@ -474,144 +391,74 @@ mod tests {
 
     #[test]
     fn an_override_for_the_model_goes_before_one_for_the_provider_and_both_before_everything() {
-        let world = World::new()
-            .global(r#"{"provider":{"p":{"models":{"m":{"provider":{"npm":"config"}}}}}}"#);
+        let world = World::new().global(r#"{"provider":{"p":{"models":{"m":{"provider":{"npm":"config"}}}}}}"#);
         let resolver = world.resolver(&["p=wide", "p/m=narrow"]);
-        assert_eq!(
-            resolver.choose("p", "m", &world.repo()),
-            SdkChoice::new("narrow", "--sdk")
-        );
-        assert_eq!(
-            resolver.choose("p", "other", &world.repo()),
-            SdkChoice::new("wide", "--sdk")
-        );
+        assert_eq!(resolver.choose("p", "m", &world.repo()), SdkChoice::new("narrow", "--sdk"));
+        assert_eq!(resolver.choose("p", "other", &world.repo()), SdkChoice::new("wide", "--sdk"));
     }
 
     #[test]
     fn a_models_entry_goes_before_its_providers_in_the_configuration() {
-        let world = World::new().global(r#"{"provider":{"p":{"npm":"wide","models":{"m":{"provider":{"npm":"narrow"}},"n":{}}}}}"#);
-        assert_eq!(
-            world.choose("p", "m"),
-            pair("narrow", "config /home/.config/opencode/opencode.json")
-        );
-        assert_eq!(
-            world.choose("p", "n"),
-            pair("wide", "config /home/.config/opencode/opencode.json")
-        );
+        let world = World::new()
+            .global(r#"{"provider":{"p":{"npm":"wide","models":{"m":{"provider":{"npm":"narrow"}},"n":{}}}}}"#);
+        assert_eq!(world.choose("p", "m"), pair("narrow", "config /home/.config/opencode/opencode.json"));
+        assert_eq!(world.choose("p", "n"), pair("wide", "config /home/.config/opencode/opencode.json"));
     }
 
     /// Measured: `/config/providers` of 1.18.33 and 1.3.0 with this very configuration of anthropic.
     #[test]
     fn a_providers_package_does_not_reach_models_that_only_the_catalogue_lists() {
-        let config = r#"{"provider":{"anthropic":{"npm":"@ai-sdk/openai-compatible","models":{"claude-opus-4-5":{}}}}}"#;
-        let catalogue = r#"{"anthropic":{"npm":"@ai-sdk/anthropic","models":{"claude-opus-4-5":{},"claude-opus-4-6":{}}}}"#;
+        let config =
+            r#"{"provider":{"anthropic":{"npm":"@ai-sdk/openai-compatible","models":{"claude-opus-4-5":{}}}}}"#;
+        let catalogue =
+            r#"{"anthropic":{"npm":"@ai-sdk/anthropic","models":{"claude-opus-4-5":{},"claude-opus-4-6":{}}}}"#;
         let without = World::new().global(config);
-        assert_eq!(
-            without.choose("anthropic", "claude-opus-4-5").0,
-            "@ai-sdk/openai-compatible"
-        );
-        assert_eq!(
-            without.choose("anthropic", "claude-opus-4-6"),
-            pair("@ai-sdk/anthropic", "built-in table")
-        );
+        assert_eq!(without.choose("anthropic", "claude-opus-4-5").0, "@ai-sdk/openai-compatible");
+        assert_eq!(without.choose("anthropic", "claude-opus-4-6"), pair("@ai-sdk/anthropic", "built-in table"));
         let with = without.catalogue(catalogue);
-        assert_eq!(
-            with.choose("anthropic", "claude-opus-4-5").0,
-            "@ai-sdk/openai-compatible"
-        );
-        assert_eq!(
-            with.choose("anthropic", "claude-opus-4-6"),
-            pair("@ai-sdk/anthropic", "models.json")
-        );
-        assert_eq!(
-            with.choose("anthropic", "gone").0,
-            "@ai-sdk/openai-compatible",
-            "nothing lists it: the best guess"
-        );
+        assert_eq!(with.choose("anthropic", "claude-opus-4-5").0, "@ai-sdk/openai-compatible");
+        assert_eq!(with.choose("anthropic", "claude-opus-4-6"), pair("@ai-sdk/anthropic", "models.json"));
+        assert_eq!(with.choose("anthropic", "gone").0, "@ai-sdk/openai-compatible", "nothing lists it: the best guess");
     }
 
     /// Measured like the one above: an alias of a known model, and a model that nobody knows.
     #[test]
     fn an_alias_takes_the_package_of_the_model_it_stands_for() {
-        let config =
-            r#"{"provider":{"azure":{"models":{"mine":{"id":"claude-opus-4-6"},"made-up":{}}}}}"#;
+        let config = r#"{"provider":{"azure":{"models":{"mine":{"id":"claude-opus-4-6"},"made-up":{}}}}}"#;
         let catalogue = r#"{"azure":{"npm":"@ai-sdk/azure","models":{"claude-opus-4-6":{"provider":{"npm":"@ai-sdk/anthropic"}}}}}"#;
         let without = World::new().global(config);
-        assert_eq!(
-            without.choose("azure", "mine"),
-            pair("@ai-sdk/anthropic", "built-in table")
-        );
-        assert_eq!(
-            without.choose("azure", "made-up"),
-            pair("@ai-sdk/azure", "built-in table")
-        );
+        assert_eq!(without.choose("azure", "mine"), pair("@ai-sdk/anthropic", "built-in table"));
+        assert_eq!(without.choose("azure", "made-up"), pair("@ai-sdk/azure", "built-in table"));
         let with = without.catalogue(catalogue);
-        assert_eq!(
-            with.choose("azure", "mine"),
-            pair("@ai-sdk/anthropic", "models.json")
-        );
-        assert_eq!(
-            with.choose("azure", "made-up"),
-            pair("@ai-sdk/azure", "models.json")
-        );
+        assert_eq!(with.choose("azure", "mine"), pair("@ai-sdk/anthropic", "models.json"));
+        assert_eq!(with.choose("azure", "made-up"), pair("@ai-sdk/azure", "models.json"));
     }
 
     #[test]
     fn the_catalogue_goes_before_the_table_and_the_default_comes_last() {
-        let world = World::new().catalogue(
-            r#"{"openai":{"npm":"changed","models":{"m":{}}},"bare":{"models":{"m":{}}}}"#,
-        );
+        let world =
+            World::new().catalogue(r#"{"openai":{"npm":"changed","models":{"m":{}}},"bare":{"models":{"m":{}}}}"#);
         assert_eq!(world.choose("openai", "m"), pair("changed", "models.json"));
-        assert_eq!(
-            world.choose("bare", "m"),
-            pair("@ai-sdk/openai-compatible", "default")
-        );
-        assert_eq!(
-            world.choose("mistral", "m"),
-            pair("@ai-sdk/mistral", "built-in table")
-        );
-        assert_eq!(
-            world.choose("litellm", "m"),
-            pair("@ai-sdk/openai-compatible", "default")
-        );
+        assert_eq!(world.choose("bare", "m"), pair("@ai-sdk/openai-compatible", "default"));
+        assert_eq!(world.choose("mistral", "m"), pair("@ai-sdk/mistral", "built-in table"));
+        assert_eq!(world.choose("litellm", "m"), pair("@ai-sdk/openai-compatible", "default"));
     }
 
     #[test]
     fn a_model_that_left_the_catalogue_keeps_the_package_of_its_family() {
-        let world = World::new()
-            .catalogue(r#"{"opencode":{"npm":"@ai-sdk/openai-compatible","models":{}}}"#);
-        assert_eq!(
-            world.choose("opencode", "claude-opus-4-6"),
-            pair("@ai-sdk/anthropic", "built-in table")
-        );
-        assert_eq!(
-            world.choose("opencode", "kimi"),
-            pair("@ai-sdk/openai-compatible", "models.json")
-        );
+        let world = World::new().catalogue(r#"{"opencode":{"npm":"@ai-sdk/openai-compatible","models":{}}}"#);
+        assert_eq!(world.choose("opencode", "claude-opus-4-6"), pair("@ai-sdk/anthropic", "built-in table"));
+        assert_eq!(world.choose("opencode", "kimi"), pair("@ai-sdk/openai-compatible", "models.json"));
     }
 
     #[test]
     fn what_the_program_fixes_goes_before_the_catalogue_but_not_before_the_configuration() {
-        let world = World::new().catalogue(
-            r#"{"github-copilot":{"npm":"x","models":{"claude-opus-4.6":{},"gpt-5":{}}}}"#,
-        );
-        assert_eq!(
-            world.choose("github-copilot", "claude-opus-4.6").0,
-            "@ai-sdk/anthropic"
-        );
-        assert_eq!(
-            world.choose("github-copilot", "gpt-5").0,
-            "@ai-sdk/github-copilot"
-        );
-        assert_eq!(
-            world
-                .choose("cloudflare-ai-gateway", "anthropic/claude-opus-4.6")
-                .0,
-            "@ai-sdk/anthropic"
-        );
-        let world = world.global(
-            r#"{"provider":{"github-copilot":{"models":{"gpt-5":{"provider":{"npm":"mine"}}}}}}"#,
-        );
+        let world =
+            World::new().catalogue(r#"{"github-copilot":{"npm":"x","models":{"claude-opus-4.6":{},"gpt-5":{}}}}"#);
+        assert_eq!(world.choose("github-copilot", "claude-opus-4.6").0, "@ai-sdk/anthropic");
+        assert_eq!(world.choose("github-copilot", "gpt-5").0, "@ai-sdk/github-copilot");
+        assert_eq!(world.choose("cloudflare-ai-gateway", "anthropic/claude-opus-4.6").0, "@ai-sdk/anthropic");
+        let world = world.global(r#"{"provider":{"github-copilot":{"models":{"gpt-5":{"provider":{"npm":"mine"}}}}}}"#);
         assert_eq!(world.choose("github-copilot", "gpt-5").0, "mine");
     }
 
@@ -642,10 +489,7 @@ mod tests {
                 .filter(|other| *other != own)
                 .map(|other| {
                     let id = format!("{}-{}", own.min(other), own.max(other));
-                    (
-                        id,
-                        serde_json::json!({"provider": {"npm": own.to_string()}}),
-                    )
+                    (id, serde_json::json!({"provider": {"npm": own.to_string()}}))
                 })
                 .collect();
             serde_json::json!({"provider": {"p": {"models": models}}}).to_string()
@@ -654,37 +498,18 @@ mod tests {
             .set("OPENCODE_CONFIG", "custom.json")
             .set("OPENCODE_CONFIG_DIR", "envdir")
             .set("OPENCODE_CONFIG_CONTENT", &text(13));
-        for (number, path) in order
-            .iter()
-            .enumerate()
-            .filter(|(_, path)| !path.is_empty())
-        {
+        for (number, path) in order.iter().enumerate().filter(|(_, path)| !path.is_empty()) {
             world = world.file(path, &text(number));
         }
         // Not read: above the worktree, and names that do not count there.
-        for path in [
-            "opencode.json",
-            ".opencode/opencode.json",
-            "repo/config.json",
-            "repo/.opencode/config.json",
-        ] {
-            world = world.file(
-                path,
-                r#"{"provider":{"p":{"models":{"0-1":{"provider":{"npm":"no"}}}}}}"#,
-            );
+        for path in ["opencode.json", ".opencode/opencode.json", "repo/config.json", "repo/.opencode/config.json"] {
+            world = world.file(path, r#"{"provider":{"p":{"models":{"0-1":{"provider":{"npm":"no"}}}}}}"#);
         }
         let resolver = world.resolver(&[]);
         for low in 0..order.len() {
             for high in low + 1..order.len() {
-                let choice =
-                    resolver.choose("p", &format!("{low}-{high}"), &world.repo().join("a"));
-                assert_eq!(
-                    choice.package,
-                    high.to_string(),
-                    "{} against {}",
-                    order[low],
-                    order[high]
-                );
+                let choice = resolver.choose("p", &format!("{low}-{high}"), &world.repo().join("a"));
+                assert_eq!(choice.package, high.to_string(), "{} against {}", order[low], order[high]);
             }
         }
         assert!(resolver.warnings().is_empty(), "{:?}", resolver.warnings());
@@ -692,22 +517,12 @@ mod tests {
 
     #[test]
     fn project_configuration_goes_for_its_own_sessions_only() {
-        let world = World::new().file(
-            "repo/opencode.jsonc",
-            r#"{"provider":{"p":{"models":{"m":{"provider":{"npm":"project"}}}}},}"#,
-        );
+        let world = World::new()
+            .file("repo/opencode.jsonc", r#"{"provider":{"p":{"models":{"m":{"provider":{"npm":"project"}}}}},}"#);
         let resolver = world.resolver(&[]);
-        assert_eq!(
-            resolver
-                .choose("p", "m", &world.repo().join("gone/deep"))
-                .package,
-            "project"
-        );
+        assert_eq!(resolver.choose("p", "m", &world.repo().join("gone/deep")).package, "project");
         let elsewhere = resolver.choose("p", "m", &world.root.path().join("home"));
-        assert_eq!(
-            elsewhere,
-            SdkChoice::new("@ai-sdk/openai-compatible", "default")
-        );
+        assert_eq!(elsewhere, SdkChoice::new("@ai-sdk/openai-compatible", "default"));
     }
 
     #[test]
@@ -718,58 +533,31 @@ mod tests {
             .file("repo/opencode.jsonc/x", "");
         let resolver = world.resolver(&[]);
         for directory in ["repo", "repo/a", "repo/b"] {
-            assert_eq!(
-                resolver
-                    .choose("p", "m", &world.root.path().join(directory))
-                    .package,
-                "good"
-            );
+            assert_eq!(resolver.choose("p", "m", &world.root.path().join(directory)).package, "good");
         }
         let warnings = resolver.warnings();
         assert_eq!(warnings.len(), 2, "{warnings:?}");
-        assert!(
-            warnings[0].contains("opencode.json is skipped: no valid JSONC at line 1"),
-            "{warnings:?}"
-        );
-        assert!(
-            warnings[1].contains("opencode.jsonc is skipped: not a regular file"),
-            "{warnings:?}"
-        );
+        assert!(warnings[0].contains("opencode.json is skipped: no valid JSONC at line 1"), "{warnings:?}");
+        assert!(warnings[1].contains("opencode.jsonc is skipped: not a regular file"), "{warnings:?}");
     }
 
     #[test]
     fn answers_are_kept() {
-        let world = World::new()
-            .global(r#"{"provider":{"p":{"models":{"m":{"provider":{"npm":"first"}}}}}}"#);
+        let world = World::new().global(r#"{"provider":{"p":{"models":{"m":{"provider":{"npm":"first"}}}}}}"#);
         let resolver = world.resolver(&[]);
         assert_eq!(resolver.choose("p", "m", &world.repo()).package, "first");
         let world = world.global("{ broken");
         assert_eq!(resolver.choose("p", "m", &world.repo()).package, "first");
-        assert_eq!(
-            resolver.choose("p", "m", &world.repo().join("a")).package,
-            "first",
-            "a file is read once"
-        );
+        assert_eq!(resolver.choose("p", "m", &world.repo().join("a")).package, "first", "a file is read once");
         assert!(resolver.warnings().is_empty());
     }
 
     #[test]
     fn without_a_home_the_table_still_answers() {
-        let vars = [(
-            "OPENCODE_TEST_MANAGED_CONFIG_DIR".to_owned(),
-            "/no/such/folder".to_owned(),
-        )]
-        .into();
-        let env = Environment {
-            vars,
-            home: None,
-            cwd: PathBuf::from("/no/such/folder"),
-        };
+        let vars = [("OPENCODE_TEST_MANAGED_CONFIG_DIR".to_owned(), "/no/such/folder".to_owned())].into();
+        let env = Environment { vars, home: None, cwd: PathBuf::from("/no/such/folder") };
         let resolver = SdkResolver::new(Vec::new(), &env).unwrap();
         let choice = resolver.choose("anthropic", "claude-opus-4-6", Path::new("/no/such/folder"));
-        assert_eq!(
-            choice,
-            SdkChoice::new("@ai-sdk/anthropic", "built-in table")
-        );
+        assert_eq!(choice, SdkChoice::new("@ai-sdk/anthropic", "built-in table"));
     }
 }

@@ -45,16 +45,12 @@ impl Environment {
 
     /// The value of `name`, unless it is unset or empty: opencode tests its path variables for truth, so "" counts as unset.
     pub fn var(&self, name: &str) -> Option<&str> {
-        self.vars
-            .get(name)
-            .map(String::as_str)
-            .filter(|value| !value.is_empty())
+        self.vars.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     /// Whether `name` is switched on: "1" or "true" in any case (docs/opencode.md §1).
     pub fn flag(&self, name: &str) -> bool {
-        self.var(name)
-            .is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true"))
+        self.var(name).is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true"))
     }
 
     /// opencode's data folder (docs/opencode.md §1), the same on every operating system; `None` without a home folder.
@@ -80,9 +76,7 @@ impl Environment {
     fn base_folder(&self, variable: &str, below_home: &[&str]) -> Option<PathBuf> {
         let base = match self.var(variable) {
             Some(value) => self.absolute(value),
-            None => below_home
-                .iter()
-                .fold(self.home.clone()?, |path, name| path.join(name)),
+            None => below_home.iter().fold(self.home.clone()?, |path, name| path.join(name)),
         };
         Some(base.join(APPLICATION))
     }
@@ -94,10 +88,7 @@ mod tests {
 
     fn environment(vars: &[(&str, &str)]) -> Environment {
         Environment {
-            vars: vars
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect(),
+            vars: vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             home: Some(PathBuf::from("/home/u")),
             cwd: PathBuf::from("/work"),
         }
@@ -106,23 +97,10 @@ mod tests {
     #[test]
     fn folders_follow_xdg_and_fall_back_to_home() {
         let plain = environment(&[("XDG_DATA_HOME", "")]);
-        assert_eq!(
-            plain.data_folder(),
-            Some(PathBuf::from("/home/u/.local/share/opencode"))
-        );
-        assert_eq!(
-            plain.config_folder(),
-            Some(PathBuf::from("/home/u/.config/opencode"))
-        );
-        assert_eq!(
-            plain.cache_folder(),
-            Some(PathBuf::from("/home/u/.cache/opencode"))
-        );
-        let set = environment(&[
-            ("XDG_DATA_HOME", "/d"),
-            ("XDG_CONFIG_HOME", "c"),
-            ("XDG_CACHE_HOME", "/k"),
-        ]);
+        assert_eq!(plain.data_folder(), Some(PathBuf::from("/home/u/.local/share/opencode")));
+        assert_eq!(plain.config_folder(), Some(PathBuf::from("/home/u/.config/opencode")));
+        assert_eq!(plain.cache_folder(), Some(PathBuf::from("/home/u/.cache/opencode")));
+        let set = environment(&[("XDG_DATA_HOME", "/d"), ("XDG_CONFIG_HOME", "c"), ("XDG_CACHE_HOME", "/k")]);
         assert_eq!(set.data_folder(), Some(PathBuf::from("/d/opencode")));
         assert_eq!(set.config_folder(), Some(PathBuf::from("/work/c/opencode")));
         assert_eq!(set.cache_folder(), Some(PathBuf::from("/k/opencode")));
@@ -130,24 +108,14 @@ mod tests {
 
     #[test]
     fn without_home_only_the_variables_give_folders() {
-        let homeless = Environment {
-            home: None,
-            ..environment(&[("XDG_DATA_HOME", "/d")])
-        };
+        let homeless = Environment { home: None, ..environment(&[("XDG_DATA_HOME", "/d")]) };
         assert_eq!(homeless.data_folder(), Some(PathBuf::from("/d/opencode")));
         assert_eq!(homeless.config_folder(), None);
     }
 
     #[test]
     fn flags_take_1_and_true_only() {
-        for (value, on) in [
-            ("1", true),
-            ("true", true),
-            ("TRUE", true),
-            ("0", false),
-            ("yes", false),
-            ("", false),
-        ] {
+        for (value, on) in [("1", true), ("true", true), ("TRUE", true), ("0", false), ("yes", false), ("", false)] {
             assert_eq!(environment(&[("F", value)]).flag("F"), on, "{value:?}");
         }
         assert!(!environment(&[]).flag("F"));
@@ -156,9 +124,6 @@ mod tests {
     #[test]
     fn debug_output_hides_values() {
         let text = format!("{:?}", environment(&[("SOME_API_KEY", "hunter2")]));
-        assert!(
-            text.contains("SOME_API_KEY") && !text.contains("hunter2"),
-            "{text}"
-        );
+        assert!(text.contains("SOME_API_KEY") && !text.contains("hunter2"), "{text}");
     }
 }

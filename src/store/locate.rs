@@ -37,10 +37,7 @@ pub enum LocateSource {
 #[derive(Debug, thiserror::Error)]
 pub enum LocateError {
     /// Nothing is where opencode would look.
-    #[error(
-        "no opencode store found; looked for {}; if the store is elsewhere, name it with --db PATH",
-        list(looked)
-    )]
+    #[error("no opencode store found; looked for {}; if the store is elsewhere, name it with --db PATH", list(looked))]
     NoStore {
         /// Every path at which opencode would have its store.
         looked: Vec<PathBuf>,
@@ -56,10 +53,7 @@ pub enum LocateError {
         folder: PathBuf,
     },
     /// Several stores, and nothing that says which one is meant.
-    #[error(
-        "there are several opencode stores and none for the release channels; choose one: {}",
-        choices(paths)
-    )]
+    #[error("there are several opencode stores and none for the release channels; choose one: {}", choices(paths))]
     Several {
         /// The stores, sorted.
         paths: Vec<PathBuf>,
@@ -85,19 +79,11 @@ pub enum LocateError {
 }
 
 fn list(paths: &[PathBuf]) -> String {
-    paths
-        .iter()
-        .map(|path| path.display().to_string())
-        .collect::<Vec<_>>()
-        .join(", ")
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 fn choices(paths: &[PathBuf]) -> String {
-    paths
-        .iter()
-        .map(|path| format!("--db {}", path.display()))
-        .collect::<Vec<_>>()
-        .join(" or ")
+    paths.iter().map(|path| format!("--db {}", path.display())).collect::<Vec<_>>().join(" or ")
 }
 
 /// Finds the store that opencode itself would open.
@@ -115,9 +101,7 @@ pub fn locate(env: &Environment) -> Result<Located, LocateError> {
             return Err(LocateError::NoStore { looked: vec![path] });
         }
         // The variable settles the question, so a data folder that is missing or closed is no reason to stop.
-        let stores = folder
-            .map(|folder| stores_in(&folder).unwrap_or_default())
-            .unwrap_or_default();
+        let stores = folder.map(|folder| stores_in(&folder).unwrap_or_default()).unwrap_or_default();
         return Ok(located(path, LocateSource::Variable, stores));
     }
     let folder = folder.ok_or(LocateError::NoDataFolder)?;
@@ -131,10 +115,7 @@ pub fn locate(env: &Environment) -> Result<Located, LocateError> {
         return Err(nothing_in(&folder, vec![release]));
     }
     match stores.as_slice() {
-        [] => Err(nothing_in(
-            &folder,
-            vec![release, folder.join("opencode-<channel>.db")],
-        )),
+        [] => Err(nothing_in(&folder, vec![release, folder.join("opencode-<channel>.db")])),
         [only] => Ok(located(only.clone(), LocateSource::OnlyChannel, Vec::new())),
         _ => Err(LocateError::Several { paths: stores }),
     }
@@ -153,9 +134,7 @@ pub fn all_stores(env: &Environment) -> Result<Vec<PathBuf>, LocateError> {
         Err(error) => return Err(error),
     };
     let Some(folder) = folder else {
-        return named
-            .map(|path| vec![path])
-            .ok_or(LocateError::NoDataFolder);
+        return named.map(|path| vec![path]).ok_or(LocateError::NoDataFolder);
     };
     let mut stores = stores_in(&folder)?;
     if let Some(path) = named
@@ -164,10 +143,7 @@ pub fn all_stores(env: &Environment) -> Result<Vec<PathBuf>, LocateError> {
         stores.insert(0, path);
     }
     if stores.is_empty() {
-        let looked = vec![
-            folder.join(RELEASE_STORE),
-            folder.join("opencode-<channel>.db"),
-        ];
+        let looked = vec![folder.join(RELEASE_STORE), folder.join("opencode-<channel>.db")];
         return Err(nothing_in(&folder, looked));
     }
     Ok(stores)
@@ -175,34 +151,22 @@ pub fn all_stores(env: &Environment) -> Result<Vec<PathBuf>, LocateError> {
 
 fn located(path: PathBuf, source: LocateSource, mut stores: Vec<PathBuf>) -> Located {
     stores.retain(|store| *store != path);
-    Located {
-        path,
-        source,
-        others: stores,
-    }
+    Located { path, source, others: stores }
 }
 
 /// The file that OPENCODE_DB names: absolute as it is, relative below the data folder.
-fn named_by_variable(
-    env: &Environment,
-    folder: Option<&Path>,
-) -> Result<Option<PathBuf>, LocateError> {
+fn named_by_variable(env: &Environment, folder: Option<&Path>) -> Result<Option<PathBuf>, LocateError> {
     match env.var("OPENCODE_DB") {
         None => Ok(None),
         Some(":memory:") => Err(LocateError::InMemory),
         Some(value) if Path::new(value).is_absolute() => Ok(Some(PathBuf::from(value))),
-        Some(value) => folder
-            .map(|folder| Some(folder.join(value)))
-            .ok_or(LocateError::NoDataFolder),
+        Some(value) => folder.map(|folder| Some(folder.join(value))).ok_or(LocateError::NoDataFolder),
     }
 }
 
 /// The stores of a data folder, `opencode.db` first, then sorted by name; empty where there is no such folder.
 fn stores_in(folder: &Path) -> Result<Vec<PathBuf>, LocateError> {
-    let unreadable = |source| LocateError::Unreadable {
-        folder: folder.to_owned(),
-        source,
-    };
+    let unreadable = |source| LocateError::Unreadable { folder: folder.to_owned(), source };
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -212,10 +176,7 @@ fn stores_in(folder: &Path) -> Result<Vec<PathBuf>, LocateError> {
     for entry in entries {
         let entry = entry.map_err(unreadable)?;
         // is_file follows links: a store that is linked from another disk is a store.
-        if let Some(name) = entry
-            .file_name()
-            .to_str()
-            .filter(|name| is_store_name(name))
+        if let Some(name) = entry.file_name().to_str().filter(|name| is_store_name(name))
             && entry.path().is_file()
         {
             names.push(name.to_owned());
@@ -227,24 +188,17 @@ fn stores_in(folder: &Path) -> Result<Vec<PathBuf>, LocateError> {
 
 /// `opencode.db`, or `opencode-<channel>.db` with the characters that opencode leaves in a channel's name.
 fn is_store_name(name: &str) -> bool {
-    let channel = name
-        .strip_prefix("opencode-")
-        .and_then(|rest| rest.strip_suffix(".db"));
+    let channel = name.strip_prefix("opencode-").and_then(|rest| rest.strip_suffix(".db"));
     name == RELEASE_STORE
         || channel.is_some_and(|channel| {
-            !channel.is_empty()
-                && channel
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+            !channel.is_empty() && channel.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
         })
 }
 
 fn nothing_in(folder: &Path, looked: Vec<PathBuf>) -> LocateError {
     // 1.2 and later have a storage folder too, for other things, but never without a database beside it.
     if folder.join("storage").is_dir() && stores_in(folder).is_ok_and(|stores| stores.is_empty()) {
-        LocateError::LegacyJson {
-            folder: folder.to_owned(),
-        }
+        LocateError::LegacyJson { folder: folder.to_owned() }
     } else {
         LocateError::NoStore { looked }
     }
@@ -303,13 +257,7 @@ mod tests {
         let found = locate(&home.env).unwrap();
         assert_eq!(found.path, home.data().join("opencode.db"));
         assert_eq!(found.source, LocateSource::ReleaseChannel);
-        assert_eq!(
-            found.others,
-            [
-                home.data().join("opencode-a.db"),
-                home.data().join("opencode-dev.db")
-            ]
-        );
+        assert_eq!(found.others, [home.data().join("opencode-a.db"), home.data().join("opencode-dev.db")]);
     }
 
     #[test]
@@ -317,10 +265,7 @@ mod tests {
         let home = Home::new().with(&["opencode-feature_1.2-x.db"]);
         let found = locate(&home.env).unwrap();
         assert_eq!(found.path, home.data().join("opencode-feature_1.2-x.db"));
-        assert_eq!(
-            found.source.to_string(),
-            "the only store in the data folder"
-        );
+        assert_eq!(found.source.to_string(), "the only store in the data folder");
         assert!(found.others.is_empty());
     }
 
@@ -328,41 +273,25 @@ mod tests {
     fn several_channels_without_a_release_store_are_an_error_that_lists_them() {
         let home = Home::new().with(&["opencode-b.db", "opencode-a.db"]);
         let error = locate(&home.env).unwrap_err();
-        let (a, b) = (
-            home.data().join("opencode-a.db"),
-            home.data().join("opencode-b.db"),
-        );
-        assert!(
-            error
-                .to_string()
-                .ends_with(&format!("--db {} or --db {}", a.display(), b.display())),
-            "{error}"
-        );
+        let (a, b) = (home.data().join("opencode-a.db"), home.data().join("opencode-b.db"));
+        assert!(error.to_string().ends_with(&format!("--db {} or --db {}", a.display(), b.display())), "{error}");
         assert!(matches!(error, LocateError::Several { paths } if paths == [a, b]));
     }
 
     #[test]
     fn the_disabled_channel_store_is_not_taken() {
         for value in ["1", "true"] {
-            let home = Home::new()
-                .with(&["opencode-dev.db"])
-                .set("OPENCODE_DISABLE_CHANNEL_DB", value);
+            let home = Home::new().with(&["opencode-dev.db"]).set("OPENCODE_DISABLE_CHANNEL_DB", value);
             let error = locate(&home.env).unwrap_err();
-            assert!(
-                matches!(error, LocateError::NoStore { looked } if looked == [home.data().join("opencode.db")])
-            );
+            assert!(matches!(error, LocateError::NoStore { looked } if looked == [home.data().join("opencode.db")]));
         }
-        let home = Home::new()
-            .with(&["opencode-dev.db"])
-            .set("OPENCODE_DISABLE_CHANNEL_DB", "0");
+        let home = Home::new().with(&["opencode-dev.db"]).set("OPENCODE_DISABLE_CHANNEL_DB", "0");
         assert_eq!(locate(&home.env).unwrap().source, LocateSource::OnlyChannel);
     }
 
     #[test]
     fn the_variable_wins_relative_to_the_data_folder() {
-        let home = Home::new()
-            .with(&["opencode.db", "mine.db"])
-            .set("OPENCODE_DB", "mine.db");
+        let home = Home::new().with(&["opencode.db", "mine.db"]).set("OPENCODE_DB", "mine.db");
         let found = locate(&home.env).unwrap();
         assert_eq!(found.path, home.data().join("mine.db"));
         assert_eq!(found.source, LocateSource::Variable);
@@ -381,45 +310,25 @@ mod tests {
 
     #[test]
     fn a_missing_file_of_the_variable_is_not_replaced_by_another_store() {
-        let home = Home::new()
-            .with(&["opencode.db"])
-            .set("OPENCODE_DB", "gone.db");
+        let home = Home::new().with(&["opencode.db"]).set("OPENCODE_DB", "gone.db");
         let error = locate(&home.env).unwrap_err();
-        assert!(
-            matches!(error, LocateError::NoStore { looked } if looked == [home.data().join("gone.db")])
-        );
+        assert!(matches!(error, LocateError::NoStore { looked } if looked == [home.data().join("gone.db")]));
     }
 
     #[test]
     fn an_in_memory_store_is_refused_but_the_data_folder_can_still_be_listed() {
-        let home = Home::new()
-            .with(&["opencode.db"])
-            .set("OPENCODE_DB", ":memory:");
+        let home = Home::new().with(&["opencode.db"]).set("OPENCODE_DB", ":memory:");
         assert!(matches!(locate(&home.env), Err(LocateError::InMemory)));
-        assert_eq!(
-            all_stores(&home.env).unwrap(),
-            [home.data().join("opencode.db")]
-        );
+        assert_eq!(all_stores(&home.env).unwrap(), [home.data().join("opencode.db")]);
     }
 
     #[test]
     fn nothing_at_all_says_where_it_looked_and_what_to_do() {
         let home = Home::new();
         let error = locate(&home.env).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains(&home.data().join("opencode.db").display().to_string()),
-            "{error}"
-        );
-        assert!(
-            error.to_string().ends_with("name it with --db PATH"),
-            "{error}"
-        );
-        assert!(matches!(
-            all_stores(&home.env),
-            Err(LocateError::NoStore { .. })
-        ));
+        assert!(error.to_string().contains(&home.data().join("opencode.db").display().to_string()), "{error}");
+        assert!(error.to_string().ends_with("name it with --db PATH"), "{error}");
+        assert!(matches!(all_stores(&home.env), Err(LocateError::NoStore { .. })));
     }
 
     #[test]
@@ -428,23 +337,14 @@ mod tests {
         let error = locate(&home.env).unwrap_err();
         assert!(error.to_string().contains("before 1.2"), "{error}");
         assert!(matches!(error, LocateError::LegacyJson { folder } if folder == home.data()));
-        assert!(matches!(
-            all_stores(&home.env),
-            Err(LocateError::LegacyJson { .. })
-        ));
+        assert!(matches!(all_stores(&home.env), Err(LocateError::LegacyJson { .. })));
         let home = home.with(&["opencode.db"]);
-        assert_eq!(
-            locate(&home.env).unwrap().source,
-            LocateSource::ReleaseChannel
-        );
+        assert_eq!(locate(&home.env).unwrap().source, LocateSource::ReleaseChannel);
     }
 
     #[test]
     fn without_home_or_variable_no_folder_is_guessed() {
-        let env = Environment {
-            cwd: PathBuf::from("/"),
-            ..Environment::default()
-        };
+        let env = Environment { cwd: PathBuf::from("/"), ..Environment::default() };
         assert!(matches!(locate(&env), Err(LocateError::NoDataFolder)));
         assert!(matches!(all_stores(&env), Err(LocateError::NoDataFolder)));
     }
@@ -452,19 +352,13 @@ mod tests {
     #[test]
     fn a_folder_with_the_name_of_a_store_is_none() {
         let home = Home::new().with(&["opencode-dev.db/x"]);
-        assert!(matches!(
-            locate(&home.env),
-            Err(LocateError::NoStore { .. })
-        ));
+        assert!(matches!(locate(&home.env), Err(LocateError::NoStore { .. })));
     }
 
     #[test]
     fn all_stores_puts_the_release_store_first_and_a_named_one_before_it() {
         let home = Home::new().with(&["opencode-a.db", "opencode.db"]);
-        let expected = [
-            home.data().join("opencode.db"),
-            home.data().join("opencode-a.db"),
-        ];
+        let expected = [home.data().join("opencode.db"), home.data().join("opencode-a.db")];
         assert_eq!(all_stores(&home.env).unwrap(), expected);
         let outside = home.root.path().join("elsewhere.db");
         std::fs::write(&outside, "").unwrap();

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Schema, StoreError};
 use crate::history::json::ShapeError;
-use crate::history::{self, Message, MessageRow, PartRow, Session, SessionInfo, UnreadableRow};
+use crate::history::{self, Message, MessageRow, ModelRef, PartRow, Session, SessionInfo, UnreadableRow};
 
 /// An open store in one read transaction.
 #[derive(Debug)]
@@ -284,6 +284,30 @@ impl<'db> Store<'db> {
             .prepare_cached("SELECT EXISTS (SELECT 1 FROM session_message WHERE session_id = ?1)")
             .and_then(|mut s| s.query_row([&info.id], |row| row.get(0)))
             .map_err(|e| self.sql(e))
+    }
+
+    /// Models for which the store holds a prefill 400: proof that they refuse.
+    ///
+    /// # Errors
+    /// When SQLite cannot read it.
+    pub fn refusals(&self) -> Result<Vec<ModelRef>, StoreError> {
+        // LIKE passes over case as the phrases of docs/opencode.md §9 ask; the parser decides.
+        let query = "SELECT rowid, id, session_id, time_created, time_updated, data FROM message WHERE \
+             data LIKE '%prefill%' OR data LIKE '%pre-fill%' OR data LIKE '%must end with a user message%' \
+             OR data LIKE '%must start with a thinking block%'";
+        let mut statement = self.db.prepare(query).map_err(|e| self.sql(e))?;
+        let mut rows = statement.query([]).map_err(|e| self.sql(e))?;
+        let mut out = Vec::new();
+        while let Some(row) = rows.next().map_err(|e| self.sql(e))? {
+            let Ok(message) = message_row(row) else { continue };
+            if message.prefill_400()
+                && let Some(a) = message.assistant()
+                && !out.contains(&a.model)
+            {
+                out.push(a.model.clone());
+            }
+        }
+        Ok(out)
     }
 
     /// Rows that belong to nothing: messages without their session, parts without their message.

@@ -1,0 +1,156 @@
+//! The command line: clap types, nothing else.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use opencode_unstick::replay::Version;
+use opencode_unstick::sdk::SdkOverride;
+
+/// Repairs opencode sessions that every retry gets a 400 for.
+///
+/// When a stream is cut, an answer is aborted or an empty prompt arrives, the history that opencode stored can
+/// make the next request end with an assistant turn. Models without prefill refuse that, the refusal is stored
+/// too, and every retry sends the same history again. unstick finds such sessions and rewrites their rows so
+/// that they resume, without losing or adding a word.
+#[derive(Debug, Parser)]
+#[command(name = "unstick", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 nothing is stuck; 1 something is, or was left; 2 could not do it, nothing \
+    changed; 130 interrupted, nothing changed.")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// The store to work on; may be given several times [default: the one that opencode opens]
+    #[arg(long, value_name = "PATH", global = true)]
+    pub(crate) db: Vec<PathBuf>,
+    /// Work on every store in opencode's data folder
+    #[arg(long, global = true, conflicts_with = "db")]
+    pub(crate) all_stores: bool,
+    /// The oldest opencode that will open the store, or `any` [default: what the store tells]
+    #[arg(long, value_name = "any|VERSION", global = true)]
+    pub(crate) opencode: Option<Opencode>,
+    /// A model that refuses requests which end with an assistant turn (PROVIDER/MODEL or MODEL)
+    #[arg(long, value_name = "MODEL", global = true)]
+    pub(crate) refuses: Vec<String>,
+    /// The AI SDK package behind a provider or model
+    #[arg(long, value_name = "PROVIDER[/MODEL]=PACKAGE", global = true)]
+    pub(crate) sdk: Vec<SdkOverride>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// When to use colours
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Color::Auto, global = true)]
+    pub(crate) color: Color,
+    /// One line only
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Say more
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+    /// No progress bars
+    #[arg(long, global = true)]
+    pub(crate) no_progress: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+/// `--opencode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opencode {
+    Any,
+    From(Version),
+}
+
+impl FromStr for Opencode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "any" { Ok(Self::Any) } else { text.parse().map(Self::From) }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Say which sessions are stuck, and why
+    Scan(Scan),
+    /// Rewrite stuck sessions so that they resume
+    Repair(Repair),
+}
+
+/// Which sessions a command is about.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Selection {
+    /// Sessions: an id, a unique prefix of one, or an exact title [default: all]
+    #[arg(value_name = "SESSION")]
+    pub(crate) sessions: Vec<String>,
+    /// Only sessions that were made in this folder
+    #[arg(long, value_name = "PATH")]
+    pub(crate) directory: Option<PathBuf>,
+    /// Only sessions that were made in the current folder
+    #[arg(long, conflicts_with = "directory")]
+    pub(crate) here: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Scan {
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    /// Only look for stuck sessions
+    #[arg(long)]
+    pub(crate) stuck: bool,
+    /// List healthy sessions too
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Only sessions touched since: 2026-11-20, 2026-11-20T08:00, or an age such as 36h, 7d
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) since: Option<String>,
+    /// Print one session a line as JSON
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) json_lines: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Repair {
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    /// Show what would be done and change nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// Show the texts of rows in JSON instead of their size and hash
+    #[arg(long)]
+    pub(crate) text: bool,
+    /// What to repair beyond sessions that are stuck
+    #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',')]
+    pub(crate) include: Vec<Include>,
+    /// How long to wait for others to close the store
+    #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds)]
+    pub(crate) wait: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Include {
+    /// Sessions whose model is not known to refuse
+    AtRisk,
+    /// Edits that change what opencode compares with the model's window
+    NearWindow,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| format!("`{text}` is no number of seconds"))?;
+    Duration::try_from_secs_f64(seconds).map_err(|_| format!("`{text}` is no number of seconds"))
+}

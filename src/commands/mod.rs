@@ -1,0 +1,147 @@
+//! One file per command, each reading top to bottom as its story.
+
+mod audit;
+mod repair;
+mod scan;
+mod select;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Error;
+use opencode_unstick::report::{ColorChoice, Output, error_doc};
+use opencode_unstick::sdk::SdkResolver;
+use opencode_unstick::store::StoreError;
+use opencode_unstick::store::environment::Environment;
+use opencode_unstick::store::locate::{LocateError, all_stores, locate};
+
+use crate::cli::{Cli, Color, Command, Global};
+
+/// What a run ends with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Exit {
+    /// Nothing is stuck, or all was done.
+    Fine = 0,
+    /// Something is stuck, or was left.
+    Findings = 1,
+    /// It could not be done, and nothing was changed.
+    Failed = 2,
+    /// Interrupted, and nothing was changed.
+    Interrupted = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// What every command needs.
+pub(crate) struct Context<'a> {
+    pub(crate) global: &'a Global,
+    pub(crate) env: Environment,
+    pub(crate) out: Output,
+    pub(crate) resolver: SdkResolver,
+    /// The time at which the run began, in ms since the epoch.
+    pub(crate) now: i64,
+}
+
+/// A store to work on.
+pub(crate) struct Target {
+    pub(crate) path: PathBuf,
+    /// Stores beside it that are not looked at.
+    pub(crate) others: Vec<PathBuf>,
+}
+
+/// An error of the call with a stable code and what to do next.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct CallError {
+    code: &'static str,
+    message: String,
+    hint: Option<String>,
+}
+
+impl CallError {
+    pub(crate) fn new(code: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { code, message: message.into(), hint: Some(hint.into()) }
+    }
+}
+
+/// Runs the command and reports what went wrong, if anything did.
+pub(crate) fn run(cli: &Cli) -> Exit {
+    let env = Environment::capture();
+    let choice = match cli.global.color {
+        Color::Auto => ColorChoice::Auto,
+        Color::Always => ColorChoice::Always,
+        Color::Never => ColorChoice::Never,
+    };
+    let out = Output::new(choice, cli.global.quiet, cli.global.verbose, |name| env.var(name).map(str::to_owned));
+    match dispatch(cli, env, &out) {
+        Ok(exit) => exit,
+        Err(error) => report(&error, cli.global.json, &out),
+    }
+}
+
+fn dispatch(cli: &Cli, env: Environment, out: &Output) -> Result<Exit, Error> {
+    let resolver = SdkResolver::new(cli.global.sdk.clone(), &env)?;
+    let now = jiff::Timestamp::now().as_millisecond();
+    let context = Context { global: &cli.global, env, out: out.clone(), resolver, now };
+    match &cli.command {
+        Command::Scan(args) => scan::run(&context, args),
+        Command::Repair(args) => repair::run(&context, args),
+    }
+}
+
+impl Context<'_> {
+    /// The stores that the call is about.
+    pub(crate) fn targets(&self) -> Result<Vec<Target>, LocateError> {
+        if self.global.all_stores {
+            return Ok(all_stores(&self.env)?.into_iter().map(|path| Target { path, others: Vec::new() }).collect());
+        }
+        if self.global.db.is_empty() {
+            let located = locate(&self.env)?;
+            return Ok(vec![Target { path: located.path, others: located.others }]);
+        }
+        Ok(self.global.db.iter().map(|p| Target { path: self.env.absolute(p), others: Vec::new() }).collect())
+    }
+
+    pub(crate) fn progress(&self) -> bool {
+        !self.global.no_progress && !self.global.quiet
+    }
+
+    /// Files that were skipped while the SDK package was looked for.
+    pub(crate) fn warn(&self) {
+        for warning in self.resolver.warnings() {
+            self.out.note(&format!("warning: {}", opencode_unstick::report::clean(&warning)));
+        }
+    }
+}
+
+fn report(error: &Error, json: bool, out: &Output) -> Exit {
+    let (code, hint) = if let Some(e) = error.downcast_ref::<audit::AuditError>() {
+        match e {
+            audit::AuditError::Store(e) => (e.code(), e.hint().map(str::to_owned)),
+            audit::AuditError::Call(e) => (e.code, e.hint.clone()),
+        }
+    } else if let Some(e) = error.downcast_ref::<StoreError>() {
+        (e.code(), e.hint().map(str::to_owned))
+    } else if let Some(e) = error.downcast_ref::<CallError>() {
+        (e.code, e.hint.clone())
+    } else if error.downcast_ref::<LocateError>().is_some() {
+        ("no-store", None)
+    } else {
+        ("failed", None)
+    };
+    let message = opencode_unstick::report::clean(&error.to_string());
+    if json {
+        // When standard output is gone as well, the exit code is all that is left to say.
+        let _ = out.json(&error_doc(code, &message, hint.as_deref()));
+    } else {
+        out.note(&format!("error: {message}"));
+        if let Some(hint) = hint {
+            out.note(&format!("  next: {hint}"));
+        }
+    }
+    if code == "interrupted" { Exit::Interrupted } else { Exit::Failed }
+}

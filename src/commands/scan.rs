@@ -1,0 +1,73 @@
+//! `unstick scan`
+
+use anyhow::Error;
+use opencode_unstick::diagnosis::Status;
+use opencode_unstick::report::{self, ScanDoc, SessionDoc, Shown, Summary};
+use serde::Serialize;
+
+use super::audit::{Audit, Judged, audit_at};
+use super::select::Filter;
+use super::{Context, Exit, Target};
+use crate::cli::Scan;
+
+/// Several stores in one document.
+#[derive(Serialize)]
+struct Stores<T> {
+    schema_version: u32,
+    command: &'static str,
+    stores: Vec<T>,
+}
+
+pub(crate) fn run(context: &Context<'_>, args: &Scan) -> Result<Exit, Error> {
+    let filter = Filter::new(context, &args.selection, args.since.as_deref())?;
+    let targets = context.targets()?;
+    let mut exit = Exit::Fine;
+    let mut docs = Vec::new();
+    for target in &targets {
+        let audit = audit_at(context, &target.path, &filter)?;
+        let summary = Summary::of(audit.sessions.iter().map(|j| &j.diagnosis), audit.unreadable_rows.len() as u64);
+        if summary.stuck > 0 {
+            exit = Exit::Findings;
+        }
+        let shown: Vec<&Judged> = audit.sessions.iter().filter(|j| wanted(args, j)).collect();
+        if args.json_lines {
+            for judged in shown {
+                context.out.json_line(&SessionDoc::new(&judged.diagnosis, judged.sdk.as_ref()))?;
+            }
+        } else if context.global.json {
+            let sessions = shown.iter().map(|j| SessionDoc::new(&j.diagnosis, j.sdk.as_ref())).collect();
+            docs.push(ScanDoc::new(audit.store.clone(), summary, audit.unreadable_rows.clone(), sessions));
+        } else {
+            context.out.print(&human(context, target, &audit, &summary, &shown))?;
+        }
+    }
+    match docs.as_slice() {
+        [] => {}
+        [doc] if targets.len() == 1 => context.out.json(doc)?,
+        _ => context.out.json(&Stores { schema_version: 1, command: "scan", stores: docs })?,
+    }
+    context.warn();
+    Ok(exit)
+}
+
+/// Whether the session is listed.
+fn wanted(args: &Scan, judged: &Judged) -> bool {
+    let status = judged.diagnosis.status;
+    if args.stuck {
+        return status == Status::Stuck;
+    }
+    args.all || !args.selection.sessions.is_empty() || status != Status::Healthy
+}
+
+fn human(context: &Context<'_>, target: &Target, audit: &Audit, summary: &Summary, shown: &[&Judged]) -> String {
+    let mut rows: Vec<Shown<'_>> = shown
+        .iter()
+        .map(|j| Shown {
+            diagnosis: &j.diagnosis,
+            sdk: j.sdk.as_ref().map(|s| (s.package.as_str(), s.source.as_str())),
+        })
+        .collect();
+    rows.sort_by_key(|row| row.diagnosis.status);
+    let others: Vec<String> = target.others.iter().map(|p| p.display().to_string()).collect();
+    report::scan(&context.out, &audit.store, summary, &rows, &others, context.now)
+}

@@ -1,0 +1,371 @@
+//! The JSON documents, schema version 1 (docs/json.md). Fields are only ever added.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::diagnosis::{Diagnosis, Evidence, Finding, Status};
+use crate::history::UnreadableRow;
+use crate::history::json::{Object, string};
+use crate::repair::{Cell, Left, Op, Plan, RowEdit, digest};
+use crate::replay::{Bound, Resume};
+use crate::sdk::SdkChoice;
+use crate::store::Facts;
+
+/// Version of all documents.
+const SCHEMA_VERSION: u32 = 1;
+
+/// A store in a document.
+#[derive(Debug, Clone, Serialize)]
+pub struct StoreDoc {
+    /// The same for copies and after repairs.
+    pub id: String,
+    /// Where it is.
+    pub path: Option<String>,
+    /// Size of the main file in bytes.
+    pub bytes: u64,
+    /// Rows of `session`.
+    pub sessions: u64,
+    /// Rows of `message`.
+    pub messages: u64,
+    /// Rows of `part`.
+    pub parts: u64,
+    /// Which opencode it was last used with.
+    pub opencode: OpencodeDoc,
+}
+
+/// A lower bound of the opencode version.
+#[derive(Debug, Clone, Serialize)]
+pub struct OpencodeDoc {
+    /// The version; `any` where every rule set counts.
+    pub bound: String,
+    /// Where that comes from.
+    pub source: String,
+}
+
+impl StoreDoc {
+    /// From what was read of a store.
+    #[must_use]
+    pub fn new(facts: &Facts, path: &std::path::Path, bound: &Bound) -> Self {
+        Self {
+            id: facts.id.clone(),
+            path: Some(path.display().to_string()),
+            bytes: facts.bytes,
+            sessions: facts.sessions,
+            messages: facts.messages,
+            parts: facts.parts,
+            opencode: OpencodeDoc {
+                bound: bound.version.map_or_else(|| "any".to_owned(), |v| v.to_string()),
+                source: bound.source.clone(),
+            },
+        }
+    }
+}
+
+/// Counts over the sessions that were looked at.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// Sessions that are stuck.
+    pub stuck: u64,
+    /// Sessions at risk.
+    pub at_risk: u64,
+    /// Latent ones; `None` where that was not looked at.
+    pub latent: Option<u64>,
+    /// Recovered ones; `None` where that was not looked at.
+    pub recovered: Option<u64>,
+    /// Healthy ones; `None` where that was not looked at.
+    pub healthy: Option<u64>,
+    /// Sessions with rows that could not be understood.
+    pub unreadable: u64,
+    /// Tool calls that opencode cut off; `None` where they were not counted.
+    pub orphans: Option<u64>,
+    /// Stored prefill 400s; `None` where they were not counted.
+    pub prefill_400s: Option<u64>,
+    /// Rows that could not be understood.
+    pub unreadable_rows: u64,
+}
+
+impl Summary {
+    /// Counts.
+    #[must_use]
+    pub fn of<'a>(sessions: impl Iterator<Item = &'a Diagnosis>, unreadable_rows: u64) -> Self {
+        let mut by: BTreeMap<Status, u64> = BTreeMap::new();
+        let (mut orphans, mut prefill_400s) = (0, 0);
+        for d in sessions {
+            *by.entry(d.status).or_default() += 1;
+            orphans += d.orphans;
+            prefill_400s += d.prefill_400s;
+        }
+        let count = |status| by.get(&status).copied().unwrap_or(0);
+        Self {
+            stuck: count(Status::Stuck),
+            at_risk: count(Status::AtRisk),
+            latent: Some(count(Status::Latent)),
+            recovered: Some(count(Status::Recovered)),
+            healthy: Some(count(Status::Healthy)),
+            unreadable: count(Status::Unreadable),
+            orphans: Some(orphans),
+            prefill_400s: Some(prefill_400s),
+            unreadable_rows,
+        }
+    }
+}
+
+/// An SDK package in a document.
+#[derive(Debug, Clone, Serialize)]
+pub struct SdkDoc {
+    /// The npm package.
+    pub package: String,
+    /// What decided.
+    pub source: String,
+}
+
+impl From<&SdkChoice> for SdkDoc {
+    fn from(choice: &SdkChoice) -> Self {
+        Self { package: choice.package.clone(), source: choice.source.clone() }
+    }
+}
+
+/// A session in a document.
+#[derive(Debug, Clone, Serialize)]
+pub struct SessionDoc {
+    /// Its id.
+    pub id: String,
+    /// Its title.
+    pub title: String,
+    /// The folder that it was made in.
+    pub directory: String,
+    /// The session that started it.
+    pub parent_id: Option<String>,
+    /// How it stands.
+    pub status: Status,
+    /// How sure that is.
+    pub evidence: Option<Evidence>,
+    /// `PROVIDER/MODEL` that re-entering sends to.
+    pub model: Option<String>,
+    /// The package behind that model.
+    pub sdk: Option<SdkDoc>,
+    /// Tool calls that opencode cut off.
+    pub orphans: u64,
+    /// Stored prefill 400s.
+    pub prefill_400s: u64,
+    /// What re-entering does, by rule set.
+    pub resume: BTreeMap<&'static str, Resume>,
+    /// What there is to say.
+    pub findings: Vec<Finding>,
+}
+
+impl SessionDoc {
+    /// From a diagnosis.
+    #[must_use]
+    pub fn new(d: &Diagnosis, sdk: Option<&SdkChoice>) -> Self {
+        Self {
+            id: d.info.id.clone(),
+            title: d.info.title.clone(),
+            directory: d.info.directory.clone(),
+            parent_id: d.info.parent_id.clone(),
+            status: d.status,
+            evidence: d.evidence,
+            model: d.model.as_ref().map(ToString::to_string),
+            sdk: sdk.map(SdkDoc::from),
+            orphans: d.orphans,
+            prefill_400s: d.prefill_400s,
+            resume: d.resume.iter().copied().collect(),
+            findings: d.findings.clone(),
+        }
+    }
+}
+
+/// `scan --json`.
+#[derive(Debug, Clone, Serialize)]
+pub struct ScanDoc {
+    schema_version: u32,
+    command: &'static str,
+    /// The store.
+    pub store: StoreDoc,
+    /// Counts.
+    pub summary: Summary,
+    /// Rows that could not be understood.
+    pub unreadable_rows: Vec<UnreadableRow>,
+    /// The sessions that are shown.
+    pub sessions: Vec<SessionDoc>,
+}
+
+impl ScanDoc {
+    /// Puts the document together.
+    #[must_use]
+    pub fn new(
+        store: StoreDoc,
+        summary: Summary,
+        unreadable_rows: Vec<UnreadableRow>,
+        sessions: Vec<SessionDoc>,
+    ) -> Self {
+        Self { schema_version: SCHEMA_VERSION, command: "scan", store, summary, unreadable_rows, sessions }
+    }
+}
+
+/// `repair --json`.
+#[derive(Debug, Clone, Serialize)]
+pub struct RepairDoc {
+    schema_version: u32,
+    command: &'static str,
+    /// The store.
+    pub store: StoreDoc,
+    /// It was asked for a plan only.
+    pub dry_run: bool,
+    /// The plan was carried out.
+    pub applied: bool,
+    /// What takes it back.
+    pub undo_id: Option<String>,
+    /// The plan.
+    pub plan: PlanDoc,
+    /// Sessions that are left, and why.
+    pub left: Vec<Left>,
+}
+
+/// A plan in a document: ids, marks, times and totals; contents by size and hash.
+#[derive(Debug, Clone, Serialize)]
+pub struct PlanDoc {
+    /// Session by session.
+    pub sessions: Vec<SessionPlanDoc>,
+}
+
+/// The edits of one session.
+#[derive(Debug, Clone, Serialize)]
+pub struct SessionPlanDoc {
+    /// The session.
+    pub id: String,
+    /// Its edits in order.
+    pub edits: Vec<EditDoc>,
+}
+
+/// One row edit.
+#[derive(Debug, Clone, Serialize)]
+pub struct EditDoc {
+    /// What is done.
+    pub op: Op,
+    /// `message` or `part`.
+    pub table: String,
+    /// The row's id.
+    pub id: String,
+    /// What changes.
+    pub fields: BTreeMap<String, FieldDoc>,
+    /// Size of the row's JSON in bytes.
+    pub bytes: u64,
+    /// The finding's code.
+    pub reason: String,
+}
+
+/// A field before and after.
+#[derive(Debug, Clone, Serialize)]
+pub struct FieldDoc {
+    /// Before; null where there was none.
+    pub before: serde_json::Value,
+    /// After; null where there is none.
+    pub after: serde_json::Value,
+}
+
+impl RepairDoc {
+    /// Puts the document together.
+    #[must_use]
+    pub fn new(store: StoreDoc, dry_run: bool, plan: &Plan, left: Vec<Left>, text: bool) -> Self {
+        let sessions = plan
+            .sessions
+            .iter()
+            .map(|s| SessionPlanDoc {
+                id: s.id.clone(),
+                edits: s.edits.iter().map(|e| EditDoc::new(e, text)).collect(),
+            })
+            .collect();
+        Self {
+            schema_version: SCHEMA_VERSION,
+            command: "repair",
+            store,
+            dry_run,
+            applied: false,
+            undo_id: None,
+            plan: PlanDoc { sessions },
+            left,
+        }
+    }
+}
+
+/// Fields of a row's JSON that are shown as they are; of any other only size and hash.
+const SHOWN: [&str; 6] = ["role", "parentID", "finish", "cost", "tokens", "time"];
+
+impl EditDoc {
+    fn new(edit: &RowEdit, text: bool) -> Self {
+        let mut fields = BTreeMap::new();
+        let side =
+            |image: &Option<crate::repair::Image>| image.as_ref().map(|i| fields_of(i, text)).unwrap_or_default();
+        let (before, after) = (side(&edit.before), side(&edit.after));
+        for name in before.keys().chain(after.keys()) {
+            let value = |of: &BTreeMap<String, serde_json::Value>| of.get(name).cloned().unwrap_or_default();
+            if before.get(name) != after.get(name) {
+                fields.insert(name.clone(), FieldDoc { before: value(&before), after: value(&after) });
+            }
+        }
+        let data = edit.after.as_ref().or(edit.before.as_ref()).and_then(|i| i.get("data"));
+        let bytes = match data {
+            Some(Cell::Text(t)) => t.len() as u64,
+            Some(Cell::Kept { bytes, .. }) => *bytes,
+            _ => 0,
+        };
+        Self { op: edit.op, table: edit.table.clone(), id: edit.id.clone(), fields, bytes, reason: edit.reason.clone() }
+    }
+}
+
+fn fields_of(image: &crate::repair::Image, text: bool) -> BTreeMap<String, serde_json::Value> {
+    let mut out = BTreeMap::new();
+    for (name, cell) in image {
+        match cell {
+            Cell::Int(n) => {
+                out.insert(name.clone(), (*n).into());
+            }
+            Cell::Text(t) if name == "data" => match Object::parse(t) {
+                Ok(object) => {
+                    for (key, raw) in object.members() {
+                        let shown = text || SHOWN.contains(&key);
+                        let value = serde_json::from_str(raw).ok().filter(|_| shown);
+                        out.insert(
+                            format!("data.{key}"),
+                            value.unwrap_or_else(|| hashed(raw.len() as u64, &digest(raw))),
+                        );
+                    }
+                }
+                Err(_) => {
+                    out.insert(name.clone(), hashed(t.len() as u64, &digest(t)));
+                }
+            },
+            Cell::Text(t) => {
+                out.insert(name.clone(), t.clone().into());
+            }
+            Cell::Kept { bytes, sha256 } => {
+                out.insert(name.clone(), hashed(*bytes, sha256));
+            }
+        }
+    }
+    out
+}
+
+fn hashed(bytes: u64, sha256: &str) -> serde_json::Value {
+    serde_json::json!({ "bytes": bytes, "sha256": sha256 })
+}
+
+/// The document of an error.
+#[must_use]
+pub fn error_doc(code: &str, message: &str, hint: Option<&str>) -> serde_json::Value {
+    let mut error = serde_json::json!({ "code": code, "message": message });
+    if let Some(hint) = hint {
+        error["hint"] = hint.into();
+    }
+    serde_json::json!({ "schema_version": SCHEMA_VERSION, "error": error })
+}
+
+/// A string field of a row's JSON in a plan, for the words of a report.
+pub(super) fn data_string(image: &crate::repair::Image, key: &str) -> Option<String> {
+    match image.get("data")? {
+        Cell::Text(t) => Object::parse(t).ok()?.get(key).and_then(string),
+        _ => None,
+    }
+}

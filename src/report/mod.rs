@@ -1,0 +1,16 @@
+//! The only printing. Data goes to standard output, everything else to standard error.
+
+mod doc;
+mod human;
+mod output;
+mod progress;
+mod sanitize;
+mod words;
+
+pub use doc::{
+    EditDoc, OpencodeDoc, PlanDoc, RepairDoc, ScanDoc, SdkDoc, SessionDoc, SessionPlanDoc, StoreDoc, Summary, error_doc,
+};
+pub use human::{Shown, left, plan, repaired, scan};
+pub use output::{ColorChoice, Output};
+pub use progress::Progress;
+pub use sanitize::clean;

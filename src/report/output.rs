@@ -1,0 +1,147 @@
+//! Standard output and standard error, with colours where they are wanted and silence on a closed pipe.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde::Serialize;
+
+use super::sanitize::steers;
+
+/// `--color`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ColorChoice {
+    /// On a terminal, unless the environment says otherwise.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Where a command prints.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// Escape sequences for colours are allowed.
+    pub color: bool,
+    /// Columns of the terminal, or what is assumed where there is none.
+    pub width: u16,
+    /// One line only.
+    pub quiet: bool,
+    /// More detail.
+    pub verbose: bool,
+}
+
+/// Columns that are assumed where standard output is no terminal.
+const DEFAULT_WIDTH: u16 = 100;
+
+impl Output {
+    /// Decides on colours and width. `var` looks an environment variable up; empty counts as unset.
+    #[must_use]
+    pub fn new(choice: ColorChoice, quiet: bool, verbose: bool, var: impl Fn(&str) -> Option<String>) -> Self {
+        let terminal = io::stdout().is_terminal();
+        let color = match choice {
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto => {
+                let set = |name: &str| var(name).is_some();
+                if set("NO_COLOR") {
+                    false
+                } else if var("CLICOLOR_FORCE").is_some_and(|v| v != "0") {
+                    true
+                } else {
+                    terminal && var("TERM").as_deref() != Some("dumb")
+                }
+            }
+        };
+        let columns = var("COLUMNS").and_then(|c| c.parse().ok());
+        let width = if terminal { comfy_table::Table::new().width().or(columns) } else { columns };
+        Self { color, width: width.unwrap_or(DEFAULT_WIDTH).max(40), quiet, verbose }
+    }
+
+    /// Prints to standard output. A closed pipe is not an error: the reader has seen enough.
+    ///
+    /// # Errors
+    /// When standard output cannot be written for another reason.
+    pub fn print(&self, text: &str) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Prints a JSON document, indented, and a line break.
+    ///
+    /// # Errors
+    /// As [`Output::print`].
+    pub fn json(&self, document: &impl Serialize) -> io::Result<()> {
+        self.print(&(printable(&serde_json::to_string_pretty(document)?) + "\n"))
+    }
+
+    /// Prints a JSON document in one line.
+    ///
+    /// # Errors
+    /// As [`Output::print`].
+    pub fn json_line(&self, document: &impl Serialize) -> io::Result<()> {
+        self.print(&(printable(&serde_json::to_string(document)?) + "\n"))
+    }
+
+    /// Prints a line to standard error. Nobody can be told when that fails.
+    pub fn note(&self, line: &str) {
+        let _ = writeln!(io::stderr(), "{line}");
+    }
+
+    /// Asks on standard error and reads one line of the answer; `None` at the end of input.
+    ///
+    /// # Errors
+    /// When the answer cannot be read.
+    pub fn ask(&self, question: &str) -> io::Result<Option<String>> {
+        let _ = write!(io::stderr(), "{question} ");
+        let _ = io::stderr().flush();
+        let mut line = String::new();
+        Ok((io::stdin().read_line(&mut line)? > 0).then(|| line.trim().to_lowercase()))
+    }
+
+    /// Whether somebody sits there to be asked.
+    #[must_use]
+    pub fn interactive() -> bool {
+        io::stdin().is_terminal() && io::stderr().is_terminal()
+    }
+
+    /// The text in an SGR style, where colours are allowed.
+    #[must_use]
+    pub fn paint(&self, style: &str, text: &str) -> String {
+        if self.color { format!("\u{1b}[{style}m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+
+    /// The text in bold.
+    #[must_use]
+    pub fn bold(&self, text: &str) -> String {
+        self.paint("1", text)
+    }
+
+    /// The text dimmed.
+    #[must_use]
+    pub fn dim(&self, text: &str) -> String {
+        self.paint("2", text)
+    }
+}
+
+/// JSON text with the characters escaped that a terminal must not get: they can only stand in strings.
+fn printable(json: &str) -> String {
+    if !json.chars().any(|c| c != '\n' && steers(c)) {
+        return json.to_owned();
+    }
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c != '\n' && steers(c) {
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}

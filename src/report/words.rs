@@ -1,0 +1,124 @@
+//! A plan in words: one sentence for each thing that is done, none of the session's content.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::doc::data_string;
+use crate::history::json::Object;
+use crate::repair::{Cell, Image, Op, RowEdit, SessionPlan};
+
+/// A time in ms since the epoch, in the local zone: "12 May 14:03", with the year where it is another than `now`'s.
+pub(super) fn moment(ms: i64, now: i64, zone: &TimeZone) -> String {
+    let (Ok(then), Ok(now)) = (Timestamp::from_millisecond(ms), Timestamp::from_millisecond(now)) else {
+        return "an unknown time".to_owned();
+    };
+    let then = then.to_zoned(zone.clone());
+    let format = if then.year() == now.to_zoned(zone.clone()).year() { "%-d %b %H:%M" } else { "%-d %b %Y %H:%M" };
+    then.strftime(format).to_string()
+}
+
+/// How long ago, in one unit: "3 hours", "12 days".
+pub(super) fn age(ms: i64, now: i64) -> String {
+    let seconds = (now - ms).max(0) / 1000;
+    let (n, unit) = match seconds {
+        0..60 => (seconds, "second"),
+        60..3_600 => (seconds / 60, "minute"),
+        3_600..86_400 => (seconds / 3_600, "hour"),
+        86_400..5_184_000 => (seconds / 86_400, "day"),
+        5_184_000..63_072_000 => (seconds / 2_592_000, "month"),
+        _ => (seconds / 31_536_000, "year"),
+    };
+    format!("{n} {unit}{}", if n == 1 { "" } else { "s" })
+}
+
+/// What is done to a session, a sentence each, in the order of the rows.
+pub(super) fn sentences(plan: &SessionPlan, now: i64, zone: &TimeZone) -> Vec<String> {
+    let mut out: Vec<(i64, String)> = Vec::new();
+    let inserted: BTreeSet<&str> =
+        plan.edits.iter().filter(|e| e.op == Op::Insert && e.table == "message").map(|e| e.id.as_str()).collect();
+    let when = |image: &Image| match image.get("time_created") {
+        Some(Cell::Int(ms)) => (*ms, moment(*ms, now, zone)),
+        _ => (0, "an unknown time".to_owned()),
+    };
+    for edit in plan.edits.iter().filter(|e| e.table == "message") {
+        match (edit.op, &edit.before, &edit.after) {
+            (Op::Insert, _, Some(after)) => {
+                let (at, time) = when(after);
+                let moved = plan.edits.iter().filter(|e| e.table == "part" && moves_to(e, &edit.id)).count();
+                let parts = if moved == 1 { "part" } else { "parts" };
+                out.push((at, format!("splits the answer of {time} in two after its last tool call ({moved} {parts} move to the second row)")));
+            }
+            (Op::Delete, Some(before), _) => {
+                let (at, time) = when(before);
+                let what = match (data_string(before, "role").as_deref(), has(before, "error")) {
+                    (Some("user"), _) => "empty prompt",
+                    (_, true) => "failed request without content",
+                    _ => "answer without a word",
+                };
+                out.push((at, format!("removes the {what} of {time}")));
+            }
+            (Op::Update, Some(before), Some(after)) => {
+                let (at, time) = when(before);
+                let split = inserted.iter().any(|id| when_of(plan, id) == Some(at) && has_sibling(plan, &edit.id, id));
+                if split {
+                    continue;
+                }
+                let mut done = Vec::new();
+                if data_string(before, "finish") != data_string(after, "finish") {
+                    done.push("marks the answer of {} as finished");
+                }
+                if data_string(before, "parentID") != data_string(after, "parentID") {
+                    done.push("makes the answer of {} the one to the newest prompt");
+                }
+                out.extend(done.into_iter().map(|s| (at, s.replace("{}", &time))));
+            }
+            _ => {}
+        }
+    }
+    out.sort_by_key(|(at, _)| *at);
+    out.into_iter().map(|(_, sentence)| sentence).collect()
+}
+
+fn has(image: &Image, key: &str) -> bool {
+    matches!(image.get("data"), Some(Cell::Text(t)) if Object::parse(t).is_ok_and(|o| o.truthy(key)))
+}
+
+fn moves_to(edit: &RowEdit, message: &str) -> bool {
+    matches!(edit.after.as_ref().and_then(|i| i.get("message_id")), Some(Cell::Text(id)) if id == message)
+}
+
+fn when_of(plan: &SessionPlan, id: &str) -> Option<i64> {
+    let edit = plan.edits.iter().find(|e| e.id == id)?;
+    match edit.after.as_ref()?.get("time_created")? {
+        Cell::Int(ms) => Some(*ms),
+        _ => None,
+    }
+}
+
+/// Whether parts move from one message to the other.
+fn has_sibling(plan: &SessionPlan, from: &str, to: &str) -> bool {
+    plan.edits.iter().any(|e| {
+        moves_to(e, to)
+            && matches!(e.before.as_ref().and_then(|i| i.get("message_id")), Some(Cell::Text(id)) if id == from)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_and_moments() {
+        assert_eq!(age(0, 59_999), "59 seconds");
+        assert_eq!(age(0, 60_000), "1 minute");
+        assert_eq!(age(0, 3 * 3_600_000), "3 hours");
+        assert_eq!(age(0, 70 * 86_400_000), "2 months");
+        assert_eq!(age(10, 0), "0 seconds");
+        let utc = TimeZone::UTC;
+        assert_eq!(moment(1_795_251_279_474, 1_795_251_999_000, &utc), "21 Nov 08:54");
+        assert_eq!(moment(1_695_251_279_474, 1_795_251_999_000, &utc), "20 Sep 2023 23:07");
+        assert_eq!(moment(i64::MAX, 0, &utc), "an unknown time");
+    }
+}
