@@ -22,7 +22,7 @@ pub enum Resume {
     EndsWithAssistant,
     /// A pending compaction or subtask is worked off first.
     RunsTask,
-    /// There is no user turn to answer; opencode or the provider ends with an error of its own.
+    /// There is no user row to answer; opencode ends with an error of its own.
     NoUserTurn,
     /// A row of the session could not be understood.
     Unreadable,
@@ -116,8 +116,9 @@ pub fn resume_in(seen: &[&Message], set: &RuleSet, sdk: &Sdk) -> Resume {
         return Resume::NoRequest;
     }
     match request(seen, set, sdk, user).last().map(|t| t.role) {
-        None => Resume::NoUserTurn,
         Some(TurnRole::Assistant) => Resume::EndsWithAssistant,
-        Some(TurnRole::User | TurnRole::Tool) => Resume::EndsWithUser,
+        // A history of which nothing is sent ends with no assistant turn either: whatever the provider says to
+        // an empty request, it does not say prefill.
+        Some(TurnRole::User | TurnRole::Tool) | None => Resume::EndsWithUser,
     }
 }
