@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Allowed;
-use super::change::{Change, apply_change};
+use super::change::apply_change;
 use super::proof::{Check, prove, unchanged};
 use super::steps::{Next, next};
 use crate::diagnosis::{Code, LeftReason};
@@ -97,10 +97,9 @@ pub fn digest(data: &str) -> String {
     Sha256::digest(data).iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// More changes than this for one session would mean that they lead nowhere.
-fn most_changes(session: &Session) -> usize {
-    8 + 2 * session.messages.len()
-}
+/// How many histories are looked at before a session is given up: a repair takes a few changes, each with at
+/// most a few alternatives.
+const MOST_TRIED: u32 = 256;
 
 /// Plans the repair of one session whose rows were all understood, its parts read with their digests.
 /// `now` (ms since the epoch) becomes `time_updated` of every row that changes.
@@ -113,51 +112,62 @@ pub fn plan_session(session: &Session, sdk: &Sdk, allowed: Allowed, now: i64) ->
     let left = |reason: LeftReason, detail: String| Left { id: session.info.id.clone(), reason, detail };
     // First for every package, so that the repair outlives a change of provider; else for the session's own.
     let both = [sdk.clone(), Sdk::keeping()];
-    let (after, reasons) = reach(session, sdk, &both, allowed)
-        .or_else(|_| reach(session, sdk, &both[..1], allowed))
+    let (after, reasons) = reach(session, &both, allowed)
+        .or_else(|_| reach(session, &both[..1], allowed))
         .map_err(|reason| left(reason, reason.description().to_owned()))?;
     prove(session, &after, sdk, allowed).map_err(|check| left(reason_of(check), format!("not so: {check}")))?;
     let edits = diff(session, &after, &reasons, now);
     Ok((SessionPlan { id: session.info.id.clone(), edits }, after))
 }
 
-fn reach(
-    session: &Session,
-    sdk: &Sdk,
-    sdks: &[Sdk],
+/// A history that resumes with each of the packages, and the reason for each row that the way there touches.
+type Reached = (Session, BTreeMap<String, Code>);
+
+fn reach(session: &Session, sdks: &[Sdk], allowed: Allowed) -> Result<Reached, LeftReason> {
+    let mut search = Search { original: session, sdks, allowed, tried: 0, refused: None };
+    search.from(session, &BTreeMap::new()).ok_or(search.refused.unwrap_or(LeftReason::NoLosslessEdit))
+}
+
+/// The search for a way: proposals in their order, depth first, every step proven against the original.
+struct Search<'a> {
+    original: &'a Session,
+    sdks: &'a [Sdk],
     allowed: Allowed,
-) -> Result<(Session, BTreeMap<String, Code>), LeftReason> {
-    let mut now = session.clone();
-    let mut reasons = BTreeMap::new();
-    for _ in 0..most_changes(session) {
-        let candidates = match next(&now, sdks) {
-            Next::Resumes => return Ok((now, reasons)),
-            Next::Leave(reason) => return Err(reason),
+    tried: u32,
+    /// Why the first way that was tried came to an end.
+    refused: Option<LeftReason>,
+}
+
+impl Search<'_> {
+    fn from(&mut self, now: &Session, reasons: &BTreeMap<String, Code>) -> Option<Reached> {
+        let candidates = match next(now, self.sdks) {
+            Next::Resumes => return Some((now.clone(), reasons.clone())),
+            Next::Leave(reason) => {
+                self.refused.get_or_insert(reason);
+                return None;
+            }
             Next::Try(candidates) => candidates,
         };
-        let mut refused = LeftReason::NoLosslessEdit;
-        let mut step: Option<(Session, Change)> = None;
         for change in candidates {
-            let Ok(after) = apply_change(&now, &change) else {
+            self.tried += 1;
+            if self.tried > MOST_TRIED {
+                return None;
+            }
+            let Ok(after) = apply_change(now, &change) else { continue };
+            if let Some(check) = unchanged(self.original, &after, self.sdks, self.allowed) {
+                self.refused.get_or_insert(reason_of(check));
                 continue;
-            };
-            match unchanged(session, &after, sdk, allowed) {
-                None => {
-                    step = Some((after, change));
-                    break;
-                }
-                Some(check) => refused = reason_of(check),
+            }
+            let mut reasons = reasons.clone();
+            for id in change.messages() {
+                reasons.insert(id.to_owned(), change.reason());
+            }
+            if let Some(reached) = self.from(&after, &reasons) {
+                return Some(reached);
             }
         }
-        let Some((after, change)) = step else {
-            return Err(refused);
-        };
-        for id in change.messages() {
-            reasons.insert(id.to_owned(), change.reason());
-        }
-        now = after;
+        None
     }
-    Err(LeftReason::NoLosslessEdit)
 }
 
 fn reason_of(check: Check) -> LeftReason {

@@ -37,9 +37,10 @@ pub enum Check {
 
 /// Proves `after` against `before`, all checks but the tail's; `None` when they hold.
 ///
-/// Each is looked at for the history as it stands and, where a revert is pending, for what is left of it.
+/// Each is looked at for the history as it stands and, where a revert is pending, for what is left of it; the
+/// next prompt for each of the packages.
 #[must_use]
-pub(super) fn unchanged(before: &Session, after: &Session, sdk: &Sdk, allowed: Allowed) -> Option<Check> {
+pub(super) fn unchanged(before: &Session, after: &Session, sdks: &[Sdk], allowed: Allowed) -> Option<Check> {
     if totals(before) != totals(after) {
         return Some(Check::Totals);
     }
@@ -48,7 +49,7 @@ pub(super) fn unchanged(before: &Session, after: &Session, sdk: &Sdk, allowed: A
     let reverted = before.info.revert.is_some();
     for set in &RULE_SETS {
         for (b, a) in std::iter::once(whole).chain(reverted.then_some((cut.0.as_ref(), cut.1.as_ref()))) {
-            if let Some(check) = steering(b, a, set, allowed).or_else(|| turns(b, a, set, sdk)) {
+            if let Some(check) = steering(b, a, set, allowed).or_else(|| turns(b, a, set, sdks)) {
                 return Some(check);
             }
         }
@@ -62,7 +63,7 @@ pub(super) fn unchanged(before: &Session, after: &Session, sdk: &Sdk, allowed: A
 /// # Errors
 /// The first check that does not hold.
 pub fn prove(before: &Session, after: &Session, sdk: &Sdk, allowed: Allowed) -> Result<(), Check> {
-    if let Some(check) = unchanged(before, after, sdk, allowed) {
+    if let Some(check) = unchanged(before, after, std::slice::from_ref(sdk), allowed) {
         return Err(check);
     }
     if blocked(after, sdk).is_some() { Err(Check::Tail) } else { Ok(()) }
@@ -107,11 +108,8 @@ fn content<'a>(session: &'a Session, set: &RuleSet, sdk: &Sdk) -> Vec<Content<'a
         .collect()
 }
 
-fn turns(before: &Session, after: &Session, set: &RuleSet, sdk: &Sdk) -> Option<Check> {
-    [sdk.clone(), Sdk::keeping()]
-        .iter()
-        .any(|sdk| content(before, set, sdk) != content(after, set, sdk))
-        .then_some(Check::Prompt)
+fn turns(before: &Session, after: &Session, set: &RuleSet, sdks: &[Sdk]) -> Option<Check> {
+    sdks.iter().any(|sdk| content(before, set, sdk) != content(after, set, sdk)).then_some(Check::Prompt)
 }
 
 /// Sums over all assistant rows, as `opencode stats` adds them up.

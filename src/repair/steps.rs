@@ -50,7 +50,9 @@ pub(super) fn next(session: &Session, sdks: &[Sdk]) -> Next {
         if Tail::tool_counts(row) {
             match split(session, row, reason(row, &tail)) {
                 Some(splits) => out.extend(splits),
-                None => inside_block |= row.row.id == tail.rows[0].row.id,
+                None => {
+                    inside_block |= row.row.id == tail.rows[0].row.id && !row.assistant().is_some_and(|a| a.summary);
+                }
             }
         } else {
             out.extend(settle(row, &tail, &seen));
