@@ -190,7 +190,7 @@ fn apply(
         }
         .into());
     }
-    exclusive.execute(&shown.plan)?;
+    exclusive.execute(&shown.plan, &mut |_, _| Ok(()))?;
     for (before, after, sdk) in &shown.proofs {
         let failed = |check: String| StoreError::ProofFailed { session: before.info.id.clone(), check };
         let reread = exclusive.store().load_guarded(&before.info)?;

@@ -6,7 +6,7 @@ mod parse;
 
 use std::sync::Arc;
 
-pub use parse::{message, part, revert};
+pub use parse::{NEVER_ENDED, message, part, revert};
 
 /// A model as opencode names it: `PROVIDER/MODEL` in print.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -241,7 +241,10 @@ pub enum PartKind {
     /// A request's start: where the replay cuts a row into blocks.
     StepStart,
     /// A request's end.
-    StepFinish,
+    StepFinish {
+        /// It counts tokens or cost, which opencode adds to the session's.
+        spent: bool,
+    },
     /// An attached file.
     File {
         /// Its media type.
@@ -300,6 +303,8 @@ pub enum ToolState {
         orphan: bool,
         /// `metadata.output` is a string: replayed as a normal result.
         has_output: bool,
+        /// Its text is what the replay says of a call that never ended.
+        never_ended: bool,
         /// `state.time.start` in ms since the epoch.
         start: Option<f64>,
     },
@@ -389,7 +394,7 @@ impl Message {
             && a.tokens.is_zero()
             && a.error.as_ref().is_none_or(|e| e.prefill_400 || e.aborted())
             && self.parts.iter().all(|p| match &p.kind {
-                PartKind::StepStart | PartKind::StepFinish => true,
+                PartKind::StepStart | PartKind::StepFinish { spent: false } => true,
                 PartKind::Text { text, .. } => text.empty,
                 PartKind::Reasoning { text, proofs } => text.empty && proofs.is_empty(),
                 _ => false,

@@ -17,6 +17,9 @@ const PREFILL_TEXTS: [&str; 5] = [
     "a final `assistant` message must start with a thinking block",
 ];
 
+/// What the replay says of a tool call that is still pending or running (docs/opencode.md §5.5).
+pub const NEVER_ENDED: &str = "[Tool execution was interrupted]";
+
 /// A message row's JSON, without its parts.
 ///
 /// # Errors
@@ -46,7 +49,20 @@ fn model(object: &Object<'_>) -> Result<ModelRef, ShapeError> {
 }
 
 fn assistant(object: &Object<'_>) -> Result<Assistant, ShapeError> {
-    let tokens = match object.object("tokens")? {
+    Ok(Assistant {
+        parent_id: object.string("parentID")?,
+        agent: object.string("agent")?,
+        model: model(object)?,
+        finish: object.string("finish")?.filter(|f| !f.is_empty()),
+        error: if object.truthy("error") { Some(row_error(object)?) } else { None },
+        summary: object.truthy("summary"),
+        tokens: tokens(object)?,
+        cost: object.number("cost")?.unwrap_or(0.0),
+    })
+}
+
+fn tokens(object: &Object<'_>) -> Result<Tokens, ShapeError> {
+    Ok(match object.object("tokens")? {
         None => Tokens::default(),
         Some(t) => {
             let cache = t.object("cache")?;
@@ -63,16 +79,6 @@ fn assistant(object: &Object<'_>) -> Result<Assistant, ShapeError> {
                 cache_write: cached("write")?,
             }
         }
-    };
-    Ok(Assistant {
-        parent_id: object.string("parentID")?,
-        agent: object.string("agent")?,
-        model: model(object)?,
-        finish: object.string("finish")?.filter(|f| !f.is_empty()),
-        error: if object.truthy("error") { Some(row_error(object)?) } else { None },
-        summary: object.truthy("summary"),
-        tokens,
-        cost: object.number("cost")?.unwrap_or(0.0),
     })
 }
 
@@ -108,7 +114,10 @@ pub fn part(row: PartRow, data: &str) -> Result<Part, ShapeError> {
         "text" => PartKind::Text { text: text(&object)?, ignored: object.truthy("ignored") },
         "reasoning" => PartKind::Reasoning { text: text(&object)?, proofs: proofs(&object)? },
         "step-start" => PartKind::StepStart,
-        "step-finish" => PartKind::StepFinish,
+        "step-finish" => {
+            let spent = !tokens(&object)?.is_zero() || object.number("cost")?.is_some_and(|c| c != 0.0);
+            PartKind::StepFinish { spent }
+        }
         "file" => PartKind::File { mime: object.required_string("mime")? },
         "tool" => PartKind::Tool(Box::new(tool(&object)?)),
         "compaction" => {
@@ -178,6 +187,7 @@ fn tool(object: &Object<'_>) -> Result<ToolCall, ShapeError> {
             has_output: metadata.as_ref().is_some_and(|m| {
                 m.get("interrupted") == Some("true") && m.get("output").is_some_and(|o| o.starts_with('"'))
             }),
+            never_ended: state.get("error").and_then(json::string).as_deref() == Some(NEVER_ENDED),
             start: time.and_then(|t| t.number("start").ok().flatten()),
         },
         "running" => ToolState::Running,

@@ -69,6 +69,8 @@ pub type Image = BTreeMap<String, Cell>;
 pub enum Cell {
     /// An integer.
     Int(i64),
+    /// Nothing.
+    Null,
     /// A text.
     Text(String),
     /// A text that is not in memory: it is guarded by its size in bytes and its SHA-256, and stays as it is.

@@ -265,6 +265,7 @@ impl<'a> Out<'a, '_> {
         let result = match call.state {
             ToolState::Completed { .. } => BlockKind::ToolResult,
             ToolState::Error { has_output: true, .. } if self.set.modern_replay => BlockKind::ToolResult,
+            ToolState::Error { never_ended: true, .. } => BlockKind::ToolInterrupted,
             ToolState::Error { .. } => BlockKind::ToolError,
             ToolState::Running | ToolState::Pending => BlockKind::ToolInterrupted,
         };

@@ -319,6 +319,7 @@ fn fields_of(image: &crate::repair::Image, text: bool) -> BTreeMap<String, serde
     let mut out = BTreeMap::new();
     for (name, cell) in image {
         match cell {
+            Cell::Null => {}
             Cell::Int(n) => {
                 out.insert(name.clone(), (*n).into());
             }

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension, Row};
 use sha2::{Digest, Sha256};
 
 use super::{Schema, StoreError};
 use crate::history::json::ShapeError;
 use crate::history::{self, Message, MessageRow, ModelRef, PartRow, Session, SessionInfo, UnreadableRow};
+use crate::repair::log::{Fold, Log, LogEnd};
+use crate::repair::{Cell, Image};
 
 /// An open store in one read transaction.
 #[derive(Debug)]
@@ -284,6 +286,114 @@ impl<'db> Store<'db> {
             .prepare_cached("SELECT EXISTS (SELECT 1 FROM session_message WHERE session_id = ?1)")
             .and_then(|mut s| s.query_row([&info.id], |row| row.get(0)))
             .map_err(|e| self.sql(e))
+    }
+
+    /// A whole row by its rowid, rowid included; `None` where there is none.
+    ///
+    /// # Errors
+    /// When SQLite cannot read it, or a value is neither text, integer nor null: such a row is never touched.
+    pub fn row(&self, table: &str, rowid: i64) -> Result<Option<Image>, StoreError> {
+        let columns = self.schema.columns(table);
+        let query = format!("SELECT {} FROM {table} WHERE rowid = ?1", columns.join(", "));
+        let mut statement = self.db.prepare_cached(&query).map_err(|e| self.sql(e))?;
+        let mut rows = statement.query([rowid]).map_err(|e| self.sql(e))?;
+        let Some(row) = rows.next().map_err(|e| self.sql(e))? else { return Ok(None) };
+        let mut image = Image::new();
+        image.insert("rowid".to_owned(), Cell::Int(rowid));
+        for (at, column) in columns.iter().enumerate() {
+            let cell = match row.get_ref(at).map_err(|e| self.sql(e))? {
+                ValueRef::Null => Cell::Null,
+                ValueRef::Integer(n) => Cell::Int(n),
+                ValueRef::Text(_) => {
+                    Cell::Text(text(row, at, column).map_err(|e| self.odd(table, rowid, &e))?.to_owned())
+                }
+                other => {
+                    let error = ShapeError(format!("`{column}` is {}", kind(other)));
+                    return Err(self.odd(table, rowid, &error));
+                }
+            };
+            image.insert(column.clone(), cell);
+        }
+        Ok(Some(image))
+    }
+
+    fn odd(&self, table: &str, rowid: i64, error: &ShapeError) -> StoreError {
+        StoreError::RowChanged { table: table.to_owned(), id: format!("rowid {rowid}"), detail: error.to_string() }
+    }
+
+    /// The rowid of a row by its primary key.
+    ///
+    /// # Errors
+    /// When SQLite cannot read it.
+    pub fn rowid(&self, table: &str, id: &str) -> Result<Option<i64>, StoreError> {
+        let key = if table == "event_sequence" { "aggregate_id" } else { "id" };
+        let query = format!("SELECT rowid FROM {table} WHERE {key} = ?1");
+        let mut statement = self.db.prepare_cached(&query).map_err(|e| self.sql(e))?;
+        statement.query_row([id], |row| row.get(0)).optional().map_err(|e| self.sql(e))
+    }
+
+    /// The JSON of a part.
+    ///
+    /// # Errors
+    /// When SQLite cannot read it.
+    pub fn part_data(&self, id: &str) -> Result<Option<String>, StoreError> {
+        let mut statement = self.db.prepare_cached("SELECT data FROM part WHERE id = ?1").map_err(|e| self.sql(e))?;
+        statement.query_row([id], |row| row.get(0)).optional().map_err(|e| self.sql(e))
+    }
+
+    /// What the session's event log says of its rows.
+    ///
+    /// # Errors
+    /// When SQLite cannot read it.
+    pub fn log(&self, session: &Session) -> Result<Log, StoreError> {
+        let id = &session.info.id;
+        if !self.schema.has_table("event") || !self.schema.has_table("event_sequence") {
+            return Ok(Log::None);
+        }
+        let Some(rowid) = self.rowid("event_sequence", id)? else { return Ok(Log::None) };
+        let mut folded = Fold::default();
+        let mut end: Option<(i64, String)> = None;
+        let mut statement = self
+            .db
+            .prepare_cached("SELECT seq, id, type, data FROM event WHERE aggregate_id = ?1 ORDER BY seq")
+            .map_err(|e| self.sql(e))?;
+        let mut rows = statement.query([id]).map_err(|e| self.sql(e))?;
+        while let Some(row) = rows.next().map_err(|e| self.sql(e))? {
+            let event = || -> Result<(i64, &str, &str, &str), ShapeError> {
+                Ok((integer(row, 0, "seq")?, text(row, 1, "id")?, text(row, 2, "type")?, text(row, 3, "data")?))
+            };
+            let (seq, event_id, kind, data) = match event() {
+                Ok(event) => event,
+                Err(error) => return Ok(Log::Differs(format!("an event: {error}"))),
+            };
+            if seq != end.as_ref().map_or(0, |(last, _)| last + 1) {
+                return Ok(Log::Differs(format!("event {event_id} is number {seq}, out of turn")));
+            }
+            if let Err(error) = folded.event(kind, data) {
+                return Ok(Log::Differs(format!("event {event_id}: {error}")));
+            }
+            end = Some((seq, event_id.to_owned()));
+        }
+        let Some((seq, last_id)) = end else { return Ok(Log::None) };
+        let mut rows = Fold::default();
+        for message in &session.messages {
+            let mut read = rows.message_row(message.id(), &message.data);
+            for part in &message.parts {
+                let data = self.part_data(part.id())?.unwrap_or_default();
+                read = read.and_then(|()| rows.part_row(part.id(), message.id(), &data));
+            }
+            if let Err(error) = read {
+                return Ok(Log::Differs(format!("{}: {error}", message.id())));
+            }
+        }
+        let Some(sequence) = self.row("event_sequence", rowid)? else { return Ok(Log::None) };
+        if sequence.get("seq") != Some(&Cell::Int(seq)) {
+            return Ok(Log::Differs("event_sequence is not at the last event".to_owned()));
+        }
+        Ok(match folded.difference(&rows) {
+            None => Log::Folds(LogEnd { seq, last_id, sequence }),
+            Some(row) => Log::Differs(format!("{row} is not what its events say")),
+        })
     }
 
     /// Models for which the store holds a prefill 400: proof that they refuse.

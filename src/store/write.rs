@@ -1,22 +1,23 @@
 //! Writing: one connection that nobody else shares, one transaction, every statement guarded.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
-use rusqlite::types::{Value, ValueRef};
+use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, params_from_iter};
 
 use super::open::harden;
 use super::{Schema, Snapshot, Store, StoreError, sidecar};
 use crate::repair::{Cell, Image, Op, Plan, RowEdit, digest};
 
-/// Columns of the tables that are written. A table with more or fewer is not one whose form was measured.
-const WRITTEN: [(&str, &[&str]); 2] = [
-    ("message", &["id", "session_id", "time_created", "time_updated", "data"]),
-    ("part", &["id", "message_id", "session_id", "time_created", "time_updated", "data"]),
+/// Columns of the tables that are written. A table with others is not one whose form was measured.
+const WRITTEN: [(&str, &[&str], &[&str]); 4] = [
+    ("message", &["id", "session_id", "time_created", "time_updated", "data"], &[]),
+    ("part", &["id", "message_id", "session_id", "time_created", "time_updated", "data"], &[]),
+    ("event", &["id", "aggregate_id", "seq", "type", "data"], &[]),
+    ("event_sequence", &["aggregate_id", "seq"], &["owner_id"]),
 ];
 
 /// How long to wait between two tries to get the store for oneself.
@@ -81,11 +82,13 @@ impl Exclusive {
         };
         begun.map_err(sql)?;
         this.schema = Schema::check(&this.db, path)?;
-        for (table, columns) in WRITTEN {
-            let found: BTreeSet<&str> = this.schema.columns(table).iter().map(String::as_str).collect();
-            if found != columns.iter().copied().collect() {
-                let found = this.schema.columns(table).join(", ");
-                let detail = format!("table `{table}` has the columns {found}; expected {}", columns.join(", "));
+        for (table, needed, optional) in WRITTEN.iter().filter(|(t, ..)| this.schema.has_table(t)) {
+            let found = this.schema.columns(table);
+            let has = |c: &&&str| found.iter().any(|f| f == **c);
+            let known = |c: &&String| needed.iter().chain(*optional).any(|k| k == *c);
+            if !needed.iter().all(|c| has(&c)) || !found.iter().all(|c| known(&c)) {
+                let detail =
+                    format!("table `{table}` has the columns {}; expected {}", found.join(", "), needed.join(", "));
                 return Err(StoreError::UnknownSchema { path: path.to_path_buf(), detail });
             }
         }
@@ -99,17 +102,24 @@ impl Exclusive {
     }
 
     /// Makes the plan's edits. Each row must be what the plan says it was, and each statement must change
-    /// exactly one row.
+    /// exactly one row. `record` is given every edit with the whole rows, as they were and as they are then.
     ///
     /// # Errors
-    /// [`StoreError::RowChanged`] when a row is something else. Drop this value then: nothing was committed.
-    pub fn execute(&self, plan: &Plan) -> Result<(), StoreError> {
+    /// [`StoreError::RowChanged`] when a row is something else; what `record` says. Drop this value then:
+    /// nothing was committed.
+    pub fn execute(
+        &self,
+        plan: &Plan,
+        record: &mut dyn FnMut(&str, &RowEdit) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let sql = |e| StoreError::sqlite(&self.path, e);
         let before = self.total_changes().map_err(sql)?;
         let mut edits = 0;
-        for edit in plan.sessions.iter().flat_map(|s| &s.edits) {
-            self.edit(edit)?;
-            edits += 1;
+        for session in &plan.sessions {
+            for edit in &session.edits {
+                record(&session.id, &self.edit(edit)?)?;
+                edits += 1;
+            }
         }
         let changed = self.total_changes().map_err(sql)? - before;
         if changed != edits {
@@ -123,30 +133,35 @@ impl Exclusive {
         self.db.query_row("SELECT total_changes()", [], |row| row.get(0))
     }
 
-    fn edit(&self, edit: &RowEdit) -> Result<(), StoreError> {
+    /// Makes one edit; returns it with both whole rows.
+    fn edit(&self, edit: &RowEdit) -> Result<RowEdit, StoreError> {
         let sql = |e| StoreError::sqlite(&self.path, e);
         let wrong = |detail: &str| StoreError::RowChanged {
             table: edit.table.clone(),
             id: edit.id.clone(),
             detail: detail.to_owned(),
         };
-        let Some((table, columns)) = WRITTEN.iter().find(|(t, _)| *t == edit.table) else {
+        let table = edit.table.as_str();
+        if !WRITTEN.iter().any(|(t, ..)| *t == table) || !self.schema.has_table(table) {
             return Err(wrong("the plan names a table that is not written"));
-        };
-        let changed = match (edit.op, &edit.before, &edit.after) {
+        }
+        let columns = self.schema.columns(table);
+        let mut whole = RowEdit { before: None, after: None, ..edit.clone() };
+        let (changed, rowid) = match (edit.op, &edit.before, &edit.after) {
             (Op::Insert, None, Some(after)) => {
-                let marks: Vec<String> = (1..=columns.len()).map(|n| format!("?{n}")).collect();
-                let values = columns
-                    .iter()
-                    .map(|c| after.get(*c).and_then(value))
-                    .collect::<Option<Vec<Value>>>()
-                    .ok_or_else(|| wrong("the plan lacks a column"))?;
-                let query = format!("INSERT INTO {table} ({}) VALUES ({})", columns.join(", "), marks.join(", "));
-                self.db.execute(&query, params_from_iter(values)).map_err(sql)?
+                let names: Vec<&str> = after.keys().map(String::as_str).collect();
+                if columns.iter().any(|c| !names.contains(&c.as_str())) {
+                    return Err(wrong("the plan lacks a column"));
+                }
+                let values: Vec<Value> = after.values().filter_map(value).collect();
+                let marks: Vec<String> = (1..=names.len()).map(|n| format!("?{n}")).collect();
+                let query = format!("INSERT INTO {table} ({}) VALUES ({})", names.join(", "), marks.join(", "));
+                let changed = self.db.execute(&query, params_from_iter(values)).map_err(sql)?;
+                (changed, self.db.last_insert_rowid())
             }
             (Op::Update, Some(before), Some(after)) => {
-                self.check(table, columns, before).map_err(|d| wrong(&d))?;
-                let set: Vec<&str> = columns.iter().copied().filter(|c| before.get(*c) != after.get(*c)).collect();
+                let rowid = self.check(edit, before, &mut whole).map_err(|d| wrong(&d))?;
+                let set: Vec<&String> = columns.iter().filter(|c| before.get(*c) != after.get(*c)).collect();
                 let assignments: Vec<String> =
                     set.iter().enumerate().map(|(n, c)| format!("{c} = ?{}", n + 1)).collect();
                 let mut values = set
@@ -154,50 +169,53 @@ impl Exclusive {
                     .map(|c| after.get(*c).and_then(value))
                     .collect::<Option<Vec<Value>>>()
                     .ok_or_else(|| wrong("the plan lacks a column"))?;
-                let guard = guard(columns, before, &mut values);
+                let guard = guard(before, &mut values);
                 let query = format!("UPDATE {table} SET {} WHERE {guard}", assignments.join(", "));
-                self.db.execute(&query, params_from_iter(values)).map_err(sql)?
+                (self.db.execute(&query, params_from_iter(values)).map_err(sql)?, rowid)
             }
             (Op::Delete, Some(before), None) => {
-                self.check(table, columns, before).map_err(|d| wrong(&d))?;
-                if *table == "message" && self.has_parts(&edit.id).map_err(sql)? {
+                let rowid = self.check(edit, before, &mut whole).map_err(|d| wrong(&d))?;
+                if table == "message" && self.has_parts(&edit.id).map_err(sql)? {
                     return Err(wrong("it has parts that the plan does not name"));
                 }
                 let mut values = Vec::new();
-                let guard = guard(columns, before, &mut values);
-                self.db.execute(&format!("DELETE FROM {table} WHERE {guard}"), params_from_iter(values)).map_err(sql)?
+                let guard = guard(before, &mut values);
+                let query = format!("DELETE FROM {table} WHERE {guard}");
+                (self.db.execute(&query, params_from_iter(values)).map_err(sql)?, rowid)
             }
             _ => return Err(wrong("the plan's edit does not fit its operation")),
         };
-        if changed == 1 { Ok(()) } else { Err(wrong(&format!("{changed} rows matched instead of one"))) }
+        if changed != 1 {
+            return Err(wrong(&format!("{changed} rows matched instead of one")));
+        }
+        if edit.op != Op::Delete {
+            whole.after = self.store().row(table, rowid)?;
+        }
+        Ok(whole)
     }
 
     fn has_parts(&self, message: &str) -> rusqlite::Result<bool> {
         self.db.query_row("SELECT EXISTS (SELECT 1 FROM part WHERE message_id = ?1)", [message], |row| row.get(0))
     }
 
-    /// Compares the row with the image: values for equality, texts that are not in memory by size and hash.
-    fn check(&self, table: &str, columns: &[&str], image: &Image) -> Result<(), String> {
+    /// Compares the row with what it should be: values for equality, texts that are not in memory by size and
+    /// hash. Returns the rowid; the whole row goes to `whole`.
+    fn check(&self, edit: &RowEdit, image: &Image, whole: &mut RowEdit) -> Result<i64, String> {
         let Some(Cell::Int(rowid)) = image.get("rowid") else { return Err("the plan lacks its rowid".to_owned()) };
-        let query = format!("SELECT {} FROM {table} WHERE rowid = ?1", columns.join(", "));
-        let mut statement = self.db.prepare_cached(&query).map_err(|e| e.to_string())?;
-        let mut rows = statement.query([rowid]).map_err(|e| e.to_string())?;
-        let Some(row) = rows.next().map_err(|e| e.to_string())? else { return Err("it is gone".to_owned()) };
-        for (at, column) in columns.iter().enumerate() {
-            let found = row.get_ref(at).map_err(|e| e.to_string())?;
-            let same = match (image.get(*column), found) {
-                (Some(Cell::Int(want)), ValueRef::Integer(n)) => *want == n,
-                (Some(Cell::Text(want)), ValueRef::Text(t)) => want.as_bytes() == t,
-                (Some(Cell::Kept { bytes, sha256 }), ValueRef::Text(t)) => {
-                    *bytes == t.len() as u64 && std::str::from_utf8(t).is_ok_and(|t| digest(t) == *sha256)
-                }
-                _ => false,
+        let found = self.store().row(&edit.table, *rowid).map_err(|e| e.to_string())?;
+        let Some(found) = found else { return Err("it is gone".to_owned()) };
+        for (column, is) in &found {
+            let same = match (image.get(column), is) {
+                (Some(Cell::Kept { bytes, sha256 }), Cell::Text(t)) => *bytes == t.len() as u64 && digest(t) == *sha256,
+                (Some(was), is) => was == is,
+                (None, _) => false,
             };
             if !same {
                 return Err(format!("its `{column}` is not what it was when the plan was made"));
             }
         }
-        Ok(())
+        whole.before = Some(found);
+        Ok(*rowid)
     }
 
     /// Commits, and leaves no -wal behind where none was.
@@ -228,17 +246,18 @@ impl Drop for Exclusive {
 /// A cell as SQLite's value; `None` for texts that are not in memory.
 fn value(cell: &Cell) -> Option<Value> {
     match cell {
+        Cell::Null => Some(Value::Null),
         Cell::Int(n) => Some(Value::Integer(*n)),
         Cell::Text(t) => Some(Value::Text(t.clone())),
         Cell::Kept { .. } => None,
     }
 }
 
-/// `rowid = ? AND column IS ? …` over every column whose value is in memory.
-fn guard(columns: &[&str], image: &Image, values: &mut Vec<Value>) -> String {
+/// `column IS ? AND …` over every column whose value is in memory, the rowid among them.
+fn guard(image: &Image, values: &mut Vec<Value>) -> String {
     let mut terms = Vec::new();
-    for column in std::iter::once(&"rowid").chain(columns) {
-        if let Some(v) = image.get(*column).and_then(value) {
+    for (column, cell) in image {
+        if let Some(v) = value(cell) {
             values.push(v);
             terms.push(format!("{column} IS ?{}", values.len()));
         }
