@@ -87,6 +87,8 @@ pub(crate) enum Command {
     Scan(Scan),
     /// Rewrite stuck sessions so that they resume
     Repair(Repair),
+    /// Take a repair back
+    Undo(Undo),
 }
 
 /// Which sessions a command is about.
@@ -137,6 +139,34 @@ pub(crate) struct Repair {
     /// What to repair beyond sessions that are stuck
     #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',')]
     pub(crate) include: Vec<Include>,
+    /// Make a full copy of the store first
+    #[arg(long, value_name = "FILE")]
+    pub(crate) backup: Option<PathBuf>,
+    /// The folder in which undo journals are kept [default: the platform's place for state]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) journal: Option<PathBuf>,
+    /// How long to wait for others to close the store
+    #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds)]
+    pub(crate) wait: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Undo {
+    /// What to take back: an id of --list, or a unique prefix of one [default: the newest repair]
+    #[arg(value_name = "ID")]
+    pub(crate) id: Option<String>,
+    /// List the repairs on record
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Show what would be done and change nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// The folder in which journals are kept [default: the platform's place for state]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) journal: Option<PathBuf>,
     /// How long to wait for others to close the store
     #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds)]
     pub(crate) wait: Duration,
@@ -146,6 +176,10 @@ pub(crate) struct Repair {
 pub(crate) enum Include {
     /// Sessions whose model is not known to refuse
     AtRisk,
+    /// Turns that a revert or a fork would make a stuck tail
+    Latent,
+    /// Tool calls that are stored as still going on
+    Unsettled,
     /// Edits that change what opencode compares with the model's window
     NearWindow,
 }

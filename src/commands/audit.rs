@@ -16,6 +16,7 @@ use crate::cli::Opencode;
 /// A store, judged.
 pub(crate) struct Audit {
     pub(crate) store: StoreDoc,
+    pub(crate) judge: Judge,
     pub(crate) sessions: Vec<Judged>,
     pub(crate) unreadable_rows: Vec<UnreadableRow>,
 }
@@ -80,9 +81,11 @@ pub(crate) fn audit(context: &Context<'_>, store: &Store<'_>, filter: &Filter) -
         Some(Opencode::From(version)) => Bound { version: Some(version), source: "--opencode".to_owned() },
         None => bound(infos.iter().map(|i| i.version.as_str()), facts.newest_migration.as_deref()),
     };
+    let mut proven = store.refusals()?;
+    proven.extend(context.proven_before(&facts.id));
     let judge = Judge {
         counting: counting_from(bound.version),
-        refuses: Refuses::new(store.refusals()?, context.global.refuses.iter().cloned()),
+        refuses: Refuses::new(proven, context.global.refuses.iter().cloned()),
     };
     let strays = store.strays()?;
     let chosen = filter.apply(infos)?;
@@ -109,7 +112,7 @@ pub(crate) fn audit(context: &Context<'_>, store: &Store<'_>, filter: &Filter) -
         let known = |r: &UnreadableRow| chosen.iter().any(|i| r.session_id.as_deref() == Some(&i.id));
         rows.extend(strays.into_iter().filter(|r| !known(r)));
     }
-    Ok(Audit { store: StoreDoc::new(&facts, store.path(), &bound), sessions, unreadable_rows: rows })
+    Ok(Audit { store: StoreDoc::new(&facts, store.path(), &bound), judge, sessions, unreadable_rows: rows })
 }
 
 /// A stand-in for a session whose own row cannot be read.

@@ -1,18 +1,24 @@
 //! One file per command, each reading top to bottom as its story.
 
+mod ask;
 mod audit;
 mod repair;
 mod scan;
 mod select;
+mod undo;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Error;
+use jiff::Timestamp;
+use opencode_unstick::history::ModelRef;
+use opencode_unstick::repair::{Plan, digest};
 use opencode_unstick::report::{ColorChoice, Output, error_doc};
 use opencode_unstick::sdk::SdkResolver;
 use opencode_unstick::store::StoreError;
 use opencode_unstick::store::environment::Environment;
+use opencode_unstick::store::journal::{default_folder, journals};
 use opencode_unstick::store::locate::{LocateError, all_stores, locate};
 
 use crate::cli::{Cli, Color, Command, Global};
@@ -85,11 +91,12 @@ pub(crate) fn run(cli: &Cli) -> Exit {
 
 fn dispatch(cli: &Cli, env: Environment, out: &Output) -> Result<Exit, Error> {
     let resolver = SdkResolver::new(cli.global.sdk.clone(), &env)?;
-    let now = jiff::Timestamp::now().as_millisecond();
+    let now = Timestamp::now().as_millisecond();
     let context = Context { global: &cli.global, env, out: out.clone(), resolver, now };
     match &cli.command {
         Command::Scan(args) => scan::run(&context, args),
         Command::Repair(args) => repair::run(&context, args),
+        Command::Undo(args) => undo::run(&context, args),
     }
 }
 
@@ -106,6 +113,23 @@ impl Context<'_> {
         Ok(self.global.db.iter().map(|p| Target { path: self.env.absolute(p), others: Vec::new() }).collect())
     }
 
+    /// The folder in which journals are kept.
+    pub(crate) fn journal_folder(&self, named: Option<&Path>) -> Result<PathBuf, CallError> {
+        let folder = named.map(|p| self.env.absolute(p)).or_else(|| default_folder(&self.env));
+        folder.ok_or_else(|| {
+            let message = "there is no home folder to keep the undo journal in";
+            CallError::new("no-journal-folder", message, "name one with --journal DIR")
+        })
+    }
+
+    /// Models that earlier repairs of the store have proven to refuse: their refusals were removed.
+    pub(crate) fn proven_before(&self, store_id: &str) -> Vec<ModelRef> {
+        // A folder that cannot be read proves nothing; whoever undoes will be told.
+        let found = default_folder(&self.env).and_then(|folder| journals(&folder).ok()).unwrap_or_default();
+        let ours = found.into_iter().filter_map(|f| f.journal.ok()).filter(|j| j.header.store_id == store_id);
+        ours.flat_map(|j| j.proven()).collect()
+    }
+
     pub(crate) fn progress(&self) -> bool {
         !self.global.no_progress && !self.global.quiet
     }
@@ -116,6 +140,13 @@ impl Context<'_> {
             self.out.note(&format!("warning: {}", opencode_unstick::report::clean(&warning)));
         }
     }
+}
+
+/// What `undo` calls a journal: when it was, and a piece of its plan's digest.
+pub(crate) fn journal_id(now: i64, plan: &Plan) -> String {
+    let when = Timestamp::from_millisecond(now).unwrap_or_default().strftime("%Y%m%dT%H%M%SZ");
+    let text = serde_json::to_string(plan).unwrap_or_default();
+    format!("{when}-{}", &digest(&format!("{now} {text}"))[..6])
 }
 
 fn report(error: &Error, json: bool, out: &Output) -> Exit {

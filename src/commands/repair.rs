@@ -1,11 +1,16 @@
 //! `unstick repair`
 
+use std::path::Path;
+
 use anyhow::Error;
-use opencode_unstick::diagnosis::{Evidence, LeftReason, Status};
+use opencode_unstick::diagnosis::{Code, Diagnosis, Evidence, LeftReason, Status, latent_cuts};
 use opencode_unstick::history::Session;
-use opencode_unstick::repair::{Allowed, Left, Plan, plan_session, prove};
-use opencode_unstick::replay::Sdk;
-use opencode_unstick::report::{self, Output, RepairDoc};
+use opencode_unstick::repair::journal::{Entry, Header, Kind, VERSION};
+use opencode_unstick::repair::log::{self, Log};
+use opencode_unstick::repair::{Aim, Allowed, Left, Plan, SessionPlan, plan_session, prove};
+use opencode_unstick::replay::{Resume, Sdk};
+use opencode_unstick::report::{self, Progress, RepairDoc};
+use opencode_unstick::store::journal::JournalWriter;
 use opencode_unstick::store::{Exclusive, Store, StoreError, with_snapshot};
 
 use super::audit::{Audit, AuditError, audit, replay_sdk, unwrap_call};
@@ -18,17 +23,27 @@ struct Planned {
     audit: Audit,
     plan: Plan,
     left: Vec<Left>,
-    /// Per planned session: as it is, as it will be, and the package that its proofs are for.
-    proofs: Vec<(Session, Session, Sdk)>,
+    proofs: Vec<Proof>,
     titles: Vec<(String, String)>,
+}
+
+/// What a planned session must come to.
+struct Proof {
+    before: Session,
+    after: Session,
+    sdk: Sdk,
+    /// Its tail is to resume.
+    tail: bool,
+    /// Its log is told of the edits.
+    told: bool,
 }
 
 pub(crate) fn run(context: &Context<'_>, args: &Repair) -> Result<Exit, Error> {
     let filter = Filter::new(context, &args.selection, None)?;
     let targets = context.targets()?;
-    if targets.len() > 1 && context.global.json {
-        let hint = "repair one store at a time with --db, or leave --json away";
-        return Err(CallError::new("several-stores", "one document is about one store", hint).into());
+    if targets.len() > 1 && (context.global.json || args.backup.is_some()) {
+        let hint = "repair one store at a time with --db";
+        return Err(CallError::new("several-stores", "--json and --backup are about one store", hint).into());
     }
     let mut exit = Exit::Fine;
     for target in &targets {
@@ -42,6 +57,8 @@ fn one(context: &Context<'_>, args: &Repair, target: &Target, filter: &Filter) -
     let allowed = Allowed {
         at_risk: args.include.contains(&Include::AtRisk),
         near_window: args.include.contains(&Include::NearWindow),
+        latent: args.include.contains(&Include::Latent),
+        unsettled: args.include.contains(&Include::Unsettled),
     };
     let mut shown = with_snapshot(&target.path, |store| unwrap_call(plan(context, store, filter, allowed, None)))??;
     let mut doc = RepairDoc::new(shown.audit.store.clone(), args.dry_run, &shown.plan, shown.left.clone(), args.text);
@@ -55,29 +72,52 @@ fn one(context: &Context<'_>, args: &Repair, target: &Target, filter: &Filter) -
         }
         return Ok(if nothing_left && shown.plan.sessions.is_empty() { Exit::Fine } else { Exit::Findings });
     }
+    let folder = context.journal_folder(args.journal.as_deref())?;
     let mut declined = false;
     if !args.yes {
-        let chosen = choose(context, &shown)?;
+        context.out.note(&format!("An undo journal will be kept in {}", report::clean(&folder.display().to_string())));
+        let choices: Vec<(String, String)> = shown
+            .plan
+            .sessions
+            .iter()
+            .map(|s| (s.id.clone(), shown.titles.iter().find(|(id, _)| *id == s.id).map_or("", |(_, t)| t).to_owned()))
+            .collect();
+        let chosen = super::ask::choose(context, "Repair", &choices)?;
         declined = chosen.len() < shown.plan.sessions.len();
         shown.plan.sessions.retain(|s| chosen.contains(&s.id));
-        shown.proofs.retain(|(before, ..)| chosen.contains(&before.info.id));
+        shown.proofs.retain(|p| chosen.contains(&p.before.info.id));
         if shown.plan.sessions.is_empty() {
             context.out.note("Nothing was changed.");
             return Ok(Exit::Findings);
         }
         doc = RepairDoc::new(shown.audit.store.clone(), false, &shown.plan, shown.left.clone(), args.text);
     }
-    apply(context, args, target, filter, allowed, &shown)?;
+    let undo_id = apply(context, args, target, filter, allowed, &shown, &folder)?;
     doc.applied = true;
     if context.global.json {
+        doc.undo_id = Some(undo_id);
         context.out.json(&doc)?;
     } else {
-        context.out.print(&report::repaired(&context.out, &shown.plan))?;
+        context.out.print(&report::repaired(&context.out, &shown.plan, &undo_id))?;
     }
     Ok(if nothing_left && !declined { Exit::Fine } else { Exit::Findings })
 }
 
-/// Judges the store and plans the repair of what is stuck; of `only`, if given.
+/// What the repair of a session is to reach; `None` where there is nothing to do for it.
+fn aim(d: &Diagnosis, allowed: Allowed) -> Option<(bool, bool, bool)> {
+    let has = |code: Code| d.findings.iter().any(|f| f.code == code);
+    let anywhere = d.resume.iter().any(|(_, r)| *r == Resume::EndsWithAssistant);
+    let tail = match d.status {
+        Status::Stuck => true,
+        Status::AtRisk => allowed.at_risk,
+        Status::Unreadable => return None,
+        _ => allowed.latent && anywhere && has(Code::LatentTail),
+    };
+    let aim = (tail, allowed.latent && has(Code::LatentTail), allowed.unsettled && has(Code::UnsettledTool));
+    (aim != (false, false, false)).then_some(aim)
+}
+
+/// Judges the store and plans what is to be done; for the sessions of `only`, if given.
 fn plan(
     context: &Context<'_>,
     store: &Store<'_>,
@@ -97,29 +137,50 @@ fn plan(
         if only.is_some_and(|plan| !plan.sessions.iter().any(|s| s.id == info.id)) {
             continue;
         }
-        match judged.diagnosis.status {
-            Status::Stuck => {}
-            Status::AtRisk if allowed.at_risk => {}
-            Status::Unreadable if filter.names_sessions() => {
-                let reason = LeftReason::Unreadable;
-                planned.left.push(Left { id: info.id.clone(), reason, detail: reason.description().to_owned() });
-                planned.titles.push((info.id.clone(), info.title.clone()));
-                continue;
-            }
-            _ => continue,
+        let title = (info.id.clone(), info.title.clone());
+        if judged.diagnosis.status == Status::Unreadable && filter.names_sessions() {
+            let reason = LeftReason::Unreadable;
+            planned.left.push(Left { id: info.id.clone(), reason, detail: reason.description().to_owned() });
+            planned.titles.push(title);
+            continue;
         }
+        let Some((tail, latent, settled)) = aim(&judged.diagnosis, allowed) else { continue };
         let session = store.load_guarded(info)?.session;
         let sdk = replay_sdk(judged.sdk.as_ref());
-        planned.titles.push((info.id.clone(), info.title.clone()));
-        match plan_session(&session, &sdk, allowed, context.now) {
-            Ok((edits, after)) => {
+        let cuts = if latent { latent_cuts(&session, &sdk, &planned.audit.judge) } else { Vec::new() };
+        let aim = Aim { tail, cuts: &cuts, settled };
+        let part_data = |id: &str| store.part_data(id).ok().flatten();
+        planned.titles.push(title);
+        match plan_session(&session, &sdk, aim, allowed, context.now, &part_data) {
+            Ok((edits, _)) if edits.edits.is_empty() => {}
+            Ok((mut edits, after)) => {
+                let told = tell_log(store, &session, &mut edits, context.now)?;
                 planned.plan.sessions.push(edits);
-                planned.proofs.push((session, after, sdk));
+                planned.proofs.push(Proof { before: session, after, sdk, tail, told });
             }
             Err(left) => planned.left.push(left),
         }
     }
     Ok(planned)
+}
+
+/// Adds the events that tell the session's log of the edits, if it has one that told of its rows so far.
+fn tell_log(store: &Store<'_>, session: &Session, edits: &mut SessionPlan, now: i64) -> Result<bool, StoreError> {
+    match store.log(session)? {
+        Log::None => Ok(false),
+        Log::Differs(why) => {
+            edits.log_left_alone = Some(why);
+            Ok(false)
+        }
+        Log::Folds(end) => {
+            let part_data = |id: &str| store.part_data(id).ok().flatten();
+            match log::events(&session.info.id, &edits.edits, &end, now, &part_data) {
+                Ok(events) => edits.edits.extend(events),
+                Err(error) => edits.log_left_alone = Some(error.to_string()),
+            }
+            Ok(edits.log_left_alone.is_none())
+        }
+    }
 }
 
 fn human(context: &Context<'_>, args: &Repair, planned: &Planned) -> String {
@@ -140,37 +201,8 @@ fn human(context: &Context<'_>, args: &Repair, planned: &Planned) -> String {
     text
 }
 
-/// Asks which sessions to repair.
-fn choose(context: &Context<'_>, planned: &Planned) -> Result<Vec<String>, Error> {
-    let ids: Vec<String> = planned.plan.sessions.iter().map(|s| s.id.clone()).collect();
-    if !Output::interactive() || context.global.json {
-        let hint = "add --yes to repair without being asked, or --dry-run to see the plan alone";
-        return Err(CallError::new("needs-yes", "there is nobody to ask whether to repair", hint).into());
-    }
-    let n = ids.len();
-    let question = if n == 1 { "Repair it? [y/N]".to_owned() } else { format!("Repair all {n}? [y/N/each]") };
-    match context.out.ask(&question)?.as_deref() {
-        Some("y" | "yes" | "a" | "all") => return Ok(ids),
-        Some("e" | "each") => {}
-        _ => return Ok(Vec::new()),
-    }
-    let mut chosen = Vec::new();
-    for (at, id) in ids.iter().enumerate() {
-        let title = planned.titles.iter().find(|(i, _)| i == id).map_or("", |(_, t)| t);
-        match context.out.ask(&format!("Repair \"{}\"? [y/n/all/quit]", report::clean(title)))?.as_deref() {
-            Some("y" | "yes") => chosen.push(id.clone()),
-            Some("a" | "all") => {
-                chosen.extend_from_slice(&ids[at..]);
-                break;
-            }
-            Some("n" | "no") => {}
-            _ => break,
-        }
-    }
-    Ok(chosen)
-}
-
-/// Carries out what was shown: opens the store for itself, plans again, compares, writes, reads again, proves.
+/// Carries out what was shown: opens the store for itself, plans again, compares, keeps a backup and a journal,
+/// writes, reads again, proves, commits. Returns what `undo` calls it.
 fn apply(
     context: &Context<'_>,
     args: &Repair,
@@ -178,29 +210,69 @@ fn apply(
     filter: &Filter,
     allowed: Allowed,
     shown: &Planned,
-) -> Result<(), Error> {
+    folder: &Path,
+) -> Result<String, Error> {
     let exclusive = Exclusive::open(&target.path, args.wait)?;
     let again = plan(context, &exclusive.store(), filter, allowed, Some(&shown.plan))?;
     if again.plan != shown.plan {
         let detail = "the store has changed since the plan was shown".to_owned();
-        return Err(StoreError::RowChanged {
-            table: "store".to_owned(),
-            id: target.path.display().to_string(),
-            detail,
-        }
-        .into());
+        let id = target.path.display().to_string();
+        return Err(StoreError::RowChanged { table: "store".to_owned(), id, detail }.into());
     }
-    exclusive.execute(&shown.plan, &mut |_, _| Ok(()))?;
-    for (before, after, sdk) in &shown.proofs {
+    if let Some(file) = &args.backup {
+        let mut progress = Progress::new("copying", context.progress());
+        exclusive.backup(&context.env.absolute(file), &mut |done, all| {
+            progress.total(all);
+            progress.at(done);
+        })?;
+    }
+    let header = Header {
+        version: VERSION,
+        kind: Kind::Repair,
+        id: super::journal_id(context.now, &shown.plan),
+        undoes: None,
+        store_id: shown.audit.store.id.clone(),
+        store_path: target.path.display().to_string(),
+        time_ms: context.now,
+        sessions: shown.plan.sessions.iter().map(|s| s.id.clone()).collect(),
+    };
+    let mut journal = JournalWriter::create(folder, &header)?;
+    match write(&exclusive, shown, allowed, &mut journal).and_then(|()| exclusive.commit()) {
+        Ok(()) => {
+            journal.committed(context.now);
+            Ok(header.id)
+        }
+        Err(error) => {
+            journal.abandon();
+            Err(error.into())
+        }
+    }
+}
+
+fn write(
+    exclusive: &Exclusive,
+    shown: &Planned,
+    allowed: Allowed,
+    journal: &mut JournalWriter,
+) -> Result<(), StoreError> {
+    exclusive.execute(&shown.plan, &mut |session, edit| {
+        journal.row(Entry { session: session.to_owned(), edit: edit.clone() })
+    })?;
+    let store = exclusive.store();
+    for Proof { before, after, sdk, tail, told } in &shown.proofs {
         let failed = |check: String| StoreError::ProofFailed { session: before.info.id.clone(), check };
-        let reread = exclusive.store().load_guarded(&before.info)?;
+        let reread = store.load_guarded(&before.info)?;
         if !reread.unreadable.is_empty() || !same(&reread.session, after) {
-            return Err(failed("the rows are what the plan says".to_owned()).into());
+            return Err(failed("the rows are what the plan says".to_owned()));
         }
-        prove(before, &reread.session, sdk, allowed).map_err(|check| failed(check.to_string()))?;
+        if *tail {
+            prove(before, &reread.session, sdk, allowed).map_err(|check| failed(check.to_string()))?;
+        }
+        if *told && !matches!(store.log(&reread.session)?, Log::Folds(_)) {
+            return Err(failed("the event log folds to the rows".to_owned()));
+        }
     }
-    exclusive.commit()?;
-    Ok(())
+    journal.seal()
 }
 
 /// Whether the rows that were read again are those of the plan, rowids and times of change aside.

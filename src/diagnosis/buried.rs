@@ -7,21 +7,32 @@ use super::{Finding, finding};
 use crate::history::{Message, Session};
 use crate::replay::{RULE_SETS, Resume, RuleSet, Sdk, TurnRole, newest, request, resume_in, view};
 
-/// Buried tails: for each prompt, whether the history before it would be stuck if a revert or a fork cut it
-/// there. The finding names the row that would be in the way.
-pub(super) fn latent(session: &Session, counting: &[&'static RuleSet], sdk: &Sdk, refuses: &Refuses) -> Vec<Finding> {
+/// The prompts before which a revert or a fork would leave a stuck tail, with the row that would be in the way.
+pub(super) fn cuts<'a>(
+    session: &'a Session,
+    counting: &[&'static RuleSet],
+    sdk: &Sdk,
+    refuses: &Refuses,
+) -> Vec<(&'a Message, &'a str)> {
     let mut out = Vec::new();
     let mut orderly = Orderly::default();
     for (at, message) in session.messages.iter().enumerate() {
         if at > 0 && message.user().is_some() && !orderly.sound() {
             let stuck = counting.iter().find_map(|set| stuck_before(&session.messages[..at], set, sdk, refuses));
-            if let Some(id) = stuck {
-                out.push(finding(Code::LatentTail, id, None, "stuck again if a revert or fork makes it the last turn"));
-            }
+            out.extend(stuck.map(|id| (message, id)));
         }
         orderly.add(message);
     }
     out
+}
+
+/// Buried tails: for each prompt, whether the history before it would be stuck if a revert or a fork cut it
+/// there. The finding names the row that would be in the way.
+pub(super) fn latent(session: &Session, counting: &[&'static RuleSet], sdk: &Sdk, refuses: &Refuses) -> Vec<Finding> {
+    cuts(session, counting, sdk, refuses)
+        .into_iter()
+        .map(|(_, id)| finding(Code::LatentTail, id, None, "stuck again if a revert or fork makes it the last turn"))
+        .collect()
 }
 
 fn stuck_before<'a>(before: &'a [Message], set: &'static RuleSet, sdk: &Sdk, refuses: &Refuses) -> Option<&'a str> {

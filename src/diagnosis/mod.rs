@@ -110,6 +110,13 @@ pub fn model_of(session: &Session) -> Option<ModelRef> {
     newest(&view(&cut.messages, set), set).user.and_then(|u| u.user()).and_then(|u| u.model.clone())
 }
 
+/// The rows right before which a revert or a fork would leave a stuck tail.
+#[must_use]
+pub fn latent_cuts(session: &Session, sdk: &Sdk, judge: &Judge) -> Vec<String> {
+    let cuts = buried::cuts(session, &judge.counting, sdk, &judge.refuses);
+    cuts.into_iter().map(|(prompt, _)| prompt.row.id.clone()).collect()
+}
+
 /// A session of which a row could not be understood.
 #[must_use]
 pub fn unreadable(info: &SessionInfo, rows: &[UnreadableRow], known: Option<&Session>) -> Diagnosis {

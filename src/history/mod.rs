@@ -190,6 +190,8 @@ pub struct Part {
     pub bytes: u64,
     /// SHA-256 of `data` in hex, where it was asked for.
     pub sha256: Option<String>,
+    /// The JSON itself, where a change has made a new one.
+    pub changed: Option<Arc<str>>,
     /// What the part is.
     pub kind: PartKind,
 }

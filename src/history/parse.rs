@@ -126,7 +126,7 @@ pub fn part(row: PartRow, data: &str) -> Result<Part, ShapeError> {
         "subtask" => PartKind::Subtask,
         other => PartKind::Other(other.to_owned()),
     };
-    Ok(Part { row, bytes: data.len() as u64, sha256: None, kind })
+    Ok(Part { row, bytes: data.len() as u64, sha256: None, changed: None, kind })
 }
 
 fn text(object: &Object<'_>) -> Result<Text, ShapeError> {

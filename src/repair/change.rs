@@ -32,6 +32,17 @@ pub enum Change {
         /// Why.
         reason: Code,
     },
+    /// Replaces a part's JSON.
+    SetPart {
+        /// The part's message.
+        id: String,
+        /// The part.
+        part: String,
+        /// The new JSON.
+        data: String,
+        /// Why.
+        reason: Code,
+    },
     /// Replaces an assistant row's JSON.
     SetData {
         /// The message.
@@ -48,14 +59,17 @@ impl Change {
     #[must_use]
     pub fn reason(&self) -> Code {
         match self {
-            Self::Remove { reason, .. } | Self::Split { reason, .. } | Self::SetData { reason, .. } => *reason,
+            Self::Remove { reason, .. }
+            | Self::Split { reason, .. }
+            | Self::SetData { reason, .. }
+            | Self::SetPart { reason, .. } => *reason,
         }
     }
 
     /// The rows that it touches or makes.
     pub fn messages(&self) -> impl Iterator<Item = &str> {
         let (id, new) = match self {
-            Self::Remove { id, .. } | Self::SetData { id, .. } => (id, None),
+            Self::Remove { id, .. } | Self::SetData { id, .. } | Self::SetPart { id, .. } => (id, None),
             Self::Split { id, new_id, .. } => (id, Some(new_id)),
         };
         [Some(id), new].into_iter().flatten().map(String::as_str)
@@ -85,6 +99,14 @@ pub fn apply_change(session: &Session, change: &Change) -> Result<Session, Shape
             let mut new = reread(message, id, data)?;
             new.parts = std::mem::take(&mut message.parts);
             *message = new;
+        }
+        Change::SetPart { id, part, data, .. } => {
+            let message = out.messages.iter_mut().find(|m| m.row.id == *id).ok_or_else(missing)?;
+            let part = message.parts.iter_mut().find(|p| p.row.id == *part).ok_or_else(missing)?;
+            let mut new = history::part(part.row.clone(), data)?;
+            new.sha256 = Some(super::digest(data));
+            new.changed = Some(Arc::from(data.as_str()));
+            *part = new;
         }
         Change::Split { id, at_part, new_id, first, second, .. } => {
             let message = out.messages.iter_mut().find(|m| m.row.id == *id).ok_or_else(missing)?;

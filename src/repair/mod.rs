@@ -1,13 +1,15 @@
 //! From a diagnosed session to row edits: proposed, proven in memory, written down as a plan.
 
 mod change;
+pub mod journal;
 pub mod log;
 mod plan;
 mod proof;
 mod steps;
+pub mod undo;
 
 pub use change::{Change, apply_change};
-pub use plan::{Cell, Image, Left, Op, Plan, RowEdit, SessionPlan, digest, plan_session};
+pub use plan::{Aim, Cell, Image, Left, Op, Plan, RowEdit, SessionPlan, digest, plan_session};
 pub use proof::{Check, prove};
 
 /// What the user allowed beyond the default (docs/commands.md, `--include`).
@@ -17,4 +19,8 @@ pub struct Allowed {
     pub at_risk: bool,
     /// Edits that change what the overflow check reads.
     pub near_window: bool,
+    /// Buried turns, and tails that only older opencode trips over.
+    pub latent: bool,
+    /// Tool calls that are stored as still going on.
+    pub unsettled: bool,
 }

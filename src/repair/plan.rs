@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::Allowed;
 use super::change::apply_change;
 use super::proof::{Check, prove, unchanged};
-use super::steps::{Next, next};
+use super::steps::{Next, next, settled_tools, touches_revert};
 use crate::diagnosis::{Code, LeftReason};
 use crate::history::{Message, Part, Session};
 use crate::replay::Sdk;
@@ -28,6 +28,9 @@ pub struct SessionPlan {
     pub id: String,
     /// Its edits.
     pub edits: Vec<RowEdit>,
+    /// Why its event log is left alone, where it has one that did not tell of its rows before either.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_left_alone: Option<String>,
 }
 
 /// What is done to a row.
@@ -103,36 +106,88 @@ pub fn digest(data: &str) -> String {
 /// most a few alternatives.
 const MOST_TRIED: u32 = 256;
 
+/// What a plan for a session is to reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Aim<'a> {
+    /// Its tail resumes.
+    pub tail: bool,
+    /// So would every history that a revert or fork cuts right before one of these rows.
+    pub cuts: &'a [String],
+    /// No tool call is stored as still going on.
+    pub settled: bool,
+}
+
+impl Aim<'static> {
+    /// The tail alone.
+    pub const TAIL: Self = Self { tail: true, cuts: &[], settled: false };
+}
+
 /// Plans the repair of one session whose rows were all understood, its parts read with their digests.
-/// `now` (ms since the epoch) becomes `time_updated` of every row that changes.
+/// `now` (ms since the epoch) becomes `time_updated` of every row that changes; `part_data` gives the JSON of a
+/// part.
 ///
-/// Returns the edits and the session as they leave it; no edits when it resumes already.
+/// Returns the edits and the session as they leave it; no edits when there is nothing to do.
 ///
 /// # Errors
 /// The reason for leaving the session as it is.
-pub fn plan_session(session: &Session, sdk: &Sdk, allowed: Allowed, now: i64) -> Result<(SessionPlan, Session), Left> {
+pub fn plan_session(
+    session: &Session,
+    sdk: &Sdk,
+    aim: Aim<'_>,
+    allowed: Allowed,
+    now: i64,
+    part_data: &dyn Fn(&str) -> Option<String>,
+) -> Result<(SessionPlan, Session), Left> {
     let left = |reason: LeftReason, detail: String| Left { id: session.info.id.clone(), reason, detail };
     // First for every package, so that the repair outlives a change of provider; else for the session's own.
     let both = [sdk.clone(), Sdk::keeping()];
-    let (after, reasons) = reach(session, &both, allowed)
-        .or_else(|_| reach(session, &both[..1], allowed))
-        .map_err(|reason| left(reason, reason.description().to_owned()))?;
-    prove(session, &after, sdk, allowed).map_err(|check| left(reason_of(check), format!("not so: {check}")))?;
+    let mut at: Reached = (session.clone(), BTreeMap::new());
+    if aim.tail {
+        at = reach(session, &at, None, &both, allowed)
+            .or_else(|_| reach(session, &at, None, &both[..1], allowed))
+            .map_err(|reason| left(reason, reason.description().to_owned()))?;
+    }
+    // A buried turn that cannot be helped is no reason to leave the rest.
+    for cut in aim.cuts {
+        if let Ok(further) = reach(session, &at, Some(cut), &both[..1], allowed) {
+            at = further;
+        }
+    }
+    if aim.settled {
+        at = settle_tools(session, at, sdk, allowed, part_data);
+    }
+    let (after, reasons) = at;
+    let check = if aim.tail {
+        prove(session, &after, sdk, allowed).err()
+    } else {
+        unchanged(session, &after, &both[..1], allowed)
+    };
+    if let Some(check) = check {
+        return Err(left(reason_of(check), format!("not so: {check}")));
+    }
     let edits = diff(session, &after, &reasons, now);
-    Ok((SessionPlan { id: session.info.id.clone(), edits }, after))
+    Ok((SessionPlan { id: session.info.id.clone(), edits, log_left_alone: None }, after))
 }
 
-/// A history that resumes with each of the packages, and the reason for each row that the way there touches.
+/// A history on its way, and the reason for each row that was touched so far.
 type Reached = (Session, BTreeMap<String, Code>);
 
-fn reach(session: &Session, sdks: &[Sdk], allowed: Allowed) -> Result<Reached, LeftReason> {
-    let mut search = Search { original: session, sdks, allowed, tried: 0, refused: None };
-    search.from(session, &BTreeMap::new()).ok_or(search.refused.unwrap_or(LeftReason::NoLosslessEdit))
+fn reach(
+    original: &Session,
+    from: &Reached,
+    cut: Option<&str>,
+    sdks: &[Sdk],
+    allowed: Allowed,
+) -> Result<Reached, LeftReason> {
+    let mut search = Search { original, cut, sdks, allowed, tried: 0, refused: None };
+    search.from(&from.0, &from.1).ok_or(search.refused.unwrap_or(LeftReason::NoLosslessEdit))
 }
 
 /// The search for a way: proposals in their order, depth first, every step proven against the original.
 struct Search<'a> {
     original: &'a Session,
+    /// Look at the history before this row instead of the whole.
+    cut: Option<&'a str>,
     sdks: &'a [Sdk],
     allowed: Allowed,
     tried: u32,
@@ -141,8 +196,21 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
+    fn next(&self, now: &Session) -> Next {
+        let Some(at) = self.cut.and_then(|id| now.messages.iter().position(|m| m.row.id == id)) else {
+            return next(now, self.sdks);
+        };
+        let mut before = now.clone();
+        before.info.revert = None;
+        before.messages.truncate(at);
+        match next(&before, self.sdks) {
+            Next::Try(changes) => Next::Try(changes.into_iter().filter(|c| !touches_revert(now, c)).collect()),
+            other => other,
+        }
+    }
+
     fn from(&mut self, now: &Session, reasons: &BTreeMap<String, Code>) -> Option<Reached> {
-        let candidates = match next(now, self.sdks) {
+        let candidates = match self.next(now) {
             Next::Resumes => return Some((now.clone(), reasons.clone())),
             Next::Leave(reason) => {
                 self.refused.get_or_insert(reason);
@@ -170,6 +238,29 @@ impl Search<'_> {
         }
         None
     }
+}
+
+/// Settles every tool call that is stored as still going on, where the next prompt stays the same.
+fn settle_tools(
+    original: &Session,
+    mut at: Reached,
+    sdk: &Sdk,
+    allowed: Allowed,
+    part_data: &dyn Fn(&str) -> Option<String>,
+) -> Reached {
+    for change in settled_tools(&at.0, part_data) {
+        let Ok(after) = apply_change(&at.0, &change) else { continue };
+        if touches_revert(original, &change)
+            || unchanged(original, &after, std::slice::from_ref(sdk), allowed).is_some()
+        {
+            continue;
+        }
+        for id in change.messages() {
+            at.1.insert(id.to_owned(), change.reason());
+        }
+        at.0 = after;
+    }
+    at
 }
 
 fn reason_of(check: Check) -> LeftReason {
@@ -202,7 +293,13 @@ fn part_image(part: &Part, time_updated: i64) -> Image {
         ("session_id", Cell::Text(row.session_id.clone())),
         ("time_created", Cell::Int(row.time_created)),
         ("time_updated", Cell::Int(time_updated)),
-        ("data", Cell::Kept { bytes: part.bytes, sha256: part.sha256.clone().unwrap_or_default() }),
+        (
+            "data",
+            match &part.changed {
+                Some(data) => Cell::Text(data.to_string()),
+                None => Cell::Kept { bytes: part.bytes, sha256: part.sha256.clone().unwrap_or_default() },
+            },
+        ),
     ]
     .map(|(name, cell)| (name.to_owned(), cell))
     .into()
@@ -234,7 +331,7 @@ fn diff(before: &Session, after: &Session, reasons: &BTreeMap<String, Code>, now
     }
     for message in &after.messages {
         for part in &message.parts {
-            let Some(old) = old_parts.get(part.id()).filter(|old| old.row != part.row) else {
+            let Some(old) = old_parts.get(part.id()).filter(|old| old.row != part.row || part.changed.is_some()) else {
                 continue;
             };
             let was = with_rowid(part_image(old, old.row.time_updated), old.row.rowid);

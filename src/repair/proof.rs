@@ -5,8 +5,8 @@ use strum::Display;
 use super::Allowed;
 use crate::history::{Session, Tokens};
 use crate::replay::{
-    Block, RULE_SETS, Resume, RuleSet, Sdk, TurnRole, after_revert, newest, overflow_tokens, pending_task, prompt,
-    resume, view,
+    Block, BlockKind, RULE_SETS, Resume, RuleSet, Sdk, TurnRole, after_revert, newest, overflow_tokens, pending_task,
+    prompt, resume, view,
 };
 
 /// Newest finished answers below this many tokens cannot be near any model's window, in tokens.
@@ -103,7 +103,16 @@ fn content<'a>(session: &'a Session, set: &RuleSet, sdk: &Sdk) -> Vec<Content<'a
     let model = newest(&seen, set).user.and_then(|u| u.user()).and_then(|u| u.model.as_ref());
     prompt(&seen, set, sdk, model)
         .into_iter()
-        .map(|turn| (turn.role, turn.blocks.into_iter().filter(|b| !b.kind.is_empty()).collect::<Vec<_>>()))
+        .map(|turn| {
+            // A call that never ended is sent the same whether its row says so or stands for it: only its row's
+            // size differs. All other parts keep every byte, which the plan itself guards.
+            let call = |kind| matches!(kind, BlockKind::ToolCall | BlockKind::ToolInterrupted);
+            let blocks = turn.blocks.into_iter().filter(|b| !b.kind.is_empty());
+            (
+                turn.role,
+                blocks.map(|b| Block { bytes: if call(b.kind) { 0 } else { b.bytes }, ..b }).collect::<Vec<_>>(),
+            )
+        })
         .filter(|(_, blocks)| !blocks.is_empty())
         .collect()
 }

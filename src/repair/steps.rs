@@ -3,7 +3,8 @@
 use super::change::{Change, RowJson};
 use super::proof::blocked;
 use crate::diagnosis::{Code, LeftReason, Tail, rules};
-use crate::history::{Message, PartKind, Session, ids, json};
+use crate::history::json::Object;
+use crate::history::{Message, NEVER_ENDED, Part, PartKind, Session, ids, json};
 use crate::replay::{Order, RULE_SETS, RuleSet, Sdk, after_revert, newest, pending_task, view};
 
 /// Totals of a row that passes its own on to the row after it.
@@ -86,7 +87,7 @@ fn reverted_from(session: &Session) -> Option<usize> {
     session.messages.iter().position(|m| m.row.id == revert.message_id)
 }
 
-fn touches_revert(session: &Session, change: &Change) -> bool {
+pub(super) fn touches_revert(session: &Session, change: &Change) -> bool {
     reverted_from(session)
         .is_some_and(|from| session.messages[from..].iter().any(|m| change.messages().any(|id| id == m.row.id)))
 }
@@ -148,4 +149,32 @@ fn settle(row: &Message, tail: &Tail<'_>, seen: &[&Message]) -> Option<Change> {
     }
     let data = json.text();
     (*data != *row.data).then(|| Change::SetData { id: row.row.id.clone(), data, reason: reason(row, tail) })
+}
+
+/// One change for each tool call that is stored as still going on: an error with the very text that the replay
+/// stands in for it, and without the mark of an orphan.
+pub(super) fn settled_tools(session: &Session, part_data: &dyn Fn(&str) -> Option<String>) -> Vec<Change> {
+    let mut out = Vec::new();
+    for message in &session.messages {
+        for (part, _) in message.tools().filter(|(_, call)| call.unsettled()) {
+            let Some(data) = part_data(part.id()).and_then(|data| never_ended(&data, part)) else { continue };
+            let (id, part) = (message.row.id.clone(), part.row.id.clone());
+            out.push(Change::SetPart { id, part, data, reason: Code::UnsettledTool });
+        }
+    }
+    out
+}
+
+fn never_ended(data: &str, part: &Part) -> Option<String> {
+    let object = Object::parse(data).ok()?;
+    let state = Object::parse(object.some("state")?).ok()?;
+    // The row's own times: when it began, and when it was last heard of.
+    let began = state.object("time").ok().flatten().and_then(|t| t.some("start").map(str::to_owned));
+    let began = began.unwrap_or_else(|| part.row.time_created.to_string());
+    let time = format!("{{\"start\":{began},\"end\":{}}}", part.row.time_updated);
+    let mut text = state.with("status", "\"error\"");
+    for (key, value) in [("error", json::quote(NEVER_ENDED)), ("time", time)] {
+        text = Object::parse(&text).ok()?.with(key, &value);
+    }
+    Some(object.with("state", &text))
 }

@@ -227,6 +227,12 @@ pub fn plan(out: &Output, plan: &Plan, titles: &[(String, String)], now: i64) ->
         for sentence in sentences(session, now, &zone) {
             text.push_str(&format!("  - {sentence}\n"));
         }
+        if let Some(why) = &session.log_left_alone {
+            text.push_str(&format!(
+                "  - its event log is left alone, for it did not tell of its rows before: {}\n",
+                clean(why)
+            ));
+        }
         if out.verbose {
             for edit in &session.edits {
                 text.push_str(&out.dim(&format!(
@@ -261,7 +267,7 @@ pub fn left(out: &Output, left: &[Left], titles: &[(String, String)]) -> String 
 
 /// What a repair did.
 #[must_use]
-pub fn repaired(out: &Output, plan: &Plan) -> String {
+pub fn repaired(out: &Output, plan: &Plan, undo_id: &str) -> String {
     let edits: usize = plan.sessions.iter().map(|s| s.edits.len()).sum();
     let done = format!(
         "Repaired {}: {} changed, read again, and proven to resume with the same next prompt.",
@@ -278,5 +284,6 @@ pub fn repaired(out: &Output, plan: &Plan) -> String {
     if plan.sessions.len() > 3 {
         text.push_str(&format!("… and {} more.\n", plan.sessions.len() - 3));
     }
+    text.push_str(&format!("Take it back with: {}\n", out.bold(&format!("unstick undo {undo_id}"))));
     text
 }

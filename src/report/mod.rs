@@ -5,6 +5,7 @@ mod human;
 mod output;
 mod progress;
 mod sanitize;
+mod undo;
 mod words;
 
 pub use doc::{
@@ -14,3 +15,4 @@ pub use human::{Shown, left, plan, repaired, scan};
 pub use output::{ColorChoice, Output};
 pub use progress::Progress;
 pub use sanitize::clean;
+pub use undo::{JournalLine, JournalState, UndoDoc, journals, journals_doc, undo_plan, undone};

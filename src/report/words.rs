@@ -42,6 +42,11 @@ pub(super) fn sentences(plan: &SessionPlan, now: i64, zone: &TimeZone) -> Vec<St
         Some(Cell::Int(ms)) => (*ms, moment(*ms, now, zone)),
         _ => (0, "an unknown time".to_owned()),
     };
+    let settled = plan.edits.iter().filter(|e| e.table == "part" && e.op == Op::Update && !moves(e)).count();
+    if settled > 0 {
+        let calls = if settled == 1 { "tool call that never ended" } else { "tool calls that never ended" };
+        out.push((i64::MAX, format!("settles {settled} {calls}")));
+    }
     for edit in plan.edits.iter().filter(|e| e.table == "message") {
         match (edit.op, &edit.before, &edit.after) {
             (Op::Insert, _, Some(after)) => {
@@ -83,6 +88,11 @@ pub(super) fn sentences(plan: &SessionPlan, now: i64, zone: &TimeZone) -> Vec<St
 
 fn has(image: &Image, key: &str) -> bool {
     matches!(image.get("data"), Some(Cell::Text(t)) if Object::parse(t).is_ok_and(|o| o.truthy(key)))
+}
+
+fn moves(edit: &RowEdit) -> bool {
+    let of = |image: &Option<Image>| image.as_ref().and_then(|i| i.get("message_id").cloned());
+    of(&edit.before) != of(&edit.after)
 }
 
 fn moves_to(edit: &RowEdit, message: &str) -> bool {

@@ -94,6 +94,22 @@ pub enum StoreError {
     /// The user stopped it.
     #[error("interrupted; nothing was changed")]
     Interrupted,
+    /// The journal, without which nothing is written, cannot be kept.
+    #[error("the undo journal at {} cannot be written or read: {source}", .path.display())]
+    Journal {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// The full copy that was asked for cannot be made.
+    #[error("no backup at {}: {detail}", .path.display())]
+    Backup {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        detail: String,
+    },
     /// Anything else that SQLite says.
     #[error("{}: {source}", .path.display())]
     Sqlite {
@@ -131,6 +147,8 @@ impl StoreError {
             Self::RowChanged { .. } => "row-changed",
             Self::ProofFailed { .. } => "proof-failed",
             Self::Interrupted => "interrupted",
+            Self::Journal { .. } => "journal",
+            Self::Backup { .. } => "backup",
             Self::Sqlite { .. } => "sqlite",
             Self::Io { .. } => "io",
         }
@@ -161,6 +179,8 @@ impl StoreError {
             }
             Self::RowChanged { .. } => "run it again: a new plan is made from what is there now",
             Self::ProofFailed { .. } => "please report this; the store is as it was",
+            Self::Journal { .. } => "name another folder with --journal DIR; nothing was changed",
+            Self::Backup { .. } => "name another file with --backup FILE; nothing was changed",
             Self::Interrupted | Self::Sqlite { .. } | Self::Io { .. } => return None,
         })
     }

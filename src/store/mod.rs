@@ -1,13 +1,16 @@
 //! The only SQL: opening a store without disturbing it, reading its rows, writing a plan.
 
+mod backup;
 pub mod environment;
 mod error;
+pub mod journal;
 pub mod locate;
 mod open;
 mod read;
 mod schema;
 mod write;
 
+pub use backup::backup_to;
 pub use error::StoreError;
 pub use open::{COPY_LIMIT, Snapshot, sidecar, with_snapshot};
 pub use read::{Facts, Loaded, SessionEntry, Store};

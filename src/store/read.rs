@@ -142,7 +142,10 @@ impl<'db> Store<'db> {
     }
 
     /// A digest of what opencode wrote first and never changes.
-    fn identity(&self) -> Result<String, StoreError> {
+    ///
+    /// # Errors
+    /// When SQLite cannot read it.
+    pub fn identity(&self) -> Result<String, StoreError> {
         let mut digest = Sha256::new();
         for table in ["project", "session"] {
             let query = format!("SELECT id, time_created FROM {table} ORDER BY time_created, id LIMIT 1");
@@ -339,6 +342,19 @@ impl<'db> Store<'db> {
     pub fn part_data(&self, id: &str) -> Result<Option<String>, StoreError> {
         let mut statement = self.db.prepare_cached("SELECT data FROM part WHERE id = ?1").map_err(|e| self.sql(e))?;
         statement.query_row([id], |row| row.get(0)).optional().map_err(|e| self.sql(e))
+    }
+
+    /// Whether an event of the session with a number above `seq` names the text.
+    ///
+    /// # Errors
+    /// When SQLite cannot read it.
+    pub fn named_since(&self, session: &str, seq: i64, wanted: &str) -> Result<bool, StoreError> {
+        if !self.schema.has_table("event") {
+            return Ok(false);
+        }
+        let query = "SELECT EXISTS (SELECT 1 FROM event WHERE aggregate_id = ?1 AND seq > ?2 AND instr(data, ?3) > 0)";
+        let mut statement = self.db.prepare_cached(query).map_err(|e| self.sql(e))?;
+        statement.query_row((session, seq, wanted), |row| row.get(0)).map_err(|e| self.sql(e))
     }
 
     /// What the session's event log says of its rows.

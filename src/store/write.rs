@@ -101,6 +101,20 @@ impl Exclusive {
         Store::new(&self.db, &self.path, self.schema.clone(), self.bytes)
     }
 
+    /// Copies the store, as it is before any edit, to a new private file.
+    ///
+    /// # Errors
+    /// [`StoreError::Backup`].
+    pub fn backup(&self, path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<(), StoreError> {
+        // SQLite copies nothing from under a write transaction. Ending this one, in which nothing was done yet,
+        // lets nobody in: the locks are kept until the connection is closed.
+        let sql = |e| StoreError::sqlite(&self.path, e);
+        self.db.execute_batch("COMMIT").map_err(sql)?;
+        let copied = super::backup_to(&self.db, path, progress);
+        self.db.execute_batch("BEGIN EXCLUSIVE").map_err(sql)?;
+        copied
+    }
+
     /// Makes the plan's edits. Each row must be what the plan says it was, and each statement must change
     /// exactly one row. `record` is given every edit with the whole rows, as they were and as they are then.
     ///
@@ -188,8 +202,15 @@ impl Exclusive {
         if changed != 1 {
             return Err(wrong(&format!("{changed} rows matched instead of one")));
         }
-        if edit.op != Op::Delete {
-            whole.after = self.store().row(table, rowid)?;
+        if let Some(planned) = &edit.after {
+            let written = self.store().row(table, rowid)?;
+            let as_planned = |row: &Image| {
+                planned.iter().all(|(name, cell)| matches!(cell, Cell::Kept { .. }) || row.get(name) == Some(cell))
+            };
+            if !written.as_ref().is_some_and(as_planned) {
+                return Err(wrong("what was written is not what was planned"));
+            }
+            whole.after = written;
         }
         Ok(whole)
     }

@@ -1,7 +1,7 @@
 //! Plans for every real session: what they lead to, and what they leave.
 
 use opencode_unstick::diagnosis::{Judge, Refuses, Status, diagnose};
-use opencode_unstick::repair::{Allowed, plan_session, prove};
+use opencode_unstick::repair::{Aim, Allowed, plan_session, prove};
 use opencode_unstick::replay::{RULE_SETS, Resume, Sdk, counting_from, resume};
 use opencode_unstick::store::{SessionEntry, with_snapshot};
 
@@ -30,7 +30,7 @@ fn every_stuck_session_is_planned_and_proven() {
                 if diagnosis.status != Status::Stuck {
                     continue;
                 }
-                match plan_session(&session, &sdk, Allowed::default(), 1) {
+                match plan_session(&session, &sdk, Aim::TAIL, Allowed::default(), 1, &|_| None) {
                     Ok((plan, after)) => {
                         planned += 1;
                         assert!(!plan.edits.is_empty(), "{name}");
@@ -41,7 +41,7 @@ fn every_stuck_session_is_planned_and_proven() {
                                 "{name}"
                             );
                         }
-                        let again = plan_session(&after, &sdk, Allowed::default(), 2).unwrap();
+                        let again = plan_session(&after, &sdk, Aim::TAIL, Allowed::default(), 2, &|_| None).unwrap();
                         assert!(again.0.edits.is_empty(), "{name}: {:?}", again.0);
                         for e in &plan.edits {
                             println!("    {} {} {} {}", e.op, e.table, e.id, e.reason);

@@ -1,0 +1,286 @@
+//! `unstick undo`
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use anyhow::Error;
+use opencode_unstick::diagnosis::LeftReason;
+use opencode_unstick::history::SessionInfo;
+use opencode_unstick::repair::journal::{Entry, Header, Journal, Kind, VERSION};
+use opencode_unstick::repair::log::Log;
+use opencode_unstick::repair::undo::{Now, Standing, plan_undo, standing};
+use opencode_unstick::repair::{Image, Left, Plan, RowEdit};
+use opencode_unstick::report::{self, JournalLine, JournalState, UndoDoc};
+use opencode_unstick::store::journal::{Found, JournalWriter, journals};
+use opencode_unstick::store::{Exclusive, SessionEntry, Store, StoreError, with_snapshot};
+
+use super::{CallError, Context, Exit, Target};
+use crate::cli::Undo;
+
+/// A plan to take a repair back.
+#[derive(Debug, Default, PartialEq)]
+struct Planned {
+    plan: Plan,
+    left: Vec<Left>,
+    titles: Vec<(String, String)>,
+}
+
+pub(crate) fn run(context: &Context<'_>, args: &Undo) -> Result<Exit, Error> {
+    let folder = context.journal_folder(args.journal.as_deref())?;
+    let target = context.target()?;
+    let found = journals(&folder)?;
+    let lines = with_snapshot(&target.path, |store| list(store, &found))?;
+    if args.list {
+        if context.global.json {
+            context.out.json(&report::journals_doc(&lines))?;
+        } else {
+            context.out.print(&report::journals(&context.out, &lines, &folder, context.now))?;
+        }
+        return Ok(Exit::Fine);
+    }
+    let line = pick(&lines, args.id.as_deref())?;
+    let journal = found
+        .iter()
+        .filter_map(|f| f.journal.as_ref().ok())
+        .find(|j| j.header.id == line.id)
+        .ok_or_else(|| CallError::new("no-such-journal", "the journal is gone", "see `unstick undo --list`"))?;
+    let done = undone(&found, &journal.header.id);
+    let mut shown = with_snapshot(&target.path, |store| plan(context, store, journal, &done, None))?;
+    let mut doc = UndoDoc::new(args.dry_run, &shown.plan, shown.left.clone());
+    if !context.global.json {
+        context.out.print(&report::undo_plan(
+            &context.out,
+            line,
+            &shown.plan,
+            &shown.left,
+            &shown.titles,
+            context.now,
+        ))?;
+    }
+    let nothing_left = shown.left.is_empty();
+    if shown.plan.sessions.is_empty() || args.dry_run {
+        if context.global.json {
+            context.out.json(&doc)?;
+        }
+        return Ok(if nothing_left { Exit::Fine } else { Exit::Findings });
+    }
+    let mut declined = false;
+    if !args.yes {
+        let chosen = super::ask::choose(context, "Take back", &shown.titles)?;
+        declined = chosen.len() < shown.plan.sessions.len();
+        shown.plan.sessions.retain(|s| chosen.contains(&s.id));
+        if shown.plan.sessions.is_empty() {
+            context.out.note("Nothing was changed.");
+            return Ok(Exit::Findings);
+        }
+        doc = UndoDoc::new(false, &shown.plan, shown.left.clone());
+    }
+    let exclusive = Exclusive::open(&target.path, args.wait)?;
+    let again = plan(context, &exclusive.store(), journal, &done, Some(&shown.plan))?;
+    if again.plan != shown.plan {
+        let detail = "the store has changed since the plan was shown".to_owned();
+        return Err(StoreError::RowChanged { table: "store".to_owned(), id: line.id.clone(), detail }.into());
+    }
+    let header = Header {
+        version: VERSION,
+        kind: Kind::Undo,
+        id: super::journal_id(context.now, &shown.plan),
+        undoes: Some(journal.header.id.clone()),
+        store_id: journal.header.store_id.clone(),
+        store_path: target.path.display().to_string(),
+        time_ms: context.now,
+        sessions: shown.plan.sessions.iter().map(|s| s.id.clone()).collect(),
+    };
+    let mut writer = JournalWriter::create(&folder, &header)?;
+    let written = exclusive
+        .execute(&shown.plan, &mut |session, edit| {
+            writer.row(Entry { session: session.to_owned(), edit: edit.clone() })
+        })
+        .and_then(|()| writer.seal())
+        .and_then(|()| exclusive.commit());
+    match written {
+        Ok(()) => writer.committed(context.now),
+        Err(error) => {
+            writer.abandon();
+            return Err(error.into());
+        }
+    }
+    doc.applied = true;
+    doc.undo_id = Some(header.id);
+    if context.global.json {
+        context.out.json(&doc)?;
+    } else {
+        context.out.print(&report::undone(&context.out, &shown.plan))?;
+    }
+    Ok(if nothing_left && !declined { Exit::Fine } else { Exit::Findings })
+}
+
+/// The store as an undo looks at it; the first error is kept, for the trait has no room for it.
+struct StoreNow<'a> {
+    store: &'a Store<'a>,
+    error: RefCell<Option<StoreError>>,
+}
+
+impl StoreNow<'_> {
+    fn keep<T: Default>(&self, result: Result<T, StoreError>) -> T {
+        result.unwrap_or_else(|e| {
+            self.error.borrow_mut().get_or_insert(e);
+            T::default()
+        })
+    }
+}
+
+impl Now for StoreNow<'_> {
+    fn row(&self, table: &str, id: &str) -> Option<Image> {
+        let rowid = self.keep(self.store.rowid(table, id))?;
+        self.keep(self.store.row(table, rowid))
+    }
+
+    fn taken(&self, table: &str, rowid: i64) -> bool {
+        self.keep(self.store.row(table, rowid)).is_some()
+    }
+
+    fn named_since(&self, session: &str, seq: i64, text: &str) -> bool {
+        self.keep(self.store.named_since(session, seq, text))
+    }
+}
+
+fn with_now<T>(store: &Store<'_>, look: impl FnOnce(&StoreNow<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    let now = StoreNow { store, error: RefCell::new(None) };
+    let result = look(&now)?;
+    match now.error.into_inner() {
+        Some(error) => Err(error),
+        None => Ok(result),
+    }
+}
+
+/// Sessions of the journal that an undo has taken back already.
+fn undone(found: &[Found], id: &str) -> BTreeSet<String> {
+    found
+        .iter()
+        .filter_map(|f| f.journal.as_ref().ok())
+        .filter(|j| j.committed && j.header.undoes.as_deref() == Some(id))
+        .flat_map(|j| j.header.sessions.iter().cloned())
+        .collect()
+}
+
+/// How each journal of the folder stands to the store.
+fn list(store: &Store<'_>, found: &[Found]) -> Result<Vec<JournalLine>, StoreError> {
+    let id = store.identity()?;
+    with_now(store, |now| {
+        Ok(found
+            .iter()
+            .map(|f| match &f.journal {
+                Err(why) => JournalLine::broken(&f.path, why),
+                Ok(j) if j.header.store_id != id => JournalLine::new(&j.header, JournalState::OtherStore),
+                Ok(j) => JournalLine::new(&j.header, state(j, &undone(found, &j.header.id), now)),
+            })
+            .collect())
+    })
+}
+
+fn state(journal: &Journal, undone: &BTreeSet<String>, now: &dyn Now) -> JournalState {
+    if !journal.whole {
+        return JournalState::NeverHappened;
+    }
+    if !journal.header.sessions.is_empty() && journal.header.sessions.iter().all(|s| undone.contains(s)) {
+        return JournalState::TakenBack;
+    }
+    let open: Vec<&RowEdit> =
+        journal.entries.iter().filter(|e| !undone.contains(&e.session)).map(|e| &e.edit).collect();
+    match standing(open.into_iter(), now) {
+        Standing::Done => JournalState::Done,
+        // The commit is noted after it; where it was not, the rows tell.
+        Standing::NotDone if !journal.committed => JournalState::NeverHappened,
+        _ if journal.committed => JournalState::ChangedSince,
+        _ => JournalState::Unclear,
+    }
+}
+
+/// The journal that is meant: by id or a unique prefix, or the newest repair that can be taken back.
+fn pick<'a>(lines: &'a [JournalLine], wanted: Option<&str>) -> Result<&'a JournalLine, CallError> {
+    let hint = "`unstick undo --list` shows what there is";
+    let Some(wanted) = wanted else {
+        return lines
+            .iter()
+            .rev()
+            .find(|l| l.kind == Some(Kind::Repair) && l.state.open())
+            .ok_or_else(|| CallError::new("nothing-to-undo", "there is no repair of this store to take back", hint));
+    };
+    let found: Vec<&JournalLine> = lines.iter().filter(|l| l.id == wanted).collect();
+    let found = if found.is_empty() && !wanted.is_empty() {
+        lines.iter().filter(|l| l.id.starts_with(wanted)).collect()
+    } else {
+        found
+    };
+    let line = match found[..] {
+        [line] => line,
+        [] => return Err(CallError::new("no-such-journal", format!("no journal is called `{wanted}`"), hint)),
+        _ => return Err(CallError::new("several-journals", format!("`{wanted}` is {} journals", found.len()), hint)),
+    };
+    if line.state.open() {
+        Ok(line)
+    } else {
+        Err(CallError::new("nothing-to-undo", format!("{} cannot be taken back: {}", line.id, line.state), hint))
+    }
+}
+
+fn plan(
+    context: &Context<'_>,
+    store: &Store<'_>,
+    journal: &Journal,
+    done: &BTreeSet<String>,
+    only: Option<&Plan>,
+) -> Result<Planned, StoreError> {
+    let infos: Vec<SessionInfo> = store
+        .sessions()?
+        .into_iter()
+        .filter_map(|e| match e {
+            SessionEntry::Readable(info) => Some(info),
+            SessionEntry::Unreadable(_) => None,
+        })
+        .collect();
+    with_now(store, |now| {
+        let mut out = Planned::default();
+        for id in journal.header.sessions.iter().filter(|id| !done.contains(*id)) {
+            if only.is_some_and(|plan| !plan.sessions.iter().any(|s| s.id == *id)) {
+                continue;
+            }
+            let edits: Vec<RowEdit> = journal.of(id).cloned().collect();
+            let Some(info) = infos.iter().find(|i| i.id == *id) else {
+                let detail = "the session is gone, or its row cannot be read".to_owned();
+                out.left.push(Left { id: id.clone(), reason: LeftReason::RowChanged, detail });
+                continue;
+            };
+            let loaded = store.load(info)?;
+            let log = if loaded.unreadable.is_empty() { store.log(&loaded.session)? } else { Log::None };
+            let planned = if loaded.unreadable.is_empty() {
+                plan_undo(&loaded.session, &edits, now, &log, context.now)
+            } else {
+                let reason = LeftReason::Unreadable;
+                Err(Left { id: id.clone(), reason, detail: reason.description().to_owned() })
+            };
+            match planned {
+                Ok(plan) => {
+                    out.titles.push((id.clone(), info.title.clone()));
+                    out.plan.sessions.push(plan);
+                }
+                Err(left) => out.left.push(left),
+            }
+        }
+        Ok(out)
+    })
+}
+
+impl Context<'_> {
+    /// The one store that the call is about.
+    fn target(&self) -> Result<Target, Error> {
+        let mut targets = self.targets()?;
+        if targets.len() == 1
+            && let Some(target) = targets.pop()
+        {
+            return Ok(target);
+        }
+        Err(CallError::new("several-stores", "undo is about one store", "name it with --db").into())
+    }
+}

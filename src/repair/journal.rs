@@ -1,0 +1,158 @@
+//! What is kept of a repair, so that it can be taken back: a header, every changed row as it was and as it is
+//! then, and an end that proves the file is whole. One JSON value a line.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::plan::{Cell, Op, RowEdit};
+use crate::history::{MessageRow, ModelRef, message};
+
+/// Version of the format.
+pub const VERSION: u32 = 1;
+
+/// What a journal is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
+pub enum Kind {
+    /// A repair.
+    Repair,
+    /// The taking back of one.
+    Undo,
+}
+
+/// A journal's first line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// [`VERSION`].
+    pub version: u32,
+    /// What it is of.
+    pub kind: Kind,
+    /// What `undo` calls it.
+    pub id: String,
+    /// The journal that it takes back.
+    pub undoes: Option<String>,
+    /// The store's identity.
+    pub store_id: String,
+    /// Where the store was.
+    pub store_path: String,
+    /// When, in ms since the epoch.
+    pub time_ms: i64,
+    /// The sessions that it touches.
+    pub sessions: Vec<String>,
+}
+
+/// A changed row, whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The session that it was changed for.
+    pub session: String,
+    /// The edit, with both whole rows.
+    pub edit: RowEdit,
+}
+
+/// A line of a journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Line {
+    /// The first.
+    Header(Header),
+    /// One for each row.
+    Row(Box<Entry>),
+    /// After the last row, before the commit.
+    End {
+        /// How many rows there are.
+        rows: u64,
+        /// SHA-256 of all lines before, line breaks included, in hex.
+        sha256: String,
+    },
+    /// After the commit.
+    Committed {
+        /// When, in ms since the epoch.
+        time_ms: i64,
+    },
+}
+
+/// A journal that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Journal {
+    /// Its first line.
+    pub header: Header,
+    /// The changed rows in order.
+    pub entries: Vec<Entry>,
+    /// It was written to its end: the commit came after that.
+    pub whole: bool,
+    /// The commit was noted.
+    pub committed: bool,
+}
+
+/// Reads a journal's text.
+///
+/// # Errors
+/// What is wrong with it, when it is not a journal of this version. One that breaks off is not an error but not
+/// [`Journal::whole`]: such a repair never came to its commit.
+pub fn read(text: &str) -> Result<Journal, String> {
+    let mut header = None;
+    let mut entries = Vec::new();
+    let mut digest = Sha256::new();
+    let (mut whole, mut committed) = (false, false);
+    for line in text.split_inclusive('\n') {
+        let parsed: Line = match serde_json::from_str(line.trim_end()) {
+            Ok(parsed) => parsed,
+            // A line that was cut off is the last one.
+            Err(_) if !line.ends_with('\n') && header.is_some() => break,
+            Err(e) => return Err(format!("not a line of a journal: {e}")),
+        };
+        match parsed {
+            Line::Header(h) if header.is_none() && h.version == VERSION => header = Some(h),
+            Line::Header(h) => return Err(format!("a header of version {} out of place", h.version)),
+            Line::Row(entry) if !whole => entries.push(*entry),
+            Line::End { rows, sha256 } if !whole => {
+                whole = rows == entries.len() as u64 && sha256 == hex(digest.clone());
+                if !whole {
+                    return Err("its rows are not those that were written".to_owned());
+                }
+            }
+            Line::Committed { .. } if whole => committed = true,
+            _ => return Err("a line out of place".to_owned()),
+        }
+        digest.update(line);
+    }
+    header.map(|header| Journal { header, entries, whole, committed }).ok_or_else(|| "it has no header".to_owned())
+}
+
+pub(crate) fn hex(digest: Sha256) -> String {
+    digest.finalize().iter().map(|b| format!("{b:02x}")).collect()
+}
+
+impl Journal {
+    /// The edits of one session, as they were made.
+    pub fn of<'a>(&'a self, session: &'a str) -> impl Iterator<Item = &'a RowEdit> {
+        self.entries.iter().filter(move |e| e.session == session).map(|e| &e.edit)
+    }
+
+    /// Models of prefill 400s that this repair removed: a later one must not forget what they proved.
+    #[must_use]
+    pub fn proven(&self) -> BTreeSet<ModelRef> {
+        self.entries
+            .iter()
+            .filter(|e| e.edit.table == "message" && e.edit.op == Op::Delete)
+            .filter_map(|e| match e.edit.before.as_ref()?.get("data")? {
+                Cell::Text(data) => {
+                    let row = MessageRow {
+                        rowid: 0,
+                        id: e.edit.id.clone(),
+                        session_id: e.session.clone(),
+                        time_created: 0,
+                        time_updated: 0,
+                    };
+                    let message = message(row, data).ok().filter(crate::history::Message::prefill_400)?;
+                    message.assistant().map(|a| a.model.clone())
+                }
+                _ => None,
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,221 @@
+//! What people and scripts see of undo.
+
+use std::path::Path;
+
+use comfy_table::{Attribute, Cell, ContentArrangement, Table, presets};
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+use super::words::{age, moment};
+use super::{Output, clean, left};
+use crate::repair::journal::{Header, Kind};
+use crate::repair::{Left, Plan};
+
+/// How a journal stands to the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, strum::Display)]
+#[serde(rename_all = "kebab-case")]
+pub enum JournalState {
+    /// It was done and can be taken back.
+    #[strum(serialize = "done")]
+    Done,
+    /// It was done, and rows have changed since.
+    #[strum(serialize = "done, rows have changed since")]
+    ChangedSince,
+    /// All of it was taken back.
+    #[strum(serialize = "taken back")]
+    TakenBack,
+    /// It was never committed.
+    #[strum(serialize = "never happened")]
+    NeverHappened,
+    /// Its commit was not noted, and rows have changed since.
+    #[strum(serialize = "unclear, rows have changed since")]
+    Unclear,
+    /// It is about another store.
+    #[strum(serialize = "of another store")]
+    OtherStore,
+    /// The file cannot be understood.
+    #[strum(serialize = "cannot be read")]
+    Broken,
+}
+
+impl JournalState {
+    /// Whether it may be taken back.
+    #[must_use]
+    pub fn open(self) -> bool {
+        matches!(self, Self::Done | Self::ChangedSince | Self::Unclear)
+    }
+}
+
+/// A journal in a list.
+#[derive(Debug, Clone, Serialize)]
+pub struct JournalLine {
+    /// What `undo` calls it.
+    pub id: String,
+    /// What it is of.
+    pub kind: Option<Kind>,
+    /// The journal that it takes back.
+    pub undoes: Option<String>,
+    /// When, in ms since the epoch.
+    pub time_ms: Option<i64>,
+    /// Where the store was.
+    pub store_path: Option<String>,
+    /// The sessions that it touches.
+    pub sessions: Vec<String>,
+    /// How it stands.
+    pub state: JournalState,
+    /// What is wrong with the file.
+    pub detail: Option<String>,
+}
+
+impl JournalLine {
+    /// A journal that was read.
+    #[must_use]
+    pub fn new(header: &Header, state: JournalState) -> Self {
+        Self {
+            id: header.id.clone(),
+            kind: Some(header.kind),
+            undoes: header.undoes.clone(),
+            time_ms: Some(header.time_ms),
+            store_path: Some(header.store_path.clone()),
+            sessions: header.sessions.clone(),
+            state,
+            detail: None,
+        }
+    }
+
+    /// A file that is no journal.
+    #[must_use]
+    pub fn broken(path: &Path, why: &str) -> Self {
+        Self {
+            id: path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default(),
+            kind: None,
+            undoes: None,
+            time_ms: None,
+            store_path: None,
+            sessions: Vec::new(),
+            state: JournalState::Broken,
+            detail: Some(why.to_owned()),
+        }
+    }
+}
+
+/// `undo --json`.
+#[derive(Debug, Clone, Serialize)]
+pub struct UndoDoc {
+    schema_version: u32,
+    command: &'static str,
+    /// It was asked for a plan only.
+    pub dry_run: bool,
+    /// The plan was carried out.
+    pub applied: bool,
+    /// The undo's own journal.
+    pub undo_id: Option<String>,
+    /// Sessions that are as they were.
+    pub restored: Vec<Restored>,
+    /// Sessions that are left, and why.
+    pub left: Vec<Left>,
+}
+
+/// A session that is as it was.
+#[derive(Debug, Clone, Serialize)]
+pub struct Restored {
+    /// The session.
+    pub id: String,
+}
+
+impl UndoDoc {
+    /// Puts the document together.
+    #[must_use]
+    pub fn new(dry_run: bool, plan: &Plan, left: Vec<Left>) -> Self {
+        let restored = plan.sessions.iter().map(|s| Restored { id: s.id.clone() }).collect();
+        Self { schema_version: 1, command: "undo", dry_run, applied: false, undo_id: None, restored, left }
+    }
+}
+
+/// `undo --list --json`.
+#[must_use]
+pub fn journals_doc(lines: &[JournalLine]) -> serde_json::Value {
+    serde_json::json!({ "schema_version": 1, "command": "undo", "journals": lines })
+}
+
+/// `undo --list`.
+#[must_use]
+pub fn journals(out: &Output, lines: &[JournalLine], folder: &Path, now: i64) -> String {
+    if lines.is_empty() {
+        return format!("No repairs are on record in {}.\n", clean(&folder.display().to_string()));
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(out.width);
+    if out.color {
+        table.enforce_styling();
+    }
+    table.set_header(["ID", "WHAT", "AGE", "SESSIONS", "STATE"].map(|h| Cell::new(h).add_attribute(Attribute::Dim)));
+    for line in lines.iter().rev() {
+        let what = match (line.kind, &line.undoes) {
+            (Some(Kind::Undo), Some(of)) => format!("undo of {}", clean(of)),
+            (Some(kind), _) => kind.to_string(),
+            (None, _) => String::new(),
+        };
+        let state = match (&line.detail, line.state, &line.store_path) {
+            (Some(detail), ..) => format!("{}: {}", line.state, clean(detail)),
+            (None, JournalState::OtherStore, Some(path)) => format!("{}: {}", line.state, clean(path)),
+            _ => line.state.to_string(),
+        };
+        table.add_row([
+            clean(&line.id),
+            what,
+            line.time_ms.map(|ms| age(ms, now)).unwrap_or_default(),
+            line.sessions.len().to_string(),
+            state,
+        ]);
+    }
+    format!("{table}\n")
+}
+
+/// What an undo would do.
+#[must_use]
+pub fn undo_plan(
+    out: &Output,
+    line: &JournalLine,
+    plan: &Plan,
+    leaves: &[Left],
+    titles: &[(String, String)],
+    now: i64,
+) -> String {
+    if out.quiet {
+        return String::new();
+    }
+    let zone = TimeZone::system();
+    let when = line.time_ms.map(|ms| moment(ms, now, &zone)).unwrap_or_default();
+    let what = if line.kind == Some(Kind::Undo) { "undo" } else { "repair" };
+    let mut text = format!("Takes back the {what} {} of {when}:\n", clean(&line.id));
+    for session in &plan.sessions {
+        let title = titles.iter().find(|(id, _)| *id == session.id).map_or("", |(_, t)| t);
+        let count = |table: &str| session.edits.iter().filter(|e| e.table == table).count();
+        let rows = count("message") + count("part");
+        let noun = if rows == 1 { "row is" } else { "rows are" };
+        text.push_str(&format!("{}  {}\n", out.bold(&clean(title)), out.dim(&clean(&session.id))));
+        text.push_str(&format!("  - {rows} {noun} put back as they were\n"));
+        let events = session.edits.iter().filter(|e| e.table == "event");
+        let (gone, added): (Vec<_>, Vec<_>) = events.partition(|e| e.after.is_none());
+        if !gone.is_empty() {
+            text.push_str(&format!("  - {} events of its log are taken back\n", gone.len()));
+        }
+        if !added.is_empty() {
+            text.push_str(&format!("  - its log has moved on: {} compensating events are appended\n", added.len()));
+        }
+        if let Some(why) = &session.log_left_alone {
+            text.push_str(&format!("  - its event log is left alone: {}\n", clean(why)));
+        }
+    }
+    text.push_str(&left(out, leaves, titles));
+    text
+}
+
+/// What an undo did.
+#[must_use]
+pub fn undone(out: &Output, plan: &Plan) -> String {
+    let n = plan.sessions.len();
+    let sessions = if n == 1 { "1 session is".to_owned() } else { format!("{n} sessions are") };
+    format!("{}\n", out.paint("32", &format!("{sessions} as before the repair, byte for byte.")))
+}

@@ -1,0 +1,172 @@
+//! Journals on disk: private files that are whole and synced before the store is committed.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::StoreError;
+use super::environment::Environment;
+use crate::repair::journal::{Entry, Header, Journal, Line, hex, read};
+
+const SUFFIX: &str = "jsonl";
+const UNFINISHED: &str = "partial";
+
+/// The folder in which journals are kept when the user names none: the platform's place for state.
+#[must_use]
+pub fn default_folder(env: &Environment) -> Option<PathBuf> {
+    const NAME: &str = "opencode-unstick";
+    if let Some(state) = env.var("XDG_STATE_HOME") {
+        return Some(Path::new(state).join(NAME));
+    }
+    if cfg!(windows)
+        && let Some(local) = env.var("LOCALAPPDATA")
+    {
+        return Some(Path::new(local).join(NAME));
+    }
+    let home = env.home.as_ref()?;
+    Some(if cfg!(target_os = "macos") {
+        home.join("Library/Application Support").join(NAME)
+    } else {
+        home.join(".local/state").join(NAME)
+    })
+}
+
+/// A journal that is being written.
+#[derive(Debug)]
+pub struct JournalWriter {
+    file: File,
+    partial: PathBuf,
+    path: PathBuf,
+    digest: Sha256,
+    rows: u64,
+    sealed: bool,
+}
+
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
+    }
+    options
+}
+
+fn make_folder(folder: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::DirBuilderExt;
+        builder.mode(0o700);
+    }
+    builder.create(folder)
+}
+
+/// Makes a change of the folder's entries last through a power loss.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+}
+
+impl JournalWriter {
+    /// Begins a journal in the folder, which is made where it is missing.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or written, or a journal of that id is there already.
+    pub fn create(folder: &Path, header: &Header) -> Result<Self, StoreError> {
+        let failed = |e| StoreError::Journal { path: folder.to_path_buf(), source: e };
+        make_folder(folder).map_err(failed)?;
+        let path = folder.join(format!("{}.{SUFFIX}", header.id));
+        let partial = folder.join(format!("{}.{UNFINISHED}", header.id));
+        if path.exists() {
+            return Err(failed(io::Error::new(io::ErrorKind::AlreadyExists, "a journal of that id is there already")));
+        }
+        let file = private().open(&partial).map_err(failed)?;
+        let mut writer = Self { file, partial, path, digest: Sha256::new(), rows: 0, sealed: false };
+        writer.line(&Line::Header(header.clone()))?;
+        Ok(writer)
+    }
+
+    fn failed(&self, source: io::Error) -> StoreError {
+        StoreError::Journal { path: self.partial.clone(), source }
+    }
+
+    fn line(&mut self, line: &Line) -> Result<(), StoreError> {
+        let mut text = serde_json::to_string(line).map_err(|e| self.failed(e.into()))?;
+        text.push('\n');
+        self.file.write_all(text.as_bytes()).map_err(|e| self.failed(e))?;
+        self.digest.update(&text);
+        Ok(())
+    }
+
+    /// Writes one changed row.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn row(&mut self, entry: Entry) -> Result<(), StoreError> {
+        self.rows += 1;
+        self.line(&Line::Row(Box::new(entry)))
+    }
+
+    /// Ends the journal and makes it last: it is there, whole and synced, under its final name.
+    ///
+    /// # Errors
+    /// When it cannot be written or synced. The store must not be committed then.
+    pub fn seal(&mut self) -> Result<(), StoreError> {
+        let end = Line::End { rows: self.rows, sha256: hex(self.digest.clone()) };
+        self.line(&end)?;
+        self.file.sync_all().map_err(|e| self.failed(e))?;
+        fs::rename(&self.partial, &self.path).map_err(|e| self.failed(e))?;
+        self.sealed = true;
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        sync_folder(folder).map_err(|e| self.failed(e))
+    }
+
+    /// Notes that the store was committed. That it could not be noted is no reason to say that it failed: the
+    /// store itself tells.
+    pub fn committed(mut self, time_ms: i64) {
+        let _ = self.line(&Line::Committed { time_ms });
+        let _ = self.file.sync_all();
+    }
+
+    /// Takes the journal away: nothing was committed.
+    pub fn abandon(self) {
+        let _ = fs::remove_file(if self.sealed { &self.path } else { &self.partial });
+    }
+}
+
+/// A file of the journal folder.
+#[derive(Debug)]
+pub struct Found {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it is, or what is wrong with it.
+    pub journal: Result<Journal, String>,
+}
+
+/// All journals of the folder, oldest first. A folder that is not there holds none.
+///
+/// # Errors
+/// When the folder is there and cannot be read.
+pub fn journals(folder: &Path) -> Result<Vec<Found>, StoreError> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(StoreError::Journal { path: folder.to_path_buf(), source: e }),
+    };
+    let mut out = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|e| StoreError::Journal { path: folder.to_path_buf(), source: e })?.path();
+        let suffix = path.extension().and_then(|s| s.to_str()).unwrap_or_default();
+        if suffix != SUFFIX && suffix != UNFINISHED {
+            continue;
+        }
+        let journal = fs::read_to_string(&path).map_err(|e| e.to_string()).and_then(|text| read(&text));
+        out.push(Found { path, journal });
+    }
+    out.sort_by_key(|f| (f.journal.as_ref().map_or(0, |j| j.header.time_ms), f.path.clone()));
+    Ok(out)
+}
