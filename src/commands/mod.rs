@@ -2,6 +2,7 @@
 
 mod ask;
 mod audit;
+mod interrupt;
 mod repair;
 mod scan;
 mod select;
@@ -76,6 +77,7 @@ impl CallError {
 
 /// Runs the command and reports what went wrong, if anything did.
 pub(crate) fn run(cli: &Cli) -> Exit {
+    interrupt::listen();
     let env = Environment::capture();
     let choice = match cli.global.color {
         Color::Auto => ColorChoice::Auto,

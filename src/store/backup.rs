@@ -52,6 +52,7 @@ fn copy(db: &Connection, path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Res
     let mut target = Connection::open(path).map_err(|e| e.to_string())?;
     let backup = Backup::new(db, &mut target).map_err(|e| e.to_string())?;
     loop {
+        super::interrupt::check().map_err(|e| e.to_string())?;
         let step = backup.step(PAGES).map_err(|e| e.to_string())?;
         let at = backup.progress();
         progress(u64::from((at.pagecount - at.remaining).unsigned_abs()), u64::from(at.pagecount.unsigned_abs()));

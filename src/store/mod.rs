@@ -3,6 +3,7 @@
 mod backup;
 pub mod environment;
 mod error;
+pub mod interrupt;
 pub mod journal;
 pub mod locate;
 mod open;

@@ -5,14 +5,14 @@
 //! again at the end.
 
 use std::fs::{self, File, Metadata};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::{Schema, Store, StoreError};
+use super::{Schema, Store, StoreError, interrupt};
 
 /// Largest store, its -wal or -journal counted in, of which a private copy is made, in bytes.
 pub const COPY_LIMIT: u64 = 4 << 30;
@@ -115,15 +115,30 @@ fn uri(path: &Path, query: &str) -> String {
 }
 
 /// Settings of every connection: nothing in the file is trusted to run, and closing rewrites nothing.
-pub(super) fn harden(db: &Connection) -> rusqlite::Result<()> {
+pub(super) fn harden(db: &mut Connection) -> rusqlite::Result<()> {
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
+    interrupt::watch(db)?;
     db.pragma_update(None, "cell_size_check", true)?;
     db.pragma_update(None, "foreign_keys", true)?;
     Ok(())
+}
+
+/// Copies a file in pieces, so that it can be stopped.
+fn copy_file(from: &Path, to: &Path) -> Result<(), StoreError> {
+    let mut source = File::open(from).map_err(|e| StoreError::io(from, "read", e))?;
+    let mut target = File::create_new(to).map_err(|e| StoreError::io(to, "write", e))?;
+    let mut piece = vec![0; 1 << 20];
+    loop {
+        interrupt::check()?;
+        match source.read(&mut piece).map_err(|e| StoreError::io(from, "read", e))? {
+            0 => return Ok(()),
+            n => target.write_all(&piece[..n]).map_err(|e| StoreError::io(to, "write", e))?,
+        }
+    }
 }
 
 struct Opened {
@@ -150,13 +165,12 @@ fn open(path: &Path, now: &Snapshot) -> Result<Opened, StoreError> {
         }
         let folder = tempfile::tempdir().map_err(|e| StoreError::io(&std::env::temp_dir(), "write", e))?;
         let copy = folder.path().join("store.db");
-        fs::copy(path, &copy).map_err(|e| StoreError::io(path, "read", e))?;
+        copy_file(path, &copy)?;
         for suffix in ["-wal", "-journal"] {
             let from = sidecar(path, suffix);
-            match fs::copy(&from, sidecar(&copy, suffix)) {
-                Ok(_) => {}
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-                Err(e) => return Err(StoreError::io(&from, "read", e)),
+            match copy_file(&from, &sidecar(&copy, suffix)) {
+                Ok(()) | Err(StoreError::Missing(_)) => {}
+                Err(error) => return Err(error),
             }
         }
         let db =
@@ -189,8 +203,8 @@ pub fn with_snapshot<T>(
         if before.bytes() > 0 {
             check_header(path)?;
         }
-        let opened = open(path, &before)?;
-        let result = attempt(&opened.db, path, before.bytes(), &mut read);
+        let mut opened = open(path, &before)?;
+        let result = attempt(&mut opened.db, path, before.bytes(), &mut read);
         match &opened.unchanged {
             Some(expected) if Snapshot::take(path)? != *expected => {}
             _ => return result,
@@ -203,7 +217,7 @@ pub fn with_snapshot<T>(
 }
 
 fn attempt<T>(
-    db: &Connection,
+    db: &mut Connection,
     path: &Path,
     bytes: u64,
     read: &mut impl FnMut(&Store<'_>) -> Result<T, StoreError>,

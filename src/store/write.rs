@@ -44,6 +44,7 @@ impl Exclusive {
     pub fn open(path: &Path, wait: Duration) -> Result<Self, StoreError> {
         let deadline = Instant::now() + wait;
         loop {
+            super::interrupt::check()?;
             let result = Self::try_open(path);
             match result {
                 Err(StoreError::InUse { .. }) if Instant::now() < deadline => thread::sleep(RETRY_PAUSE),
@@ -64,8 +65,8 @@ impl Exclusive {
             return Err(StoreError::InUse { path: path.to_path_buf(), holders: String::new() });
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let db = Connection::open_with_flags(path, flags).map_err(sql)?;
-        harden(&db).map_err(sql)?;
+        let mut db = Connection::open_with_flags(path, flags).map_err(sql)?;
+        harden(&mut db).map_err(sql)?;
         db.busy_timeout(Duration::ZERO).map_err(sql)?;
         let begun = db
             .pragma_update(None, "locking_mode", "EXCLUSIVE")
@@ -131,6 +132,7 @@ impl Exclusive {
         let mut edits = 0;
         for session in &plan.sessions {
             for edit in &session.edits {
+                super::interrupt::check()?;
                 record(&session.id, &self.edit(edit)?)?;
                 edits += 1;
             }
@@ -244,6 +246,7 @@ impl Exclusive {
     /// # Errors
     /// When SQLite cannot commit: then nothing is changed.
     pub fn commit(mut self) -> Result<(), StoreError> {
+        super::interrupt::check()?;
         self.db.execute_batch("COMMIT").map_err(|e| StoreError::sqlite(&self.path, e))?;
         self.committed = true;
         Ok(())

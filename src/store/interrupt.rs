@@ -1,0 +1,30 @@
+//! Ctrl-C while a store is read or written: SQLite is told to stop, and an open transaction is rolled back.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rusqlite::Connection;
+
+use super::StoreError;
+
+/// How many of SQLite's steps pass between two looks at the flag.
+const STEPS: i32 = 10_000;
+
+static STOPPED: AtomicBool = AtomicBool::new(false);
+
+/// Asks whatever is going on with a store to stop.
+pub fn stop() {
+    STOPPED.store(true, Ordering::SeqCst);
+}
+
+/// Whether it was asked to.
+///
+/// # Errors
+/// [`StoreError::Interrupted`] when it was.
+pub fn check() -> Result<(), StoreError> {
+    if STOPPED.load(Ordering::SeqCst) { Err(StoreError::Interrupted) } else { Ok(()) }
+}
+
+/// Makes every statement of the connection stop when asked to.
+pub(super) fn watch(db: &mut Connection) -> rusqlite::Result<()> {
+    db.progress_handler(STEPS, Some(|| STOPPED.load(Ordering::SeqCst)))
+}
