@@ -10,11 +10,7 @@ use clap::Parser;
 fn main() -> ExitCode {
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help and version are data, not errors; a closed pipe below them is nobody's fault.
-            let _ = error.print();
-            return if error.use_stderr() { commands::Exit::Failed } else { commands::Exit::Fine }.into();
-        }
+        Err(error) => return commands::misunderstood(&error, std::env::args_os().any(|a| a == "--json")).into(),
     };
     commands::run(&cli).into()
 }

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use opencode_unstick::history::ModelRef;
 use opencode_unstick::repair::{Plan, digest};
 use opencode_unstick::report::{ColorChoice, Output, error_doc};
-use opencode_unstick::sdk::SdkResolver;
+use opencode_unstick::sdk::{SdkError, SdkResolver};
 use opencode_unstick::store::StoreError;
 use opencode_unstick::store::environment::Environment;
 use opencode_unstick::store::journal::{default_folder, journals};
@@ -42,6 +42,9 @@ impl From<Exit> for ExitCode {
         Self::from(exit as u8)
     }
 }
+
+/// The error code of arguments that make no sense.
+const USAGE: &str = "usage";
 
 /// What every command needs.
 pub(crate) struct Context<'a> {
@@ -73,6 +76,22 @@ impl CallError {
     pub(crate) fn new(code: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { code, message: message.into(), hint: Some(hint.into()) }
     }
+}
+
+/// Says why the arguments were not understood, or the help that was asked for.
+pub(crate) fn misunderstood(error: &clap::Error, json: bool) -> Exit {
+    if !error.use_stderr() || !json {
+        // Help and version are data, not errors; a closed pipe below them is nobody's fault.
+        let _ = error.print();
+        return if error.use_stderr() { Exit::Failed } else { Exit::Fine };
+    }
+    let text = error.to_string();
+    let first = text.split("\n\n").next().unwrap_or_default();
+    let message = opencode_unstick::report::clean(first.trim_start_matches("error: ").trim());
+    let out = Output::new(ColorChoice::Never, false, false, |_| None);
+    // As in `report`: the exit code is all that is left to say.
+    let _ = out.json(&error_doc(USAGE, &message, Some("`unstick --help` lists what there is")));
+    Exit::Failed
 }
 
 /// Runs the command and reports what went wrong, if anything did.
@@ -163,6 +182,8 @@ fn report(error: &Error, json: bool, out: &Output) -> Exit {
         (e.code, e.hint.clone())
     } else if error.downcast_ref::<LocateError>().is_some() {
         ("no-store", None)
+    } else if error.downcast_ref::<SdkError>().is_some() {
+        (USAGE, None)
     } else {
         ("failed", None)
     };

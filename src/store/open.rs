@@ -29,10 +29,11 @@ pub struct Snapshot {
     journal: Option<u64>,
 }
 
-/// The path of a file beside the store: `-wal`, `-shm` or `-journal`.
+/// The path of a file beside the store: `-wal`, `-shm` or `-journal`. Where the store is a link, SQLite has
+/// them beside the file that it leads to.
 #[must_use]
 pub fn sidecar(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
+    let mut name = path.canonicalize().unwrap_or_else(|_| path.to_path_buf()).into_os_string();
     name.push(suffix);
     PathBuf::from(name)
 }

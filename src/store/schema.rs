@@ -92,7 +92,7 @@ impl Schema {
             .map_err(sql)?;
         for row in rows {
             let (kind, name, table) = row.map_err(sql)?;
-            let guarded = REQUIRED.iter().chain(&OPTIONAL).any(|(t, _)| *t == table);
+            let guarded = REQUIRED.iter().chain(&OPTIONAL).any(|(t, _)| t.eq_ignore_ascii_case(&table));
             if kind == "trigger" && guarded {
                 return Err(unknown(format!("there is a trigger `{name}` on table `{table}`")));
             }

@@ -291,10 +291,8 @@ fn guard(image: &Image, values: &mut Vec<Value>) -> String {
 
 fn check_writable(path: &Path) -> Result<(), StoreError> {
     let refused = |path: &Path| StoreError::Permission { what: "write", path: path.to_path_buf() };
-    let folder = match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => Path::new("."),
-    };
+    let real = path.canonicalize().map_err(|e| StoreError::io(path, "read", e))?;
+    let folder = real.parent().unwrap_or(Path::new("/"));
     // Asking beats guessing from mode bits: owners, groups and read-only mounts all have their say.
     match std::fs::OpenOptions::new().append(true).open(path) {
         Ok(_) => {}

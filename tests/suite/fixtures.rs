@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use opencode_unstick::replay::{Resume, Version, counting_from};
 use serde::Deserialize;
 
 /// One folder of fixtures/stores.
@@ -15,7 +16,9 @@ pub struct Fixture {
 
 #[derive(Deserialize)]
 pub struct Sessions {
+    /// The AI SDK package of each provider.
     pub sdk: BTreeMap<String, String>,
+    /// The session of each named shape.
     pub sessions: BTreeMap<String, String>,
 }
 
@@ -25,6 +28,16 @@ pub struct Verdict {
     /// By opencode version that opened the store: what RETRY did.
     #[serde(default)]
     pub retry: BTreeMap<String, String>,
+}
+
+/// One cell of a verdicts.json: what RETRY did to a session under one opencode.
+pub struct Cell<'a> {
+    pub session: &'a str,
+    pub title: &'a str,
+    pub version: &'a str,
+    /// The rule set of that opencode.
+    pub key: &'static str,
+    pub seen: Resume,
 }
 
 pub fn root() -> PathBuf {
@@ -50,5 +63,35 @@ pub fn one(name: &str) -> Fixture {
         db: folder.join("opencode.db"),
         sessions: serde_json::from_str(&read("sessions.json")).unwrap(),
         verdicts: serde_json::from_str(&read("verdicts.json")).unwrap(),
+    }
+}
+
+impl Fixture {
+    /// The `--sdk` flags that say what the store does not.
+    pub fn sdk_flags(&self) -> Vec<String> {
+        self.sessions.sdk.iter().flat_map(|(p, s)| ["--sdk".to_owned(), format!("{p}={s}")]).collect()
+    }
+
+    /// The session of a named shape.
+    pub fn id(&self, shape: &str) -> &str {
+        &self.sessions.sessions[shape]
+    }
+
+    /// Every RETRY cell that says what a request looked like. A value that says something else, such as that
+    /// the case does not exist there, is passed over if the README of the stores explains it.
+    pub fn retry_cells(&self) -> Vec<Cell<'_>> {
+        let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+        let mut out = Vec::new();
+        for (session, verdict) in &self.verdicts {
+            for (version, seen) in &verdict.retry {
+                let at = || format!("{} {} by {version}: `{seen}`", self.name, verdict.title);
+                assert!(readme.contains(&format!("`{seen}`")), "{} is not explained in the README", at());
+                let Ok(seen) = seen.replace(' ', "-").parse() else { continue };
+                let key =
+                    counting_from(Some(version.parse::<Version>().unwrap_or_else(|e| panic!("{}: {e}", at()))))[0].key;
+                out.push(Cell { session, title: &verdict.title, version, key, seen });
+            }
+        }
+        out
     }
 }

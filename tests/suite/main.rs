@@ -1,7 +1,11 @@
 //! Tests of the library and the program on real stores. One crate of modules: one link step.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
+mod bad_input;
+mod dump;
 mod fixtures;
-mod log;
-mod plans;
+mod holder;
+mod place;
 mod predict;
+mod repairs;
+mod states;

@@ -1,0 +1,376 @@
+//! `repair --yes --opencode any` on a copy of every real store: what it reaches and what it leaves alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+use opencode_unstick::history::Session;
+use opencode_unstick::replay::{BlockKind, RULE_SETS, RuleSet, Sdk, TurnRole, after_revert, newest, prompt, view};
+use opencode_unstick::store::{SessionEntry, with_snapshot};
+use serde_json::Value;
+
+use crate::dump::{Cell, Dump, copied, text};
+use crate::fixtures::{self, Fixture};
+use crate::place::{Files, Place, Run, Scan};
+
+/// Sessions that a repair of everything leaves: store, title, reason.
+const LEFT: [(&str, &str, &str); 0] = [];
+
+/// A real store that was repaired twice.
+struct Repaired {
+    fixture: Fixture,
+    place: Place,
+    scan_before: Scan,
+    before: Dump,
+    prompts_before: Prompts,
+    run: Run,
+    after: Dump,
+    files: Files,
+    again: Run,
+    files_again: Files,
+}
+
+/// The turns of a prompt that say something, as the parts that they come from.
+type Turns = Vec<(TurnRole, Vec<(BlockKind, Option<String>)>)>;
+
+/// The next prompt by session and rule set, for the history as it is and with its revert carried out.
+type Prompts = BTreeMap<(String, &'static str, bool), Turns>;
+
+const EVERYTHING: [&str; 2] = ["--opencode", "any"];
+
+/// The real stores, repaired once for all tests of this module.
+static REPAIRED: LazyLock<Vec<Repaired>> = LazyLock::new(|| fixtures::all().into_iter().map(Repaired::new).collect());
+
+impl Repaired {
+    fn new(fixture: Fixture) -> Self {
+        let place = Place::of(&fixture);
+        let (scan_before, before) = (place.scan_with(&EVERYTHING), place.dump());
+        let prompts_before = prompts(&place, &fixture);
+        let run = place.repair_with(&EVERYTHING);
+        let (after, files) = (place.dump(), place.files());
+        let again = place.repair_with(&EVERYTHING);
+        let files_again = place.files();
+        Self { fixture, place, scan_before, before, prompts_before, run, after, files, again, files_again }
+    }
+
+    fn name(&self) -> &str {
+        &self.fixture.name
+    }
+
+    /// What must be left of this store.
+    fn left(&self) -> Vec<(&str, &str)> {
+        LEFT.iter().filter(|(store, ..)| *store == self.name()).map(|(_, title, why)| (*title, *why)).collect()
+    }
+
+    /// The sessions that the plan names.
+    fn planned(&self) -> BTreeSet<String> {
+        planned(&self.run.json())
+    }
+}
+
+fn planned(document: &Value) -> BTreeSet<String> {
+    document["plan"]["sessions"].as_array().unwrap().iter().map(|s| s["id"].as_str().unwrap().to_owned()).collect()
+}
+
+fn prompts(place: &Place, fixture: &Fixture) -> Prompts {
+    let sdk = Sdk::new(fixture.sessions.sdk.values().next().unwrap());
+    with_snapshot(&place.db(), |store| {
+        let mut out = Prompts::new();
+        for entry in store.sessions()? {
+            let SessionEntry::Readable(info) = entry else { panic!("{entry:?}") };
+            let loaded = store.load(&info)?;
+            assert!(loaded.unreadable.is_empty(), "{:?}", loaded.unreadable);
+            for set in &RULE_SETS {
+                out.insert((info.id.clone(), set.key, false), said(&loaded.session, set, &sdk));
+                out.insert((info.id.clone(), set.key, true), said(&after_revert(&loaded.session), set, &sdk));
+            }
+        }
+        Ok(out)
+    })
+    .unwrap()
+}
+
+fn said(session: &Session, set: &RuleSet, sdk: &Sdk) -> Turns {
+    let seen = view(&session.messages, set);
+    let model = newest(&seen, set).user.and_then(|m| m.user()).and_then(|u| u.model.as_ref());
+    prompt(&seen, set, sdk, model)
+        .into_iter()
+        .map(|turn| {
+            let blocks = turn.blocks.iter().filter(|b| !b.kind.is_empty());
+            (turn.role, blocks.map(|b| (b.kind, b.part_id.map(str::to_owned))).collect::<Vec<_>>())
+        })
+        .filter(|(_, blocks)| !blocks.is_empty())
+        .collect()
+}
+
+#[test]
+fn no_session_stays_stuck_under_any_rule_set() {
+    let mut repaired = 0;
+    for store in REPAIRED.iter() {
+        let name = store.name();
+        let document = store.run.json();
+        let left: Vec<(&str, &str)> = document["left"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|l| {
+                let id = l["id"].as_str().unwrap();
+                (store.fixture.verdicts[id].title.as_str(), l["reason"].as_str().unwrap())
+            })
+            .collect();
+        assert_eq!(left, store.left(), "{name}");
+        assert_eq!(store.run.code, i32::from(!left.is_empty()), "{name}: {:?}", store.run);
+        assert_eq!(document["applied"], true, "{name}");
+        let scan = store.place.scan_with(&EVERYTHING);
+        let still: Vec<_> =
+            scan.not_resuming().into_iter().filter(|(t, _)| !left.iter().any(|(l, _)| l == t)).collect();
+        assert!(still.is_empty(), "{name}: {still:?}");
+        assert_eq!(scan.run.code, store.run.code, "{name}");
+        repaired += store.planned().len();
+    }
+    assert!(repaired >= 56, "only {repaired} sessions were repaired");
+}
+
+#[test]
+fn a_second_repair_has_nothing_to_do_and_writes_nothing() {
+    for store in REPAIRED.iter() {
+        let document = store.again.json();
+        assert_eq!(document["plan"]["sessions"], Value::Array(Vec::new()), "{}", store.name());
+        assert_eq!(document["applied"], false, "{}", store.name());
+        assert_eq!(store.again.code, i32::from(!store.left().is_empty()), "{}", store.name());
+        store.files.assert_still(&store.files_again, "the second repair");
+    }
+}
+
+#[test]
+fn exactly_the_sessions_that_some_rule_set_does_not_let_resume_are_planned() {
+    for store in REPAIRED.iter() {
+        let stuck: BTreeSet<String> = store
+            .scan_before
+            .not_resuming()
+            .into_iter()
+            .filter(|(title, _)| !store.left().iter().any(|(left, _)| left == title))
+            .map(|(title, _)| store.scan_before.session(title)["id"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(store.planned(), stuck, "{}", store.name());
+        // What a real opencode found sound is in no plan, unless another real opencode did not.
+        let judged = |seen: &str| -> BTreeSet<String> {
+            let cells = store.fixture.retry_cells();
+            cells.iter().filter(|c| c.seen.to_string() == seen).map(|c| c.session.to_owned()).collect()
+        };
+        assert!(judged("ends-with-assistant").is_subset(&stuck), "{}", store.name());
+        assert!(judged("runs-task").is_disjoint(&stuck), "{}", store.name());
+    }
+}
+
+#[test]
+fn rows_of_sessions_outside_of_the_plan_stay_byte_for_byte() {
+    for store in REPAIRED.iter() {
+        let planned = store.planned();
+        let untouched: Vec<_> = store.fixture.verdicts.keys().filter(|id| !planned.contains(*id)).collect();
+        assert!(!untouched.is_empty());
+        for id in untouched {
+            assert_eq!(store.before.of_session(id), store.after.of_session(id), "{} {id}", store.name());
+        }
+    }
+}
+
+#[test]
+fn every_table_but_message_and_part_stays_byte_for_byte() {
+    for store in REPAIRED.iter() {
+        let (before, after) = (store.before.without_history(), store.after.without_history());
+        assert!(before.0.contains_key("session"));
+        assert!(before == after, "{}: {:?}", store.name(), before.difference(&after));
+    }
+}
+
+#[test]
+fn no_part_that_says_something_is_lost_or_changed() {
+    for store in REPAIRED.iter() {
+        for old in store.before.rows("part") {
+            let (id, data) = (text(old, "id"), text(old, "data"));
+            match store.after.row("part", id) {
+                Some(new) => {
+                    assert_eq!(text(new, "data"), data, "{} {id}", store.name());
+                    assert_eq!(new["rowid"], old["rowid"], "{} {id}", store.name());
+                    assert_eq!(new["time_created"], old["time_created"], "{} {id}", store.name());
+                }
+                None => {
+                    let data: Value = serde_json::from_str(data).unwrap();
+                    let mark = ["step-start", "step-finish"].contains(&data["type"].as_str().unwrap());
+                    assert!(mark || data["text"] == "", "{} lost {data}", store.name());
+                }
+            }
+        }
+        assert!(store.after.rows("part").len() <= store.before.rows("part").len(), "{}", store.name());
+    }
+}
+
+#[test]
+fn a_message_that_goes_held_nothing() {
+    let mut gone = 0;
+    for store in REPAIRED.iter() {
+        for old in store.before.rows("message").iter().filter(|m| store.after.row("message", text(m, "id")).is_none()) {
+            gone += 1;
+            let data: Value = serde_json::from_str(text(old, "data")).unwrap();
+            let at = format!("{} {data}", store.name());
+            if data["role"] == "assistant" {
+                assert!(data["finish"].is_null() && data["cost"] == 0 && data["tokens"]["output"] == 0, "{at}");
+                let refused = data["error"]["data"]["message"].as_str().is_some_and(|m| m.contains("prefill"));
+                assert!(refused || data["error"].is_null() || data["error"]["name"] == "MessageAbortedError", "{at}");
+            } else {
+                assert!(store.before.parts(text(old, "id")).is_empty(), "{at}");
+            }
+        }
+    }
+    assert!(gone > 0);
+}
+
+#[test]
+fn the_next_prompt_of_every_session_sends_the_same() {
+    let mut sessions = BTreeSet::new();
+    for store in REPAIRED.iter() {
+        let after = prompts(&store.place, &store.fixture);
+        for (key, before) in &store.prompts_before {
+            assert_eq!(before, &after[key], "{} {key:?}", store.name());
+            sessions.insert((store.name(), &key.0));
+        }
+    }
+    assert!(sessions.len() >= 161, "only {} sessions", sessions.len());
+}
+
+#[test]
+fn cost_and_tokens_of_every_session_add_up_to_the_same() {
+    const SUMS: &str =
+        "SELECT session_id, sum(json_extract(data, '$.cost')), sum(json_extract(data, '$.tokens.total')),
+        sum(json_extract(data, '$.tokens.input')), sum(json_extract(data, '$.tokens.output')),
+        sum(json_extract(data, '$.tokens.reasoning')), sum(json_extract(data, '$.tokens.cache.read')),
+        sum(json_extract(data, '$.tokens.cache.write'))
+        FROM message WHERE json_extract(data, '$.role') = 'assistant' GROUP BY session_id";
+    let sums = |db: &std::path::Path| -> BTreeMap<String, Vec<Option<f64>>> {
+        let (_folder, db) = copied(db);
+        let mut query = db.prepare(SUMS).unwrap();
+        query
+            .query_map([], |row| Ok((row.get(0)?, (1..=7).map(|at| row.get(at)).collect::<Result<Vec<_>, _>>()?)))
+            .unwrap()
+            .map(|row| row.unwrap())
+            .collect()
+    };
+    let mut spent = 0.0;
+    for store in REPAIRED.iter() {
+        let before = sums(&store.fixture.db);
+        let after = sums(&store.place.db());
+        for (session, sum) in &before {
+            let numbers = |sums: &Vec<Option<f64>>| sums.iter().map(|s| s.unwrap_or(0.0)).collect::<Vec<_>>();
+            let now = after.get(session).map_or(vec![0.0; 7], numbers);
+            assert_eq!(numbers(sum), now, "{} {session}", store.name());
+            spent += sum[2].unwrap_or(0.0);
+        }
+    }
+    assert!(spent > 0.0);
+}
+
+#[test]
+fn new_rows_have_ids_of_opencodes_form_right_behind_their_source() {
+    let mut made = 0;
+    for store in REPAIRED.iter() {
+        for new in store.after.rows("message").iter().filter(|m| store.before.row("message", text(m, "id")).is_none()) {
+            made += 1;
+            let id = text(new, "id");
+            let at = format!("{} {id}", store.name());
+            let (prefix, rest) = id.split_at(4);
+            let (hex, tail) = rest.split_at(12);
+            assert_eq!((prefix, id.len()), ("msg_", 30), "{at}");
+            assert!(hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)), "{at}");
+            assert!(tail.bytes().all(|b| b.is_ascii_alphanumeric()), "{at}");
+            // Its parts were another row's: that row must be its neighbour in every order.
+            let sources: BTreeSet<&str> = store
+                .after
+                .parts(id)
+                .into_iter()
+                .map(|part| text(store.before.row("part", text(part, "id")).unwrap(), "message_id"))
+                .collect();
+            let [source] = Vec::from_iter(sources)[..] else { panic!("{at} has its parts from several rows") };
+            let created = |row: &crate::dump::Row| -> i64 {
+                serde_json::from_str::<Value>(text(row, "data")).unwrap()["time"]["created"].as_i64().unwrap()
+            };
+            let session: Vec<_> =
+                store.after.rows("message").iter().filter(|m| m["session_id"] == new["session_id"]).collect();
+            for order in ["replay", "id", "time"] {
+                let mut ids: Vec<_> = session
+                    .iter()
+                    .map(|m| {
+                        let key = match (order, &m["time_created"]) {
+                            ("replay", Cell::Int(n)) => *n,
+                            ("time", _) => created(m),
+                            _ => 0,
+                        };
+                        (key, text(m, "id"))
+                    })
+                    .collect();
+                ids.sort_unstable();
+                let place = ids.iter().position(|(_, i)| *i == id).unwrap();
+                assert_eq!(ids[place - 1].1, source, "{at} in the order by {order}");
+            }
+        }
+    }
+    assert!(made > 0);
+}
+
+#[test]
+fn sqlite_finds_nothing_wrong_afterwards() {
+    for store in REPAIRED.iter() {
+        let (_folder, db) = copied(&store.place.db());
+        let said: String = db.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        assert_eq!(said, "ok", "{}", store.name());
+        let broken: i64 = db.query_row("SELECT count(*) FROM pragma_foreign_key_check", [], |row| row.get(0)).unwrap();
+        assert_eq!(broken, 0, "{}", store.name());
+        assert_eq!(store.files.names(), ["opencode.db"], "{}", store.name());
+    }
+}
+
+#[test]
+fn the_plan_shown_is_the_difference_that_is_made() {
+    for store in REPAIRED.iter() {
+        let document = store.run.json();
+        let mut shown: Vec<(String, String, String)> = Vec::new();
+        for edit in document["plan"]["sessions"].as_array().unwrap().iter().flat_map(|s| s["edits"].as_array().unwrap())
+        {
+            let field = |name: &str| edit[name].as_str().unwrap().to_owned();
+            shown.push((field("op"), field("table"), field("id")));
+        }
+        let mut made = Vec::new();
+        for table in ["message", "part"] {
+            for row in store.before.rows(table) {
+                let id = text(row, "id");
+                match store.after.row(table, id) {
+                    None => made.push(("delete".to_owned(), table.to_owned(), id.to_owned())),
+                    Some(now) if now != row => made.push(("update".to_owned(), table.to_owned(), id.to_owned())),
+                    Some(_) => {}
+                }
+            }
+            for row in store.after.rows(table).iter().filter(|r| store.before.row(table, text(r, "id")).is_none()) {
+                made.push(("insert".to_owned(), table.to_owned(), text(row, "id").to_owned()));
+            }
+        }
+        shown.sort();
+        made.sort();
+        assert_eq!(shown, made, "{}", store.name());
+    }
+}
+
+#[test]
+fn a_dry_run_shows_the_plan_that_a_repair_carries_out() {
+    for store in REPAIRED.iter() {
+        let place = Place::of(&store.fixture);
+        let dry = place.unstick(&[&["repair", "--dry-run", "--json"][..], &EVERYTHING].concat()).exits(1).json();
+        assert_eq!((&dry["dry_run"], &dry["applied"]), (&true.into(), &false.into()));
+        let ops = |document: &Value| {
+            let sessions = document["plan"]["sessions"].as_array().unwrap().clone();
+            let edits = sessions.iter().flat_map(|s| s["edits"].as_array().unwrap().clone());
+            edits
+                .map(|e| (e["op"].clone(), e["table"].clone(), e["id"].clone(), e["reason"].clone()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(ops(&dry), ops(&store.run.json()), "{}", store.name());
+    }
+}
