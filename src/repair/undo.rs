@@ -91,11 +91,9 @@ pub fn plan_undo(
             return Err(left(LeftReason::Referenced, format!("{by} names {gone}, which undo would take away")));
         }
     }
-    let unmoved = match log {
-        Log::Folds(end) => last_own == Some(end.seq),
-        Log::None => true,
-        Log::Differs(_) => false,
-    };
+    // The log's own count tells whether anything came after the events that these edits wrote or took back.
+    let unmoved =
+        edits.iter().find(|e| e.table == "event_sequence").is_none_or(|e| now.row("event_sequence", id) == e.after);
     let mut turned: Vec<RowEdit> = edits.iter().rev().filter(|e| !is_log(e) || unmoved).map(turn).collect();
     if let (false, Log::Folds(end), Some(_)) = (unmoved, log, last_own) {
         let events = log::events(id, &turned, end, now_ms, &|_| None)

@@ -1,0 +1,332 @@
+//! `undo`: what a repair did can be seen and taken back, and never at the cost of what came after it.
+
+use std::fs;
+use std::path::PathBuf;
+
+use opencode_unstick::repair::log::Log;
+use opencode_unstick::store::{SessionEntry, with_snapshot};
+use serde_json::Value;
+
+use crate::dump::{Dump, text};
+use crate::fixtures;
+use crate::place::{Place, Run};
+
+const EVERYTHING: [&str; 4] = ["--opencode", "any", "--include", "latent,unsettled,near-window"];
+
+fn repair(place: &Place) -> Run {
+    place.repair_with(&EVERYTHING)
+}
+
+fn undo(place: &Place, more: &[&str]) -> Run {
+    place.unstick(&[&["undo", "--yes", "--json"], more].concat())
+}
+
+/// The states that `undo --list` gives, oldest journal first.
+fn states(place: &Place) -> Vec<String> {
+    let list = place.unstick(&["undo", "--list", "--json"]).exits(0).json();
+    list["journals"].as_array().unwrap().iter().map(|j| j["state"].as_str().unwrap().to_owned()).collect()
+}
+
+fn journals(place: &Place) -> Vec<PathBuf> {
+    let mut out: Vec<PathBuf> =
+        fs::read_dir(place.root().join("state/opencode-unstick")).unwrap().map(|e| e.unwrap().path()).collect();
+    out.sort();
+    out
+}
+
+fn left(run: &Run) -> Vec<(String, String)> {
+    let field = |l: &Value, name: &str| l[name].as_str().unwrap().to_owned();
+    run.json()["left"].as_array().unwrap().iter().map(|l| (field(l, "id"), field(l, "reason"))).collect()
+}
+
+/// How many logs of the store fold to their rows, and those that do not.
+fn logs(place: &Place) -> (usize, Vec<String>) {
+    with_snapshot(&place.db(), |store| {
+        let (mut fold, mut differ) = (0, Vec::new());
+        for entry in store.sessions()? {
+            let SessionEntry::Readable(info) = entry else { panic!("{entry:?}") };
+            match store.log(&store.load(&info)?.session)? {
+                Log::None => {}
+                Log::Folds(_) => fold += 1,
+                Log::Differs(why) => differ.push(format!("{}: {why}", info.title)),
+            }
+        }
+        Ok((fold, differ))
+    })
+    .unwrap()
+}
+
+#[test]
+fn every_table_is_as_before_rowids_included() {
+    for fixture in fixtures::all() {
+        let place = Place::of(&fixture);
+        let before = place.dump();
+        repair(&place).exits(0);
+        let repaired = place.dump();
+        assert!(before != repaired, "{}", fixture.name);
+        undo(&place, &[]).exits(0);
+        let after = place.dump();
+        assert!(before == after, "{}: {:?}", fixture.name, before.difference(&after));
+        assert_eq!(states(&place), ["taken-back", "done"], "{}", fixture.name);
+        // Taking that back is the repair again.
+        let redo = place.unstick(&["undo", "--list", "--json"]).json();
+        let id = redo["journals"][1]["id"].as_str().unwrap().to_owned();
+        undo(&place, &[&id]).exits(0);
+        assert!(repaired == place.dump(), "{}: {:?}", fixture.name, repaired.difference(&place.dump()));
+    }
+}
+
+#[test]
+fn the_event_log_folds_to_the_rows_after_a_repair_and_after_its_undo() {
+    for (name, sessions) in [("1.17.11", 22), ("1.18.33", 22), ("1.18.33-tails", 7)] {
+        let place = Place::named(name);
+        for run in [repair(&place), undo(&place, &[])] {
+            run.exits(0);
+            assert_eq!(logs(&place), (sessions, Vec::new()), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_log_that_has_moved_on_is_told_of_the_undo() {
+    let place = Place::named("1.18.33");
+    repair(&place).exits(0);
+    let session = fixtures::one("1.18.33").id("rstpar").to_owned();
+    let events = "SELECT count(*) FROM event WHERE aggregate_id";
+    place.edit(&format!(
+        "INSERT INTO event SELECT 'evt_ffffffffffff00000000000000', aggregate_id, seq + 1, 'session.updated.1', '{{}}'
+         FROM event_sequence WHERE aggregate_id = '{session}';
+         UPDATE event_sequence SET seq = seq + 1 WHERE aggregate_id = '{session}';"
+    ));
+    let count = |place: &Place| place.text(&format!("SELECT cast(({events} = '{session}') AS text)"));
+    let moved = count(&place).parse::<u64>().unwrap();
+    undo(&place, &[]).exits(0);
+    assert!(count(&place).parse::<u64>().unwrap() > moved, "compensating events are appended");
+    assert_eq!(logs(&place), (22, Vec::new()));
+    let clean = Place::named("1.18.33").dump();
+    assert_eq!(clean.of_session(&session), place.dump().of_session(&session));
+}
+
+#[test]
+fn a_log_that_did_not_fold_before_is_left_alone_and_that_is_said() {
+    let place = Place::named("1.18.33");
+    let session = fixtures::one("1.18.33").id("rstpar").to_owned();
+    place.edit(&format!(
+        "UPDATE event SET data = replace(data, 'Two at once.', 'Two at twice.') WHERE aggregate_id = '{session}'"
+    ));
+    let events = |dump: &Dump| {
+        dump.rows("event").iter().filter(|r| text(r, "aggregate_id") == session).cloned().collect::<Vec<_>>()
+    };
+    let before = events(&place.dump());
+    let said = place.unstick(&["repair", "--yes", &session]).exits(0);
+    assert!(said.stdout.contains("event log is left alone"), "{said:?}");
+    assert_eq!(events(&place.dump()), before);
+}
+
+#[test]
+fn a_session_that_went_on_is_left_and_the_others_are_taken_back() {
+    let fixture = fixtures::one("1.18.33");
+    let place = Place::of(&fixture);
+    let before = place.dump();
+    repair(&place).exits(0);
+    let changed = fixture.id("abort-text").to_owned();
+    place.edit(&format!(
+        "UPDATE message SET data = replace(data, '\"stop\"', '\"length\"') WHERE session_id = '{changed}'"
+    ));
+    let touched = place.dump();
+    let run = undo(&place, &[]).exits(1);
+    assert_eq!(left(&run), [(changed.clone(), "row-changed".to_owned())]);
+    let after = place.dump();
+    assert_eq!(after.of_session(&changed), touched.of_session(&changed));
+    for id in fixture.verdicts.keys().filter(|id| **id != changed) {
+        assert_eq!(after.of_session(id), before.of_session(id), "{id}");
+    }
+    assert_eq!(states(&place), ["changed-since", "done"]);
+}
+
+#[test]
+fn what_something_newer_names_is_not_taken_away() {
+    let fixture = fixtures::one("1.15.3");
+    let session = fixture.id("rstpar").to_owned();
+    let of_split = |place: &Place| {
+        place.text(&format!(
+            "SELECT id FROM message WHERE session_id = '{session}' AND json_extract(data, '$.finish') = 'stop'"
+        ))
+    };
+    type Reference = fn(&str, &str) -> String;
+    let references: [(&str, Reference); 3] = [
+        ("revert", |session, made| {
+            format!(r#"UPDATE session SET revert = '{{"messageID":"{made}"}}' WHERE id = '{session}'"#)
+        }),
+        ("parent", |session, made| {
+            format!(
+                r#"INSERT INTO message SELECT 'msg_zzzzzzzzzzzzzzzzzzzzzzzzzz', session_id, time_created + 1, time_updated,
+                   json_set(data, '$.parentID', '{made}') FROM message WHERE id = '{made}' AND session_id = '{session}'"#
+            )
+        }),
+        ("part", |session, made| {
+            format!(
+                r#"INSERT INTO part VALUES ('prt_zzzzzzzzzzzzzzzzzzzzzzzzzz', '{made}', '{session}', 1, 1, '{{"type":"patch"}}')"#
+            )
+        }),
+    ];
+    for (name, reference) in references {
+        let place = Place::of(&fixture);
+        repair(&place).exits(0);
+        place.edit(&reference(&session, &of_split(&place)));
+        let with_reference = place.dump();
+        let run = undo(&place, &[]).exits(1);
+        assert_eq!(left(&run), [(session.clone(), "referenced".to_owned())], "{name}");
+        assert_eq!(place.dump().of_session(&session), with_reference.of_session(&session), "{name}");
+    }
+}
+
+#[test]
+fn a_journal_without_its_commit_never_happened() {
+    let place = Place::named("1.18.33");
+    let original = fs::read(place.db()).unwrap();
+    repair(&place).exits(0);
+    let repaired = fs::read(place.db()).unwrap();
+    let journal = journals(&place).remove(0);
+    let whole = fs::read_to_string(&journal).unwrap();
+    let without_note = whole.trim_end().rsplit_once('\n').unwrap().0.to_owned() + "\n";
+
+    // Killed between the journal and the commit.
+    fs::write(&journal, &without_note).unwrap();
+    fs::write(place.db(), &original).unwrap();
+    assert_eq!(states(&place), ["never-happened"]);
+    assert_eq!(undo(&place, &[]).exits(2).json()["error"]["code"], "nothing-to-undo");
+    // Killed between the commit and its note.
+    fs::write(place.db(), &repaired).unwrap();
+    assert_eq!(states(&place), ["done"]);
+    // Killed while the journal was written.
+    fs::write(place.db(), &original).unwrap();
+    fs::write(&journal, &whole[..whole.len() / 2]).unwrap();
+    assert_eq!(states(&place), ["never-happened"]);
+    assert_eq!(fs::read(place.db()).unwrap(), original);
+}
+
+#[test]
+fn a_journal_that_is_not_what_was_written_is_named_and_not_used() {
+    let place = Place::named("1.18.33");
+    repair(&place).exits(0);
+    let journal = journals(&place).remove(0);
+    let whole = fs::read_to_string(&journal).unwrap();
+    let repaired = fs::read(place.db()).unwrap();
+    for tampered in [
+        whole.replacen("Done after retry.", "Done after retrY.", 1),
+        whole.replacen("\"row\"", "\"end\"", 1),
+        "x".to_owned(),
+    ] {
+        assert!(tampered != whole);
+        fs::write(&journal, tampered).unwrap();
+        assert_eq!(states(&place), ["broken"]);
+        undo(&place, &[]).exits(2);
+        assert_eq!(fs::read(place.db()).unwrap(), repaired);
+    }
+}
+
+#[test]
+fn a_journal_of_another_store_is_not_used() {
+    let (one, other) = (Place::named("1.18.33"), Place::named("1.17.11"));
+    repair(&one).exits(0);
+    fs::create_dir_all(other.root().join("state/opencode-unstick")).unwrap();
+    let journal = journals(&one).remove(0);
+    fs::copy(&journal, other.root().join("state/opencode-unstick").join(journal.file_name().unwrap())).unwrap();
+    assert_eq!(states(&other), ["other-store"]);
+    undo(&other, &[]).exits(2);
+}
+
+#[test]
+fn a_dry_run_and_a_list_of_undo_change_nothing() {
+    let place = Place::named("1.18.33");
+    repair(&place).exits(0);
+    place.unchanged_by(&[&["undo", "-n"], &["undo", "-n", "--json"], &["undo", "--list"], &["undo"]]);
+    assert_eq!(states(&place), ["done"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn journals_and_backups_are_private_and_hold_no_more_than_the_touched_rows() {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = |path: &PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let fixture = fixtures::one("1.18.33");
+    let place = Place::of(&fixture);
+    let backup = place.root().join("backup.db");
+    let before = place.dump();
+    let session = fixture.id("rstpar");
+    place.unstick(&["repair", "--yes", session, "--backup", "backup.db"]).exits(0);
+    let journal = journals(&place).remove(0);
+    assert_eq!((mode(&journal), mode(&backup)), (0o600, 0o600));
+    assert!(before == Dump::of(&backup), "{:?}", before.difference(&Dump::of(&backup)));
+    let held = fs::read_to_string(&journal).unwrap();
+    assert!(held.contains("Done after retry."), "the moved text is held");
+    assert!(!held.contains("please SCN"), "the prompt, which nothing touched, is not");
+    assert!(!held.contains(fixture.id("abort-text")), "nor is another session");
+}
+
+#[test]
+fn a_backup_overwrites_nothing_and_without_it_nothing_is_repaired() {
+    let place = Place::named("1.18.33");
+    let before = place.files();
+    fs::write(place.root().join("there.db"), "mine").unwrap();
+    for file in ["there.db", "no/such/folder.db"] {
+        let run = place.repair_with(&["--backup", file]).exits(2);
+        assert_eq!(run.json()["error"]["code"], "backup");
+        before.assert_still(&place.files(), file);
+    }
+    assert_eq!(fs::read_to_string(place.root().join("there.db")).unwrap(), "mine");
+}
+
+#[test]
+fn without_a_place_for_the_journal_nothing_is_repaired() {
+    let place = Place::named("1.18.33");
+    let before = place.files();
+    fs::write(place.root().join("taken"), "a file").unwrap();
+    let run = place.repair_with(&["--journal", "taken"]).exits(2);
+    assert_eq!(run.json()["error"]["code"], "journal");
+    before.assert_still(&place.files(), "a journal folder that is a file");
+}
+
+#[test]
+fn a_refusal_that_a_repair_removed_still_proves_that_the_model_refuses() {
+    let place = Place::named("1.18.33");
+    let fixture = fixtures::one("1.18.33");
+    // A model of no known family, which the store itself proves by its refusals.
+    place.edit("UPDATE message SET data = replace(data, 'claude-opus-4-6', 'own-model')");
+    assert_eq!(place.scan().status("abort-text"), "stuck");
+    place.unstick(&["repair", "--yes", fixture.id("rstpar")]).exits(0);
+    place
+        .edit(&format!("DELETE FROM message WHERE data LIKE '%prefill%' AND session_id <> '{}'", fixture.id("rstpar")));
+    assert_eq!(place.scan().status("abort-text"), "stuck", "the journal remembers");
+    fs::remove_dir_all(place.root().join("state/opencode-unstick")).unwrap();
+    assert_eq!(place.scan().status("abort-text"), "at-risk");
+}
+
+#[test]
+fn unsettled_calls_are_settled_on_request_alone() {
+    let place = Place::named("1.18.33");
+    let session = fixtures::one("1.18.33").id("kill-running-tool").to_owned();
+    let states = |place: &Place| {
+        place.text(&format!(
+            "SELECT group_concat(json_extract(data, '$.state.status') || ' ' || coalesce(json_extract(data, '$.state.error'), ''))
+             FROM part WHERE session_id = '{session}' AND json_extract(data, '$.type') = 'tool'"
+        ))
+    };
+    let before = states(&place);
+    assert!(before.contains("running"));
+    place.unstick(&["repair", "--yes", &session]).exits(0);
+    assert_eq!(states(&place), before);
+    place.unstick(&["repair", "--yes", "--include", "unsettled", &session]).exits(0);
+    assert_eq!(states(&place), "error [Tool execution was interrupted]");
+    assert!(place.scan().session("kill-running-tool")["findings"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn latent_turns_are_split_on_request_alone() {
+    let place = Place::named("1.18.33-tails");
+    assert_eq!(place.scan().status("buried-completed"), "latent");
+    repair(&place).exits(0);
+    let scan = place.scan();
+    assert!(scan.titles("latent").is_empty(), "{:?}", scan.titles("latent"));
+}
