@@ -445,12 +445,12 @@ impl<'db> Store<'db> {
         for (table, query, detail) in [
             (
                 "message",
-                "SELECT rowid, id, session_id FROM message WHERE session_id NOT IN (SELECT id FROM session)",
+                "SELECT rowid, id, session_id FROM message WHERE NOT EXISTS (SELECT 1 FROM session s WHERE s.id = session_id)",
                 "its session does not exist",
             ),
             (
                 "part",
-                "SELECT rowid, id, session_id FROM part WHERE message_id NOT IN (SELECT id FROM message)",
+                "SELECT rowid, id, session_id FROM part WHERE NOT EXISTS (SELECT 1 FROM message m WHERE m.id = message_id)",
                 "its message does not exist",
             ),
         ] {

@@ -31,6 +31,7 @@ fn fails(folder: &Path, run: impl Fn(&[&str]) -> Run, args: &[&str], code: &str,
 /// The same for the place's store.
 fn refuses(place: &Place, args: &[&str], code: &str, words: &[&str]) {
     fails(&place.folder(), |args| place.unstick(args), args, code, words);
+    place.leaves_nothing_elsewhere(&format!("{args:?}"));
 }
 
 /// Neither scan nor repair can do anything with the place's store, and both say so alike.
@@ -292,6 +293,7 @@ mod permissions {
         let run = place.unstick(REPAIR).exits(2);
         assert!(run.stderr.contains("no permission to write"), "{run:?}");
         before.assert_still(&place.files(), "a repair");
+        place.leaves_nothing_elsewhere("a repair");
     }
 
     #[test]

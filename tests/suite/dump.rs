@@ -44,6 +44,22 @@ pub fn text<'a>(row: &'a Row, column: &str) -> &'a str {
     }
 }
 
+/// The row's column as an integer.
+pub fn int(row: &Row, column: &str) -> i64 {
+    match row[column] {
+        Cell::Int(n) => n,
+        ref other => panic!("{column} is {other:?}"),
+    }
+}
+
+/// The tables that a repair writes: the history, and the log that tells of it.
+pub const WRITTEN: [&str; 4] = ["message", "part", "event", "event_sequence"];
+
+/// The primary key of a row of a written table.
+pub fn key<'a>(table: &str, row: &'a Row) -> &'a str {
+    text(row, if table == "event_sequence" { "aggregate_id" } else { "id" })
+}
+
 /// A private copy of the store as it would be recovered by whoever opens it next.
 pub fn copied(db: &Path) -> (tempfile::TempDir, Connection) {
     let folder = tempfile::tempdir().unwrap();
@@ -88,9 +104,14 @@ impl Dump {
         &self.0[table]
     }
 
-    /// The row of `message` or `part` with that id.
+    /// The rows of a table that some versions lack.
+    pub fn rows_if_any(&self, table: &str) -> &[Row] {
+        self.0.get(table).map_or(&[], Vec::as_slice)
+    }
+
+    /// The row of a written table with that key.
     pub fn row(&self, table: &str, id: &str) -> Option<&Row> {
-        self.rows(table).iter().find(|r| r["id"] == Cell::Text(id.into()))
+        self.rows(table).iter().find(|r| key(table, r) == id)
     }
 
     /// The JSON of the row with that id.
@@ -113,14 +134,9 @@ impl Dump {
     }
 
     /// The same without the tables that a repair writes.
-    pub fn without_history(&self) -> Self {
-        Self(
-            self.0
-                .iter()
-                .filter(|(t, _)| !["message", "part"].contains(&t.as_str()))
-                .map(|(t, r)| (t.clone(), r.clone()))
-                .collect(),
-        )
+    pub fn of_other_tables(&self) -> Self {
+        let other = |table: &str| !WRITTEN.contains(&table);
+        Self(self.0.iter().filter(|(t, _)| other(t)).map(|(t, r)| (t.clone(), r.clone())).collect())
     }
 
     /// The same without the time at which a repair was made.

@@ -8,7 +8,7 @@ use opencode_unstick::replay::{BlockKind, RULE_SETS, RuleSet, Sdk, TurnRole, aft
 use opencode_unstick::store::{SessionEntry, with_snapshot};
 use serde_json::Value;
 
-use crate::dump::{Cell, Dump, copied, text};
+use crate::dump::{Cell, Dump, Row, WRITTEN, copied, int, key, text};
 use crate::fixtures::{self, Fixture};
 use crate::place::{Files, Place, Run, Scan};
 
@@ -175,12 +175,50 @@ fn rows_of_sessions_outside_of_the_plan_stay_byte_for_byte() {
 }
 
 #[test]
-fn every_table_but_message_and_part_stays_byte_for_byte() {
+fn every_table_but_the_history_and_its_log_stays_byte_for_byte() {
     for store in REPAIRED.iter() {
-        let (before, after) = (store.before.without_history(), store.after.without_history());
+        let (before, after) = (store.before.of_other_tables(), store.after.of_other_tables());
         assert!(before.0.contains_key("session"));
         assert!(before == after, "{}: {:?}", store.name(), before.difference(&after));
     }
+}
+
+#[test]
+fn an_event_log_only_grows_at_its_end_and_only_for_planned_sessions() {
+    let mut told = 0;
+    for store in REPAIRED.iter() {
+        let planned = store.planned();
+        let (before, after) = (store.before.rows_if_any("event"), store.after.rows_if_any("event"));
+        let (old, new) = after.split_at(before.len());
+        assert!(old == before, "{}: an event that was there has changed", store.name());
+        told += new.len();
+        let mut ends: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
+        for event in new {
+            let session = text(event, "aggregate_id");
+            assert!(planned.contains(session), "{} {session}", store.name());
+            ends.entry(session).or_default().push(int(event, "seq"));
+        }
+        for old in store.before.rows_if_any("event_sequence") {
+            let session = text(old, "aggregate_id");
+            let mut expected = old.clone();
+            let seqs = ends.remove(session).unwrap_or_default();
+            let next: Vec<i64> = (int(old, "seq") + 1..).take(seqs.len()).collect();
+            assert_eq!(seqs, next, "{} {session}", store.name());
+            if let Some(last) = seqs.last() {
+                expected.insert("seq".to_owned(), Cell::Int(*last));
+            }
+            assert_eq!(store.after.row("event_sequence", session), Some(&expected), "{}", store.name());
+        }
+        assert!(ends.is_empty(), "{}: {ends:?} have no sequence", store.name());
+        let logged = |id: &&String| before.iter().any(|e| text(e, "aggregate_id") == id.as_str());
+        let silent: Vec<_> = planned
+            .iter()
+            .filter(logged)
+            .filter(|id| !new.iter().any(|e| text(e, "aggregate_id") == id.as_str()))
+            .collect();
+        assert!(silent.is_empty(), "{}: the log of {silent:?} was told nothing", store.name());
+    }
+    assert!(told > 0);
 }
 
 #[test]
@@ -290,7 +328,7 @@ fn new_rows_have_ids_of_opencodes_form_right_behind_their_source() {
                 .map(|part| text(store.before.row("part", text(part, "id")).unwrap(), "message_id"))
                 .collect();
             let [source] = Vec::from_iter(sources)[..] else { panic!("{at} has its parts from several rows") };
-            let created = |row: &crate::dump::Row| -> i64 {
+            let created = |row: &Row| -> i64 {
                 serde_json::from_str::<Value>(text(row, "data")).unwrap()["time"]["created"].as_i64().unwrap()
             };
             let session: Vec<_> =
@@ -339,18 +377,18 @@ fn the_plan_shown_is_the_difference_that_is_made() {
             shown.push((field("op"), field("table"), field("id")));
         }
         let mut made = Vec::new();
-        for table in ["message", "part"] {
-            for row in store.before.rows(table) {
-                let id = text(row, "id");
-                match store.after.row(table, id) {
-                    None => made.push(("delete".to_owned(), table.to_owned(), id.to_owned())),
-                    Some(now) if now != row => made.push(("update".to_owned(), table.to_owned(), id.to_owned())),
+        for table in WRITTEN {
+            let mut edit =
+                |op: &str, row: &Row| made.push((op.to_owned(), table.to_owned(), key(table, row).to_owned()));
+            for row in store.before.rows_if_any(table) {
+                match store.after.row(table, key(table, row)) {
+                    None => edit("delete", row),
+                    Some(now) if now != row => edit("update", row),
                     Some(_) => {}
                 }
             }
-            for row in store.after.rows(table).iter().filter(|r| store.before.row(table, text(r, "id")).is_none()) {
-                made.push(("insert".to_owned(), table.to_owned(), text(row, "id").to_owned()));
-            }
+            let new = |row: &&Row| store.before.row(table, key(table, row)).is_none();
+            store.after.rows_if_any(table).iter().filter(new).for_each(|row| edit("insert", row));
         }
         shown.sort();
         made.sort();

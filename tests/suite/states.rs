@@ -129,6 +129,7 @@ fn refused_as_in_use(place: &Place) {
     let error = place.repair_with(&[]).exits(2).json();
     assert_eq!(error["error"]["code"], "store-in-use", "{error}");
     before.assert_still(&place.files(), "a repair of a store in use");
+    place.leaves_nothing_elsewhere("a repair of a store in use");
 }
 
 #[test]
