@@ -13,6 +13,7 @@ mod opencode;
 mod provider;
 mod rng;
 mod rows;
+mod scenarios;
 
 use crate::opencode::Version;
 

@@ -403,9 +403,9 @@ impl Server {
         self.end();
     }
 
-    /// Ends it as a crash would.
-    pub(crate) fn crash(mut self) {
-        self.end();
+    /// Ends it as a crash would, whoever is still talking to it.
+    pub(crate) fn kill(&self) {
+        kill_tree(&self.child);
     }
 
     fn end(&mut self) {

@@ -463,8 +463,10 @@ fn openai_rule(turns: &[&Value]) -> Option<String> {
 }
 
 fn stream_reply(stream: TcpStream, protocol: Protocol, reply: &[Event], call: u64, over: &AtomicBool) -> std::io::Result<()> {
-    // A kept connection that breaks is asked again silently, so each answer has its own.
-    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\nconnection: close\r\n\r\n";
+    // A kept connection that breaks is asked again silently, so each answer has its own. The chunks tell the
+    // client where the answer should have ended: without them it takes a reset for the end.
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\n\
+                transfer-encoding: chunked\r\nconnection: close\r\n\r\n";
     (&stream).write_all(head.as_bytes())?;
     let input = reply.iter().find_map(|event| match event {
         Event::InputTokens(tokens) => Some(*tokens),
@@ -485,7 +487,10 @@ fn stream_reply(stream: TcpStream, protocol: Protocol, reply: &[Event], call: u6
                 socket.set_linger(Some(Duration::ZERO))?;
                 return Ok(());
             }
-            Event::Overload => return writer.overload(),
+            Event::Overload => {
+                writer.overload()?;
+                return (&stream).write_all(b"0\r\n\r\n");
+            }
             Event::Hang => {
                 let mut byte = [0];
                 stream.set_read_timeout(Some(Duration::from_millis(200)))?;
@@ -501,7 +506,8 @@ fn stream_reply(stream: TcpStream, protocol: Protocol, reply: &[Event], call: u6
             }
         }
     }
-    writer.finish()
+    writer.finish()?;
+    (&stream).write_all(b"0\r\n\r\n")
 }
 
 fn is_timeout(error: &std::io::Error) -> bool {
@@ -520,13 +526,18 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn anthropic(&mut self, data: &Value) -> std::io::Result<()> {
         let name = data["type"].as_str().unwrap_or("ping");
-        write!(self.stream, "event: {name}\ndata: {data}\n\n")
+        self.send(&format!("event: {name}\ndata: {data}\n\n"))
+    }
+
+    fn send(&self, text: &str) -> std::io::Result<()> {
+        let mut stream = self.stream;
+        stream.write_all(format!("{:x}\r\n{text}\r\n", text.len()).as_bytes())
     }
 
     fn chunk(&mut self, delta: &Value, finish: &Value) -> std::io::Result<()> {
         let data = json!({"id": format!("chatcmpl-{}", self.call), "object": "chat.completion.chunk", "created": 1_767_225_600,
             "model": "claude-opus-4-6", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]});
-        write!(self.stream, "data: {data}\n\n")
+        self.send(&format!("data: {data}\n\n"))
     }
 
     fn start(&mut self) -> std::io::Result<()> {
@@ -551,16 +562,17 @@ impl Writer<'_> {
         if whole { self.anthropic(&json!({"type": "content_block_stop", "index": index})) } else { Ok(()) }
     }
 
+    /// Thoughts. Those that end with an ellipsis are still going on.
     fn thinking(&mut self, text: &str) -> std::io::Result<()> {
+        let whole = !text.ends_with('…');
         match self.protocol {
-            Protocol::Anthropic => self.block(
-                &json!({"type": "thinking", "thinking": "", "signature": ""}),
-                &[
-                    json!({"type": "thinking_delta", "thinking": text}),
-                    json!({"type": "signature_delta", "signature": "c2ln"}),
-                ],
-                true,
-            ),
+            Protocol::Anthropic => {
+                let mut deltas = vec![json!({"type": "thinking_delta", "thinking": text})];
+                if whole {
+                    deltas.push(json!({"type": "signature_delta", "signature": "c2ln"}));
+                }
+                self.block(&json!({"type": "thinking", "thinking": "", "signature": ""}), &deltas, whole)
+            }
             Protocol::OpenAi => self.chunk(&json!({"reasoning_content": text}), &Value::Null),
         }
     }
@@ -605,7 +617,7 @@ impl Writer<'_> {
                 let message = "litellm.InternalServerError: Azure_aiException - {\"type\":\"error\",\"error\":\
                     {\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}";
                 let data = json!({"error": {"message": message, "type": "overloaded_error", "param": null, "code": "529"}});
-                write!(self.stream, "data: {data}\n\n")
+                self.send(&format!("data: {data}\n\n"))
             }
         }
     }
@@ -624,7 +636,7 @@ impl Writer<'_> {
                 let data = json!({"id": format!("chatcmpl-{}", self.call), "object": "chat.completion.chunk",
                     "created": 1_767_225_600, "model": "claude-opus-4-6", "choices": [],
                     "usage": {"prompt_tokens": self.input, "completion_tokens": 5, "total_tokens": self.input + 5}});
-                write!(self.stream, "data: {data}\n\ndata: [DONE]\n\n")
+                self.send(&format!("data: {data}\n\ndata: [DONE]\n\n"))
             }
         }
     }
