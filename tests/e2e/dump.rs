@@ -35,6 +35,7 @@ pub(crate) fn base(version: &Version) -> String {
 #[test]
 #[ignore = "runs real opencode programs; writes to UNSTICK_E2E_OUT"]
 fn dump() {
+    let _alone = crate::alone();
     let Some(out) = std::env::var_os("UNSTICK_E2E_OUT") else {
         println!("not applicable: UNSTICK_E2E_OUT names no folder to write to");
         return;

@@ -5,6 +5,7 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
+mod checks;
 mod dump;
 mod fixtures;
 mod judge;
@@ -14,6 +15,8 @@ mod provider;
 mod rng;
 mod rows;
 mod scenarios;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::opencode::Version;
 
@@ -37,4 +40,15 @@ fn seed() -> u64 {
 fn number(name: &str) -> Option<u64> {
     let said = std::env::var(name).ok()?;
     Some(said.parse().unwrap_or_else(|_| panic!("{name}={said:?} is not a number")))
+}
+
+/// The tests take turns: each of them uses all of the machine, and the stories depend on time.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends a test: with all misses, or well.
+fn report(misses: Vec<String>) {
+    assert!(misses.is_empty(), "{} misses\n{}", misses.len(), misses.join("\n"));
 }

@@ -193,20 +193,23 @@ impl Home {
 
     /// Runs a command of opencode's to its end; its output, or what went wrong.
     pub(crate) fn run(&self, args: &[&str]) -> Result<String, String> {
-        let base = self.base();
-        let capture = |name: &str| fs::File::create(base.join(name)).expect("a file for the output");
+        let file = || tempfile::NamedTempFile::new_in(self.base()).expect("a file for the output");
+        let (stdout, stderr) = (file(), file());
+        let writer = |file: &tempfile::NamedTempFile| file.reopen().expect("a file for the output");
         let mut child = self
             .command(args)
-            .stdout(capture("stdout"))
-            .stderr(capture("stderr"))
+            .stdout(writer(&stdout))
+            .stderr(writer(&stderr))
             .spawn()
             .map_err(|error| format!("{} cannot be run: {error}", self.program.display()))?;
         let status = wait(&mut child, Duration::from_secs(60));
         kill_tree(&child);
-        let read = |name: &str| String::from_utf8_lossy(&fs::read(base.join(name)).unwrap_or_default()).into_owned();
+        let read = |file: &tempfile::NamedTempFile| {
+            String::from_utf8_lossy(&fs::read(file.path()).unwrap_or_default()).into_owned()
+        };
         match status {
-            Some(status) if status.success() => Ok(read("stdout")),
-            Some(status) => Err(format!("opencode {}: {status}: {}", args.join(" "), read("stderr"))),
+            Some(status) if status.success() => Ok(read(&stdout)),
+            Some(status) => Err(format!("opencode {}: {status}: {}", args.join(" "), read(&stderr))),
             None => Err(format!("opencode {}: no end within 60 s", args.join(" "))),
         }
     }

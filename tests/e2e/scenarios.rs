@@ -379,8 +379,12 @@ impl Stage<'_> {
     }
 
     fn say_to(&self, session: &str, agent: &str, words: &str) -> Result<Value, Missing> {
+        self.say_within(session, agent, words, Duration::from_secs(90))
+    }
+
+    fn say_within(&self, session: &str, agent: &str, words: &str, limit: Duration) -> Result<Value, Missing> {
         let body = json!({"agent": agent, "model": self.model(), "parts": [{"type": "text", "text": words}]});
-        Ok(self.server.post(&format!("/session/{session}/message"), &body)?)
+        Ok(self.server.post_within(&format!("/session/{session}/message"), &body, limit)?)
     }
 
     /// A session with one turn, and the replies to it.
@@ -451,7 +455,8 @@ impl Stage<'_> {
     /// Does something while opencode works on the story's first turn.
     fn during(&self, session: &str, work: impl FnOnce() -> Done) -> Done {
         std::thread::scope(|scope| {
-            scope.spawn(|| self.say_to(session, "build", &self.words()));
+            // Old versions never answer when a question is aborted.
+            scope.spawn(|| self.say_within(session, "build", &self.words(), Duration::from_secs(25)));
             work()
         })
     }
@@ -589,6 +594,7 @@ const DOT: &[u8] = &[
 #[test]
 #[ignore = "runs real opencode programs; writes to UNSTICK_E2E_OUT"]
 fn play_all() {
+    let _alone = crate::alone();
     let out = std::env::var_os("UNSTICK_E2E_OUT").expect("a folder");
     for version in crate::versions() {
         let start = Instant::now();
