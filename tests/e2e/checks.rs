@@ -94,7 +94,8 @@ impl<'a> Case<'a> {
         let left = list(&repair["left"]).iter().map(|left| (text(&left["id"]), text(&left["reason"])));
         let (edited, left) = (edited.collect(), left.collect());
         let load = |store: &Path| rows::load(store).into_iter().map(|session| (session.id.clone(), session)).collect();
-        let jobs = [(&unrepaired, How::Retry), (&repaired, How::Retry), (&unrepaired, How::Prompt), (&repaired, How::Prompt)];
+        let jobs =
+            [(&unrepaired, How::Retry), (&repaired, How::Retry), (&unrepaired, How::Prompt), (&repaired, How::Prompt)];
         let answers = Mutex::new(BTreeMap::new());
         let indices: Vec<usize> = (0..jobs.len()).collect();
         judge::side_by_side(2, &indices, |index| {
@@ -135,7 +136,8 @@ impl<'a> Case<'a> {
         if self.edited.contains_key(id)
             && let Some(session) = self.after.get(id)
         {
-            let _ = write!(text, "\n  repaired ({:?}):\n  {}", self.edited[id], session.describe().replace('\n', "\n  "));
+            let _ =
+                write!(text, "\n  repaired ({:?}):\n  {}", self.edited[id], session.describe().replace('\n', "\n  "));
         }
         self.misses.lock().expect("a list").push(text);
     }
@@ -153,7 +155,11 @@ impl<'a> Case<'a> {
             let compacts = seen.outcome == Outcome::RunsTask && self.before.get(id).is_some_and(near_window);
             if !predicted.contains(&outcome.as_str()) && !compacts {
                 let predicted = predicted.join(" or ");
-                self.miss("predict", id, &format!("predicted {predicted}, seen {}\n  request: {}", seen.outcome, seen.short()));
+                self.miss(
+                    "predict",
+                    id,
+                    &format!("predicted {predicted}, seen {}\n  request: {}", seen.outcome, seen.short()),
+                );
             }
         }
     }
@@ -184,7 +190,10 @@ impl<'a> Case<'a> {
             if before.outcome != after.outcome || turns(before) != turns(after) {
                 let what = format!(
                     "the next prompt differs\n  before: {}, {}\n  after:  {}, {}",
-                    before.outcome, before.short(), after.outcome, after.short()
+                    before.outcome,
+                    before.short(),
+                    after.outcome,
+                    after.short()
                 );
                 self.miss("lossless", id, &what);
             }
@@ -197,7 +206,9 @@ impl<'a> Case<'a> {
             let after = &self.retry[1].seen[id];
             let turns = |seen: &Seen| seen.request.as_ref().map(|request| request.turns());
             if self.edited.contains_key(id) {
-                let sound = |seen: &Seen| matches!(seen.outcome, Outcome::NoRequest | Outcome::EndsWithUser | Outcome::RunsTask);
+                let sound = |seen: &Seen| {
+                    matches!(seen.outcome, Outcome::NoRequest | Outcome::EndsWithUser | Outcome::RunsTask)
+                };
                 if sound(before) && !sound(after) {
                     self.miss("undisturbed", id, &format!("before: {}, after: {}", before.outcome, after.outcome));
                 }
@@ -206,7 +217,10 @@ impl<'a> Case<'a> {
             if before.outcome != after.outcome || turns(before) != turns(after) {
                 let what = format!(
                     "it was not in the plan, and behaves otherwise\n  before: {}, {}\n  after:  {}, {}",
-                    before.outcome, before.short(), after.outcome, after.short()
+                    before.outcome,
+                    before.short(),
+                    after.outcome,
+                    after.short()
                 );
                 self.miss("undisturbed", id, &what);
             }
@@ -233,16 +247,25 @@ impl<'a> Case<'a> {
         match (unrepaired.run(&["stats"]), repaired.run(&["stats"])) {
             (Ok(before), Ok(after)) => {
                 assert!(before.contains("Total Cost"), "opencode stats prints no cost:\n{before}");
-                let lines = |text: &str| text.lines().filter(|line| !line.contains("Messages")).collect::<Vec<_>>().join("\n");
+                let lines =
+                    |text: &str| text.lines().filter(|line| !line.contains("Messages")).collect::<Vec<_>>().join("\n");
                 if lines(&before) != lines(&after) {
-                    self.miss("undisturbed", "-", &format!("opencode stats differs\nbefore:\n{before}\nafter:\n{after}"));
+                    self.miss(
+                        "undisturbed",
+                        "-",
+                        &format!("opencode stats differs\nbefore:\n{before}\nafter:\n{after}"),
+                    );
                 }
             }
             (Err(why), _) => self.miss("undisturbed", "-", &format!("the unrepaired store has no stats: {why}")),
             (_, Err(why)) => self.miss("undisturbed", "-", &why),
         }
         if totals(&self.before) != totals(&self.after) {
-            self.miss("undisturbed", "-", &format!("totals: {:?}, then {:?}", totals(&self.before), totals(&self.after)));
+            self.miss(
+                "undisturbed",
+                "-",
+                &format!("totals: {:?}, then {:?}", totals(&self.before), totals(&self.after)),
+            );
         }
         let edited: Vec<&String> = self.edited.keys().collect();
         judge::side_by_side(3, &edited, |id| {
@@ -253,7 +276,11 @@ impl<'a> Case<'a> {
             match exported {
                 Ok(export) if list(&export["messages"]).len() == self.after[*id].messages.len() => {}
                 Ok(export) => {
-                    self.miss("undisturbed", id, &format!("opencode export has {} messages", list(&export["messages"]).len()));
+                    self.miss(
+                        "undisturbed",
+                        id,
+                        &format!("opencode export has {} messages", list(&export["messages"]).len()),
+                    );
                 }
                 Err(why) => self.miss("undisturbed", id, &why),
             }
@@ -303,9 +330,8 @@ fn near_window(session: &Session) -> bool {
 fn totals(sessions: &BTreeMap<String, Session>) -> (f64, [u64; 5]) {
     let rows = || sessions.values().flat_map(|session| &session.messages);
     let cost = rows().filter_map(|message| message.data["cost"].as_f64()).sum();
-    let tokens = ["/input", "/output", "/reasoning", "/cache/read", "/cache/write"].map(|path| {
-        rows().filter_map(|message| message.data["tokens"].pointer(path).and_then(Value::as_u64)).sum()
-    });
+    let tokens = ["/input", "/output", "/reasoning", "/cache/read", "/cache/write"]
+        .map(|path| rows().filter_map(|message| message.data["tokens"].pointer(path).and_then(Value::as_u64)).sum());
     (cost, tokens)
 }
 
@@ -318,14 +344,19 @@ fn stories(version: &Version) -> Vec<String> {
     let mut misses = Vec::new();
     for ((protocol, name), why) in &played.missing {
         match why {
-            Missing::NotApplicable(why) => println!("opencode {version}, {name} ({}): not applicable: {why}", protocol.package()),
+            Missing::NotApplicable(why) => {
+                println!("opencode {version}, {name} ({}): not applicable: {why}", protocol.package());
+            }
             Missing::Failed(why) => {
                 misses.push(format!("MISS scenario: opencode {version}, {name} ({}): {why}", protocol.package()));
             }
         }
     }
     println!("opencode {version}: {} sessions played in {:.0} s", played.sessions.len(), start.elapsed().as_secs_f64());
-    let names = played.sessions.iter().map(|((protocol, name), id)| (id.clone(), format!("{name} ({}, {id})", protocol.package())));
+    let names = played
+        .sessions
+        .iter()
+        .map(|((protocol, name), id)| (id.clone(), format!("{name} ({}, {id})", protocol.package())));
     let case = Case::new(version, "stories", &store, names.collect());
     case.predict();
     case.repaired();
@@ -340,7 +371,7 @@ fn stories(version: &Version) -> Vec<String> {
 #[ignore = "runs real opencode programs"]
 fn stories_are_predicted_and_repaired() {
     let _alone = crate::alone();
-    crate::report(crate::versions().iter().flat_map(stories).collect());
+    crate::report(&crate::versions().iter().flat_map(stories).collect::<Vec<_>>());
 }
 
 /// (e) Sessions changed at random, judged before and after a repair.
@@ -375,5 +406,5 @@ fn random(version: &Version) -> Vec<String> {
 #[ignore = "runs real opencode programs"]
 fn random_changes_are_predicted_and_repaired() {
     let _alone = crate::alone();
-    crate::report(crate::versions().iter().flat_map(random).collect());
+    crate::report(&crate::versions().iter().flat_map(random).collect::<Vec<_>>());
 }

@@ -55,11 +55,15 @@ fn dump() {
             judged.lock().expect("a list").push((*how, seen));
         });
         let judged = judged.into_inner().expect("a list");
-        let seen = |how, id: &str| judged.iter().find(|(asked, _)| *asked == how).map(|(_, seen)| seen[id].clone()).expect("judged");
+        let seen = |how, id: &str| {
+            judged.iter().find(|(asked, _)| *asked == how).map(|(_, seen)| seen[id].clone()).expect("judged")
+        };
         let mut verdicts = serde_json::Map::new();
         for mutant in &mutants {
             let (retry, prompt) = (seen(How::Retry, &mutant.session.id), seen(How::Prompt, &mutant.session.id));
-            let refused = |seen: &judge::Seen| seen.request.as_ref().and_then(|request| request.refusal.as_ref().map(|why| format!("{why:?}")));
+            let refused = |seen: &judge::Seen| {
+                seen.request.as_ref().and_then(|request| request.refusal.as_ref().map(|why| format!("{why:?}")))
+            };
             verdicts.insert(
                 mutant.session.id.clone(),
                 json!({"retry": retry.outcome.words(), "turns": retry.short(), "refused": refused(&retry),
@@ -70,7 +74,13 @@ fn dump() {
         }
         let text = serde_json::to_string_pretty(&Value::Object(verdicts)).expect("JSON");
         fs::write(folder.join("verdicts.json"), text).expect("the verdicts");
-        let options: Vec<String> = Protocol::ALL.iter().map(|p| format!("--sdk {}={}", p.provider(), p.package())).collect();
-        println!("opencode {version}: {} changed sessions in {} ({})", mutants.len(), folder.display(), options.join(" "));
+        let options: Vec<String> =
+            Protocol::ALL.iter().map(|p| format!("--sdk {}={}", p.provider(), p.package())).collect();
+        println!(
+            "opencode {version}: {} changed sessions in {} ({})",
+            mutants.len(),
+            folder.display(),
+            options.join(" ")
+        );
     }
 }

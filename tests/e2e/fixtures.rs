@@ -82,7 +82,7 @@ fn nearest(verdicts: &Value, kind: &str, version: &Version) -> Option<String> {
         .filter(|known| known == version || known.rules() == version.rules())
         .collect();
     known.sort();
-    let below = known.iter().filter(|known| *known <= version).next_back();
+    let below = known.iter().rfind(|known| *known <= version);
     below.or_else(|| known.first()).map(|known| known.as_str().to_owned())
 }
 
@@ -96,5 +96,5 @@ fn fixtures_are_judged_as_they_were() {
         println!("opencode {version}: {cells} verdicts of the fixtures compared, {} differ", found.len());
         misses.extend(found);
     }
-    crate::report(misses);
+    crate::report(&misses);
 }

@@ -5,6 +5,7 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
+mod capture;
 mod checks;
 mod dump;
 mod fixtures;
@@ -49,6 +50,6 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 /// Ends a test: with all misses, or well.
-fn report(misses: Vec<String>) {
+fn report(misses: &[String]) {
     assert!(misses.is_empty(), "{} misses\n{}", misses.len(), misses.join("\n"));
 }

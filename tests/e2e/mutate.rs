@@ -78,8 +78,9 @@ pub(crate) fn insert(store: &Path, mutants: &[Mutant]) {
 
 /// A session of the store, column by column.
 fn session_row(db: &Connection) -> (Vec<String>, BTreeMap<String, Column>) {
-    let mut statement = db.prepare("SELECT * FROM session WHERE parent_id IS NULL ORDER BY id LIMIT 1").expect("sessions");
-    let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let mut statement =
+        db.prepare("SELECT * FROM session WHERE parent_id IS NULL ORDER BY id LIMIT 1").expect("sessions");
+    let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let row = statement.query_row([], |row| {
         names.iter().enumerate().map(|(index, name)| Ok((name.clone(), row.get(index)?))).collect()
     });
@@ -133,7 +134,10 @@ fn clone(rng: &mut Rng, source: &Session, protocol: Protocol, number: usize) -> 
         text = text.replace(&id, &format!("{}{}", &id[..16], rng.base62(14)));
     }
     for other in Protocol::ALL {
-        text = text.replace(&format!("\"providerID\":\"{}\"", other.provider()), &format!("\"providerID\":\"{}\"", protocol.provider()));
+        text = text.replace(
+            &format!("\"providerID\":\"{}\"", other.provider()),
+            &format!("\"providerID\":\"{}\"", protocol.provider()),
+        );
     }
     let read: Value = serde_json::from_str(&text).expect("rows are JSON");
     let id = |value: &Value| value["id"].as_str().expect("an id").to_owned();
@@ -168,7 +172,8 @@ fn settle(rng: &mut Rng, session: &mut Session) {
                 continue;
             }
             let after = message.parts[index + 1..].iter().find(|part| part.id != NEW).map(|part| part.id.clone());
-            message.parts[index].id = match (index.checked_sub(1).map(|before| message.parts[before].id.clone()), after) {
+            message.parts[index].id = match (index.checked_sub(1).map(|before| message.parts[before].id.clone()), after)
+            {
                 (Some(before), _) => successor(&before),
                 (None, Some(after)) => format!("prt_{}{}", shifted(&after[4..16], -1), rng.base62(14)),
                 (None, None) => format!("prt_{}{}", shifted(&stem, 1), rng.base62(14)),
@@ -212,7 +217,7 @@ fn reasoning(words: &str, signed: bool) -> Value {
     part
 }
 
-fn tool(rng: &mut Rng, state: Value) -> Value {
+fn tool(rng: &mut Rng, state: &Value) -> Value {
     json!({"type": "tool", "callID": format!("toolu_{}", rng.base62(10)), "tool": "bash", "state": state})
 }
 
@@ -245,14 +250,26 @@ fn new_part(rng: &mut Rng) -> (String, Value) {
         7 => ("unsigned reasoning", reasoning("Hmm.", false)),
         8 => ("empty reasoning", reasoning("", false)),
         9 => ("blank reasoning", reasoning(" ", false)),
-        10 => ("an orphan", tool(rng, orphan(None))),
-        11 => ("an orphan with output", tool(rng, orphan(Some("half of it")))),
-        12 => ("a failed tool", tool(rng, json!({"status": "error", "input": {}, "error": "No such file", "time": {"start": 1, "end": 2}}))),
-        13 => ("a running tool", tool(rng, json!({"status": "running", "input": {"command": "sleep 9", "description": "x"}, "time": {"start": 1}}))),
-        14 => ("a pending tool", tool(rng, json!({"status": "pending", "input": {}, "raw": ""}))),
-        15 | 16 => ("a completed tool", tool(rng, completed())),
+        10 => ("an orphan", tool(rng, &orphan(None))),
+        11 => ("an orphan with output", tool(rng, &orphan(Some("half of it")))),
+        12 => (
+            "a failed tool",
+            tool(
+                rng,
+                &json!({"status": "error", "input": {}, "error": "No such file", "time": {"start": 1, "end": 2}}),
+            ),
+        ),
+        13 => (
+            "a running tool",
+            tool(
+                rng,
+                &json!({"status": "running", "input": {"command": "sleep 9", "description": "x"}, "time": {"start": 1}}),
+            ),
+        ),
+        14 => ("a pending tool", tool(rng, &json!({"status": "pending", "input": {}, "raw": ""}))),
+        15 | 16 => ("a completed tool", tool(rng, &completed())),
         17 => {
-            let mut part = tool(rng, completed());
+            let mut part = tool(rng, &completed());
             part["metadata"] = json!({"providerExecuted": true});
             ("a provider-executed tool", part)
         }
@@ -260,7 +277,7 @@ fn new_part(rng: &mut Rng) -> (String, Value) {
             let mut state = completed();
             state["attachments"] = json!([{"id": "prt_000000000001aaaaaaaaaaaaaa", "sessionID": "ses_x", "messageID": "msg_x",
                 "type": "file", "mime": "image/png", "filename": "dot.png", "url": DOT}]);
-            ("a tool with an image", tool(rng, state))
+            ("a tool with an image", tool(rng, &state))
         }
         19 => ("a step's end", step_finish(if rng.one_in(2) { "stop" } else { "tool-calls" })),
         _ => ("a step's start", json!({"type": "step-start"})),
@@ -276,9 +293,13 @@ fn error(rng: &mut Rng) -> (String, Value) {
             "responseHeaders": {"content-type": "application/json"}, "responseBody": json!({"type": "error",
                 "error": {"type": "invalid_request_error", "message": message}}).to_string()}})
     };
-    let prefill = "This model does not support assistant message prefill. The conversation must end with a user message.";
+    let prefill =
+        "This model does not support assistant message prefill. The conversation must end with a user message.";
     match rng.below(6) {
-        0 | 1 => ("MessageAbortedError".to_owned(), json!({"name": "MessageAbortedError", "data": {"message": "The operation was aborted."}})),
+        0 | 1 => (
+            "MessageAbortedError".to_owned(),
+            json!({"name": "MessageAbortedError", "data": {"message": "The operation was aborted."}}),
+        ),
         2 | 3 => ("a prefill 400".to_owned(), api(400, prefill)),
         4 => ("another 400".to_owned(), api(400, "prompt is too long")),
         _ => ("UnknownError".to_owned(), json!({"name": "UnknownError", "data": {"message": "Error: it broke"}})),
@@ -287,7 +308,8 @@ fn error(rng: &mut Rng) -> (String, Value) {
 
 fn assistant(session: &Session, protocol: Protocol, parent: &str, time: i64) -> Value {
     let like = session.messages.iter().rev().find(|message| !message.is_user());
-    let path = like.map_or(json!({"cwd": "/home/dev/work", "root": "/home/dev/work"}), |message| message.data["path"].clone());
+    let path =
+        like.map_or(json!({"cwd": "/home/dev/work", "root": "/home/dev/work"}), |message| message.data["path"].clone());
     json!({"role": "assistant", "parentID": parent, "mode": "build", "agent": "build", "path": path, "cost": 0,
         "tokens": {"input": 0, "output": 0, "reasoning": 0, "cache": {"read": 0, "write": 0}},
         "modelID": MODELS[0], "providerID": protocol.provider(), "time": {"created": time, "completed": time + 1}})
@@ -426,7 +448,10 @@ fn change(rng: &mut Rng, session: &mut Session, protocol: Protocol) -> Option<St
                 1 => ("an ignored text", json!({"type": "text", "text": "psst", "ignored": true})),
                 2 => ("a synthetic text", json!({"type": "text", "text": "note", "synthetic": true})),
                 3 => ("an image", json!({"type": "file", "mime": "image/png", "filename": "dot.png", "url": DOT})),
-                _ => ("a text file", json!({"type": "file", "mime": "text/plain", "filename": "a.txt", "url": "data:text/plain;base64,YQ=="})),
+                _ => (
+                    "a text file",
+                    json!({"type": "file", "mime": "text/plain", "filename": "a.txt", "url": "data:text/plain;base64,YQ=="}),
+                ),
             };
             if rng.one_in(2) {
                 session.messages[index].parts.clear();

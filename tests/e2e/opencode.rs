@@ -161,7 +161,10 @@ impl Home {
         fs::write(work.join("README"), "work folder\n").expect("a file in the work folder");
         for args in [&["init", "--quiet"][..], &["add", "README"], &["commit", "--quiet", "--message", "start"]] {
             let mut git = Command::new("git");
-            git.args(args).current_dir(&work).env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_SYSTEM", "/dev/null");
+            git.args(args)
+                .current_dir(&work)
+                .env("GIT_CONFIG_GLOBAL", "/dev/null")
+                .env("GIT_CONFIG_SYSTEM", "/dev/null");
             for who in ["AUTHOR", "COMMITTER"] {
                 git.env(format!("GIT_{who}_NAME"), "dev").env(format!("GIT_{who}_EMAIL"), "dev@localhost");
                 git.env(format!("GIT_{who}_DATE"), "2026-01-01T00:00:00Z");

@@ -53,7 +53,6 @@ pub(crate) enum Refusal {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
-    pub(crate) protocol: Protocol,
     pub(crate) purpose: Purpose,
     /// The session that it belongs to, where the request says so.
     pub(crate) session: Option<String>,
@@ -282,7 +281,7 @@ fn answer(
     let marker = newest_marker(&body);
     let (reply, call) = {
         let mut state = state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        state.requests.push(Request { protocol, purpose, session, body, refusal });
+        state.requests.push(Request { purpose, session, body, refusal });
         state.calls += 1;
         let queue = match purpose {
             Purpose::Title => None,
@@ -327,9 +326,10 @@ fn system_prompt(body: &Value) -> String {
 fn purpose(system: &str, body: &Value) -> Purpose {
     let last = conversation(body).next_back().map(|turn| text_of(&turn["content"])).unwrap_or_default();
     let tools = body["tools"].as_array().is_some_and(|tools| !tools.is_empty());
-    let asks_for_summary = ["anchored summary", "prompt for continuing our conversation", "detailed prompt for continuing"]
-        .iter()
-        .any(|words| last.contains(words));
+    let asks_for_summary =
+        ["anchored summary", "prompt for continuing our conversation", "detailed prompt for continuing"]
+            .iter()
+            .any(|words| last.contains(words));
     let summariser = ["tasked with summarizing", "context summarization", "anchored context"]
         .iter()
         .any(|words| system.contains(words));
@@ -416,7 +416,9 @@ fn anthropic_rule(turns: &[&Value]) -> Option<String> {
                 Some("tool_result") => {
                     let name = id("tool_use_id");
                     if !open.contains(&name) {
-                        return Some(format!("messages.{index}: unexpected `tool_use_id` found in `tool_result` blocks: {name}"));
+                        return Some(format!(
+                            "messages.{index}: unexpected `tool_use_id` found in `tool_result` blocks: {name}"
+                        ));
                     }
                     answered.insert(name);
                 }
@@ -462,7 +464,13 @@ fn openai_rule(turns: &[&Value]) -> Option<String> {
     open.first().map(|name| format!("tool_calls must be followed by tool messages: {name}"))
 }
 
-fn stream_reply(stream: TcpStream, protocol: Protocol, reply: &[Event], call: u64, over: &AtomicBool) -> std::io::Result<()> {
+fn stream_reply(
+    stream: TcpStream,
+    protocol: Protocol,
+    reply: &[Event],
+    call: u64,
+    over: &AtomicBool,
+) -> std::io::Result<()> {
     // A kept connection that breaks is asked again silently, so each answer has its own. The chunks tell the
     // client where the answer should have ended: without them it takes a reset for the end.
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\n\
@@ -585,7 +593,9 @@ impl Writer<'_> {
                     text.split_inclusive(' ').map(|word| json!({"type": "text_delta", "text": word})).collect();
                 self.block(&json!({"type": "text", "text": ""}), &deltas, !text.ends_with('…'))
             }
-            Protocol::OpenAi => text.split_inclusive(' ').try_for_each(|word| self.chunk(&json!({"content": word}), &Value::Null)),
+            Protocol::OpenAi => {
+                text.split_inclusive(' ').try_for_each(|word| self.chunk(&json!({"content": word}), &Value::Null))
+            }
         }
     }
 
@@ -600,7 +610,8 @@ impl Writer<'_> {
                 whole,
             ),
             Protocol::OpenAi => {
-                let call = json!({"index": index, "id": id, "type": "function", "function": {"name": name, "arguments": ""}});
+                let call =
+                    json!({"index": index, "id": id, "type": "function", "function": {"name": name, "arguments": ""}});
                 self.chunk(&json!({"tool_calls": [call]}), &Value::Null)?;
                 let call = json!({"index": index, "function": {"arguments": arguments}});
                 self.chunk(&json!({"tool_calls": [call]}), &Value::Null)
@@ -610,13 +621,13 @@ impl Writer<'_> {
 
     fn overload(&mut self) -> std::io::Result<()> {
         match self.protocol {
-            Protocol::Anthropic => {
-                self.anthropic(&json!({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}))
-            }
+            Protocol::Anthropic => self
+                .anthropic(&json!({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}})),
             Protocol::OpenAi => {
                 let message = "litellm.InternalServerError: Azure_aiException - {\"type\":\"error\",\"error\":\
                     {\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}";
-                let data = json!({"error": {"message": message, "type": "overloaded_error", "param": null, "code": "529"}});
+                let data =
+                    json!({"error": {"message": message, "type": "overloaded_error", "param": null, "code": "529"}});
                 self.send(&format!("data: {data}\n\n"))
             }
         }
@@ -626,8 +637,10 @@ impl Writer<'_> {
         match self.protocol {
             Protocol::Anthropic => {
                 let reason = if self.tools > 0 { "tool_use" } else { "end_turn" };
-                self.anthropic(&json!({"type": "message_delta", "delta": {"stop_reason": reason, "stop_sequence": null},
-                    "usage": {"output_tokens": 5}}))?;
+                self.anthropic(
+                    &json!({"type": "message_delta", "delta": {"stop_reason": reason, "stop_sequence": null},
+                    "usage": {"output_tokens": 5}}),
+                )?;
                 self.anthropic(&json!({"type": "message_stop"}))
             }
             Protocol::OpenAi => {

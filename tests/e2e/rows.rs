@@ -95,14 +95,14 @@ impl Session {
 
     /// The user's row that the run loop of a version takes for the newest.
     pub(crate) fn newest_user(&self, version: &Version) -> Option<&Message> {
-        let users = self.cut().iter().filter(|message| message.is_user());
+        let mut users = self.cut().iter().filter(|message| message.is_user());
         let created = |message: &Message| message.data["time"]["created"].as_i64().unwrap_or(0);
         if version.at_least(1, 18, 15) {
             users.max_by_key(|message| (created(message), message.id.clone()))
         } else if version.at_least(1, 15, 0) {
             users.max_by_key(|message| message.id.clone())
         } else {
-            users.last()
+            users.next_back()
         }
     }
 
@@ -116,6 +116,9 @@ impl Session {
     /// The rows in a form for people.
     pub(crate) fn describe(&self) -> String {
         let mut out = format!("{} {:?}", self.id, self.title);
+        if let Some(parent) = &self.parent {
+            out.push_str(&format!(" child of {parent}"));
+        }
         if let Some(revert) = &self.revert {
             out.push_str(&format!(" revert {} {}", revert["messageID"], revert["partID"]));
         }
@@ -236,8 +239,11 @@ pub(crate) fn rewrite_log(db: &Connection, session: &Session, source: &str) {
     }
     db.execute("DELETE FROM event WHERE aggregate_id = ?", [&session.id]).expect("events are deleted");
     db.execute("DELETE FROM event_sequence WHERE aggregate_id = ?", [&session.id]).expect("the sequence is deleted");
-    db.execute("INSERT INTO event_sequence (aggregate_id, seq) VALUES (?, ?)", params![session.id, events.len() as i64 - 1])
-        .expect("a sequence");
+    db.execute(
+        "INSERT INTO event_sequence (aggregate_id, seq) VALUES (?, ?)",
+        params![session.id, events.len() as i64 - 1],
+    )
+    .expect("a sequence");
     let stem = session.id.trim_start_matches("ses_");
     for (seq, (kind, data)) in (0_i64..).zip(&events) {
         let id = format!("evt_{}{seq:06}{}", &stem[..12], &stem[stem.len() - 8..]);

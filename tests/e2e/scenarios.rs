@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -30,8 +30,10 @@ impl From<String> for Missing {
 
 type Done = Result<(), Missing>;
 
+type Story = (&'static str, fn(&Stage<'_>) -> Done);
+
 /// The stories that a process lives through.
-const STORIES: &[(&str, fn(&Stage<'_>) -> Done)] = &[
+const STORIES: &[Story] = &[
     ("healthy", |stage| stage.play(two_steps())),
     ("healthy-text", |stage| stage.play([hello()])),
     ("rstmidtool", |stage| stage.play(reset_mid_tool())),
@@ -55,7 +57,8 @@ const STORIES: &[(&str, fn(&Stage<'_>) -> Done)] = &[
         stage.play([first, after_retry()])
     }),
     ("rstthink", |stage| {
-        let think = |text| vec![Event::Thinking(text), Event::Text("Let me look."), part_of_tool(), pause(), Event::Reset];
+        let think =
+            |text| vec![Event::Thinking(text), Event::Text("Let me look."), part_of_tool(), pause(), Event::Reset];
         stage.play([think("Hmm 0"), vec![Event::Thinking("Hmm 1"), Event::Text("Done after retry.")]])
     }),
     ("rstthenrun", |stage| {
@@ -178,7 +181,9 @@ const STORIES: &[(&str, fn(&Stage<'_>) -> Done)] = &[
         let seen = count(&stage.messages(&session)?, |part| part["type"] == "text");
         std::thread::scope(|scope| {
             scope.spawn(|| stage.say_to(&session, "build", &format!("more SCN:{}", stage.marker_of("more"))));
-            stage.wait("half a text", || Ok(count(&stage.messages(&session)?, |part| part["type"] == "text") > seen + 1))?;
+            stage.wait("half a text", || {
+                Ok(count(&stage.messages(&session)?, |part| part["type"] == "text") > seen + 1)
+            })?;
             std::thread::sleep(Duration::from_millis(700));
             stage.abort_now(&session)
         })
@@ -205,6 +210,17 @@ const STORIES: &[(&str, fn(&Stage<'_>) -> Done)] = &[
         stage.play(one_completed_one_reset())?;
         stage.say_again("go on", [hello()])
     }),
+    ("deleted-orphan", |stage| {
+        // What people try first. It does not help: the completed tool is still there.
+        stage.play(one_completed_one_reset())?;
+        let session = stage.known()?;
+        let failed = |part: &Value| is_tool(part) && part["state"]["status"] == "error";
+        let message = stage.message(&session, is_orphan)?;
+        let part = list(&message["parts"]).iter().find(|part| failed(part)).cloned().unwrap_or_default();
+        let [message, part] = [&message["info"]["id"], &part["id"]].map(|id| id.as_str().unwrap_or("none"));
+        stage.server.delete(&format!("/session/{session}/message/{message}/part/{part}"))?;
+        Ok(())
+    }),
     ("empty-after-healthy", |stage| {
         stage.play([hello()])?;
         stage.say_nothing()
@@ -223,8 +239,10 @@ const STORIES: &[(&str, fn(&Stage<'_>) -> Done)] = &[
     }),
 ];
 
-/// The stories that end with a crash, all in the same one: what each says, and what has to be stored before it.
-const KILLED: &[(&str, fn() -> Vec<Reply>, fn(&Value) -> bool)] = &[
+type Crash = (&'static str, fn() -> Vec<Reply>, fn(&Value) -> bool);
+
+/// The stories that end with a crash, all in the same one: the replies, and what has to be stored before it.
+const KILLED: &[Crash] = &[
     ("kill-running-tool", || vec![slow_tool()], |messages| count(messages, is_running) > 0),
     ("kill-text", || vec![slow_text()], |messages| count(messages, |part| part["type"] == "text") > 1),
     (
@@ -488,12 +506,18 @@ impl Stage<'_> {
             let asked = Mutex::new(None);
             let end = Instant::now() + Duration::from_secs(20);
             while asked.lock().expect("an id").is_none() {
-                let questions = self.server.get("/question").map_err(|why| Missing::NotApplicable(format!("no questions: {why}")))?;
+                let questions = self
+                    .server
+                    .get("/question")
+                    .map_err(|why| Missing::NotApplicable(format!("no questions: {why}")))?;
                 let mine = list(&questions).iter().find(|question| question["sessionID"] == session.as_str());
                 *asked.lock().expect("an id") = mine.and_then(|question| question["id"].as_str()).map(str::to_owned);
-                let over = count(&self.messages(&session)?, |part| is_tool(part) && part["state"]["status"] == "error") > 0;
+                let over =
+                    count(&self.messages(&session)?, |part| is_tool(part) && part["state"]["status"] == "error") > 0;
                 if over || Instant::now() > end {
-                    return Err(Missing::NotApplicable("this version does not offer its question tool here".to_owned()));
+                    return Err(Missing::NotApplicable(
+                        "this version does not offer its question tool here".to_owned(),
+                    ));
                 }
                 std::thread::sleep(Duration::from_millis(150));
             }
@@ -515,8 +539,8 @@ impl Stage<'_> {
     fn revert_to_second_turn(&self) -> Done {
         let session = self.known()?;
         let messages = self.messages(&session)?;
-        let users = list(&messages).iter().filter(|message| message["info"]["role"] == "user");
-        let second = users.last().cloned().unwrap_or_default();
+        let second =
+            list(&messages).iter().rfind(|message| message["info"]["role"] == "user").cloned().unwrap_or_default();
         self.revert(&session, &json!({"messageID": second["info"]["id"]}))
     }
 }
@@ -524,8 +548,20 @@ impl Stage<'_> {
 /// All stories, played with each of `protocols` to one opencode: the store that they leave, at `store`, and its sessions.
 #[derive(Debug)]
 pub(crate) struct Played {
+    /// The folder that it was played in, which is gone now.
+    pub(crate) work: PathBuf,
     pub(crate) sessions: BTreeMap<Key, String>,
     pub(crate) missing: Vec<(Key, Missing)>,
+}
+
+/// Which stories to play: all, unless UNSTICK_E2E_STORIES names some.
+fn wanted() -> impl Fn(&str) -> bool {
+    let said = std::env::var("UNSTICK_E2E_STORIES").ok();
+    let known = |name: &str| STORIES.iter().any(|story| story.0 == name) || KILLED.iter().any(|story| story.0 == name);
+    for name in said.iter().flat_map(|said| said.split_whitespace()) {
+        assert!(known(name), "UNSTICK_E2E_STORIES: there is no story {name:?}");
+    }
+    move |name| said.as_ref().is_none_or(|said| said.split_whitespace().any(|one| one == name))
 }
 
 pub(crate) fn play(version: &Version, protocols: &[Protocol], store: &Path) -> Played {
@@ -535,16 +571,26 @@ pub(crate) fn play(version: &Version, protocols: &[Protocol], store: &Path) -> P
     let server = Server::start(&home);
     let sessions = Mutex::new(BTreeMap::new());
     let missing = Mutex::new(Vec::new());
-    let stage = |name, protocol| Stage { server: &server, provider: &provider, home: &home, protocol, name, sessions: &sessions };
-    let jobs: Vec<_> = STORIES.iter().flat_map(|story| protocols.iter().map(move |protocol| (story, *protocol))).collect();
+    let stage = |name, protocol| Stage {
+        server: &server,
+        provider: &provider,
+        home: &home,
+        protocol,
+        name,
+        sessions: &sessions,
+    };
+    let wanted = wanted();
+    let both = |story| protocols.iter().map(move |protocol| (story, *protocol));
+    let jobs: Vec<(&Story, Protocol)> = STORIES.iter().filter(|story| wanted(story.0)).flat_map(both).collect();
     side_by_side(16, &jobs, |((name, story), protocol)| {
         if let Err(why) = story(&stage(name, *protocol)) {
             missing.lock().expect("a list").push(((*protocol, (*name).to_owned()), why));
         }
     });
-    let jobs: Vec<_> = KILLED.iter().flat_map(|story| protocols.iter().map(move |protocol| (story, *protocol))).collect();
+    let both = |story| protocols.iter().map(move |protocol| (story, *protocol));
+    let jobs: Vec<(&Crash, Protocol)> = KILLED.iter().filter(|story| wanted(story.0)).flat_map(both).collect();
     std::thread::scope(|scope| {
-        for ((name, replies, ready), protocol) in &jobs {
+        for ((name, replies, _), protocol) in &jobs {
             let (stage, missing) = (stage(name, *protocol), &missing);
             let lost = move |why| missing.lock().expect("a list").push(((*protocol, (*name).to_owned()), why));
             let session = match stage.session() {
@@ -578,7 +624,11 @@ pub(crate) fn play(version: &Version, protocols: &[Protocol], store: &Path) -> P
     });
     drop(server);
     rows::copy(&home.store(), store);
-    let mut played = Played { sessions: sessions.into_inner().expect("a map"), missing: missing.into_inner().expect("a list") };
+    let mut played = Played {
+        work: home.work(),
+        sessions: sessions.into_inner().expect("a map"),
+        missing: missing.into_inner().expect("a list"),
+    };
     for (key, _) in &played.missing {
         played.sessions.remove(key);
     }
@@ -586,27 +636,8 @@ pub(crate) fn play(version: &Version, protocols: &[Protocol], store: &Path) -> P
 }
 
 const DOT: &[u8] = &[
-    0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a, 0, 0, 0, 0x0d, b'I', b'H', b'D', b'R', 0, 0, 0, 1, 0, 0, 0, 1, 8, 6, 0, 0, 0,
-    0x1f, 0x15, 0xc4, 0x89, 0, 0, 0, 0x0d, b'I', b'D', b'A', b'T', 0x78, 0xda, 0x63, 0x64, 0x60, 0xf8, 0x5f, 0x0f, 0, 2, 0x87,
-    1, 0x80, 0xeb, 0x47, 0xba, 0x92, 0, 0, 0, 0, b'I', b'E', b'N', b'D', 0xae, 0x42, 0x60, 0x82,
+    0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a, 0, 0, 0, 0x0d, b'I', b'H', b'D', b'R', 0, 0, 0, 1, 0, 0, 0, 1, 8,
+    6, 0, 0, 0, 0x1f, 0x15, 0xc4, 0x89, 0, 0, 0, 0x0d, b'I', b'D', b'A', b'T', 0x78, 0xda, 0x63, 0x64, 0x60, 0xf8,
+    0x5f, 0x0f, 0, 2, 0x87, 1, 0x80, 0xeb, 0x47, 0xba, 0x92, 0, 0, 0, 0, b'I', b'E', b'N', b'D', 0xae, 0x42, 0x60,
+    0x82,
 ];
-
-#[test]
-#[ignore = "runs real opencode programs; writes to UNSTICK_E2E_OUT"]
-fn play_all() {
-    let _alone = crate::alone();
-    let out = std::env::var_os("UNSTICK_E2E_OUT").expect("a folder");
-    for version in crate::versions() {
-        let start = Instant::now();
-        let store = Path::new(&out).join(format!("{version}.db"));
-        let _not_there = fs::remove_file(&store);
-        let played = play(&version, &Protocol::ALL, &store);
-        println!("{version}: {} sessions in {:?}", played.sessions.len(), start.elapsed());
-        for (key, why) in played.missing {
-            println!("{key:?} {why:?}");
-        }
-        for session in rows::load(&store) {
-            println!("{}", session.describe());
-        }
-    }
-}
