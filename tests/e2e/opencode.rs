@@ -315,7 +315,7 @@ impl Server {
     pub(crate) fn start(home: &Home) -> Self {
         for attempt in 1.. {
             let port = free_port();
-            let log = home.base().join("serve.log");
+            let log = home.base().join(format!("serve-{attempt}.log"));
             let output = || fs::File::options().create(true).append(true).open(&log).expect("a file for the output");
             let child = home
                 .command(&["serve", "--port", &port.to_string(), "--hostname", "127.0.0.1"])
@@ -330,7 +330,7 @@ impl Server {
                 .build()
                 .new_agent();
             let mut server = Self { child, port, agent, over: false };
-            if server.ready() {
+            if server.ready(&log) {
                 return server;
             }
             drop(server);
@@ -340,23 +340,26 @@ impl Server {
         unreachable!("the loop ends by a return or a panic")
     }
 
-    fn ready(&mut self) -> bool {
-        let end = Instant::now() + Duration::from_secs(60);
+    fn ready(&mut self, log: &Path) -> bool {
+        let (start, limit) = (Instant::now(), Duration::from_secs(60));
         // A request that comes while the program is starting may be lost, and the first one that is heard may
-        // take long: ask again, with more patience each time.
+        // take long: wait until it says that it listens, and ask again, with more patience each time.
         let mut patience = Duration::from_millis(1000);
-        while Instant::now() < end {
+        while start.elapsed() < limit {
             if self.child.try_wait().expect("a child can be waited for").is_some() {
                 return false;
             }
-            let asked = Instant::now();
-            if self.call("GET", "/config", None, patience).is_ok_and(|answer| answer.status == 200) {
-                return true;
+            let listens = fs::read_to_string(log).is_ok_and(|said| said.contains("listening"));
+            if listens || start.elapsed() > Duration::from_secs(10) {
+                let asked = Instant::now();
+                if self.call("GET", "/config", None, patience).is_ok_and(|answer| answer.status == 200) {
+                    return true;
+                }
+                if asked.elapsed() >= patience {
+                    patience *= 2;
+                }
             }
-            if asked.elapsed() >= patience {
-                patience *= 2;
-            }
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(Duration::from_millis(30));
         }
         false
     }
