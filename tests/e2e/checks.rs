@@ -1,0 +1,410 @@
+//! The five checks: does `unstick` say and do what the real opencode shows to be right?
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::judge::{self, How, Judged, Outcome, Seen};
+use crate::mutate::{self, Mutant};
+use crate::opencode::{self, Home, Snapshots, Version};
+use crate::provider::{Protocol, Refusal};
+use crate::rows::{self, Session};
+use crate::scenarios::{self, Missing};
+use crate::{dump, fixtures};
+
+/// Above this many tokens the newest finished row can be near a model's window: opencode compacts first, and
+/// `resume` says what would be sent if it did not.
+const NEAR_WINDOW: u64 = 100_000;
+
+/// One `unstick` run: what it printed as JSON, and its exit code.
+fn unstick(store: &Path, home: &Path, args: &[&str]) -> (Value, i32) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_unstick"));
+    command.arg("--db").arg(store).arg("--json").current_dir(home).env("HOME", home);
+    for name in ["CONFIG", "DATA", "CACHE", "STATE"] {
+        command.env(format!("XDG_{name}_HOME"), home.join(name.to_lowercase()));
+    }
+    for name in ["OPENCODE_DB", "OPENCODE_CONFIG"] {
+        command.env_remove(name);
+    }
+    for protocol in Protocol::ALL {
+        command.arg("--sdk").arg(format!("{}={}", protocol.provider(), protocol.package()));
+    }
+    let output = command.args(args).output().expect("unstick can be run");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let code = output.status.code().unwrap_or_else(|| panic!("unstick {}: {}", args.join(" "), output.status));
+    let json = serde_json::from_str(&said).unwrap_or_else(|error| {
+        panic!("unstick {}: {error} in what it printed (exit {code}):\n{said}\n{errors}", args.join(" "))
+    });
+    assert!(code < 2, "unstick {}: exit {code}: {said}\n{errors}", args.join(" "));
+    (json, code)
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// What is known of the sessions of a store, before and after a repair.
+struct Case<'a> {
+    version: &'a Version,
+    /// How to name a session in a miss.
+    names: BTreeMap<String, String>,
+    before: BTreeMap<String, Session>,
+    after: BTreeMap<String, Session>,
+    resume: BTreeMap<String, Value>,
+    edited: BTreeMap<String, BTreeSet<String>>,
+    left: BTreeMap<String, String>,
+    /// Before and after, RETRY and PROMPT.
+    retry: [Judged; 2],
+    prompt: [Judged; 2],
+    folder: PathBuf,
+    misses: Mutex<Vec<String>>,
+    seconds: String,
+}
+
+impl<'a> Case<'a> {
+    /// Repairs a copy of the store, and asks the real program about both.
+    fn new(version: &'a Version, kind: &str, store: &Path, names: BTreeMap<String, String>) -> Self {
+        let start = Instant::now();
+        let folder = opencode::cache().join("runs").join(format!("{version}-{kind}"));
+        let _not_there = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).expect("a folder for the stores");
+        let (unrepaired, repaired) = (folder.join("unrepaired.db"), folder.join("repaired.db"));
+        rows::copy(store, &unrepaired);
+        fs::copy(&unrepaired, &repaired).expect("a copy of the store");
+        let home = tempfile::tempdir().expect("a temporary folder");
+        let original = fs::read(&unrepaired).expect("the store");
+        let (scan, _) = unstick(&unrepaired, home.path(), &["--opencode", "any", "scan", "--all"]);
+        assert!(original == fs::read(&unrepaired).expect("the store"), "scan has changed the store");
+        let (repair, _) = unstick(&repaired, home.path(), &["--opencode", "any", "repair", "--yes"]);
+        fs::write(folder.join("scan.json"), scan.to_string()).expect("the report");
+        fs::write(folder.join("repair.json"), repair.to_string()).expect("the report");
+        let text = |value: &Value| value.as_str().expect("a text").to_owned();
+        let resume = list(&scan["sessions"]).iter().map(|said| (text(&said["id"]), said["resume"].clone())).collect();
+        let edited = list(&repair["plan"]["sessions"]).iter().map(|plan| {
+            let reasons = list(&plan["edits"]).iter().map(|edit| text(&edit["reason"])).collect();
+            (text(&plan["id"]), reasons)
+        });
+        let left = list(&repair["left"]).iter().map(|left| (text(&left["id"]), text(&left["reason"])));
+        let (edited, left) = (edited.collect(), left.collect());
+        let load = |store: &Path| rows::load(store).into_iter().map(|session| (session.id.clone(), session)).collect();
+        let jobs =
+            [(&unrepaired, How::Retry), (&repaired, How::Retry), (&unrepaired, How::Prompt), (&repaired, How::Prompt)];
+        let answers = Mutex::new(BTreeMap::new());
+        let indices: Vec<usize> = (0..jobs.len()).collect();
+        judge::side_by_side(2, &indices, |index| {
+            let (store, how) = jobs[*index];
+            let judged = judge::judge(version, store, how);
+            answers.lock().expect("a map").insert(*index, judged);
+        });
+        let mut answers = answers.into_inner().expect("a map");
+        let mut take = |index: usize| answers.remove(&index).expect("all are judged");
+        Self {
+            version,
+            names,
+            before: load(&unrepaired),
+            after: load(&repaired),
+            resume,
+            edited,
+            left,
+            retry: [take(0), take(1)],
+            prompt: [take(2), take(3)],
+            folder,
+            misses: Mutex::default(),
+            seconds: format!("{:.0} s", start.elapsed().as_secs_f64()),
+        }
+    }
+
+    fn name(&self, id: &str) -> String {
+        self.names.get(id).cloned().unwrap_or_else(|| {
+            let session = self.before.get(id);
+            session.map_or_else(|| id.to_owned(), |session| format!("{:?} ({id})", session.title))
+        })
+    }
+
+    fn miss(&self, check: &str, id: &str, what: &str) {
+        let mut text = format!("MISS {check}: opencode {}, {}: {what}", self.version, self.name(id));
+        if let Some(session) = self.before.get(id) {
+            let _ = write!(text, "\n  {}", session.describe().replace('\n', "\n  "));
+        }
+        if self.edited.contains_key(id)
+            && let Some(session) = self.after.get(id)
+        {
+            let _ =
+                write!(text, "\n  repaired ({:?}):\n  {}", self.edited[id], session.describe().replace('\n', "\n  "));
+        }
+        self.misses.lock().expect("a list").push(text);
+    }
+
+    /// (a) What `scan` says is what RETRY does.
+    fn predict(&self) {
+        let rules = self.version.rules();
+        for (id, seen) in &self.retry[0].seen {
+            let Some(resume) = self.resume.get(id) else {
+                self.miss("predict", id, "scan does not list it");
+                continue;
+            };
+            let predicted: Vec<&str> = rules.iter().map(|key| resume[*key].as_str().unwrap_or("nothing")).collect();
+            let outcome = seen.outcome.words().replace(' ', "-");
+            let compacts = seen.outcome == Outcome::RunsTask && self.before.get(id).is_some_and(near_window);
+            if !predicted.contains(&outcome.as_str()) && !compacts {
+                let predicted = predicted.join(" or ");
+                self.miss(
+                    "predict",
+                    id,
+                    &format!("predicted {predicted}, seen {}\n  request: {}", seen.outcome, seen.short()),
+                );
+            }
+        }
+    }
+
+    /// (b) After a repair, nothing is refused for its tail, sessions that were left with a reason aside.
+    fn repaired(&self) {
+        for (id, seen) in &self.retry[1].seen {
+            if !self.left.contains_key(id) && is_refused(seen) {
+                let planned = if self.edited.contains_key(id) { "was repaired" } else { "was not in the plan" };
+                self.miss("repair", id, &format!("it {planned}, and is refused still\n  request: {}", seen.short()));
+            }
+            if let Outcome::Failed(why) = &seen.outcome
+                && !matches!(self.retry[0].seen[id].outcome, Outcome::Failed(_))
+            {
+                self.miss("repair", id, &format!("opencode itself fails: {why}"));
+            }
+        }
+    }
+
+    /// (c) The next prompt tells the model the same.
+    fn lossless(&self) {
+        for (id, before) in &self.prompt[0].seen {
+            let Some(after) = self.prompt[1].seen.get(id) else {
+                self.miss("lossless", id, "the session is gone");
+                continue;
+            };
+            let turns = |seen: &Seen| seen.request.as_ref().map(|request| request.turns());
+            if before.outcome != after.outcome || turns(before) != turns(after) {
+                let what = format!(
+                    "the next prompt differs\n  before: {}, {}\n  after:  {}, {}",
+                    before.outcome,
+                    before.short(),
+                    after.outcome,
+                    after.short()
+                );
+                self.miss("lossless", id, &what);
+            }
+        }
+    }
+
+    /// (d) Sessions that were sound behave as before, and what is not in the plan is as it was.
+    fn undisturbed(&self) {
+        for (id, before) in &self.retry[0].seen {
+            let after = &self.retry[1].seen[id];
+            let turns = |seen: &Seen| seen.request.as_ref().map(|request| request.turns());
+            if self.edited.contains_key(id) {
+                let sound = |seen: &Seen| {
+                    matches!(seen.outcome, Outcome::NoRequest | Outcome::EndsWithUser | Outcome::RunsTask)
+                };
+                if sound(before) && !sound(after) {
+                    self.miss("undisturbed", id, &format!("before: {}, after: {}", before.outcome, after.outcome));
+                }
+                continue;
+            }
+            if before.outcome != after.outcome || turns(before) != turns(after) {
+                let what = format!(
+                    "it was not in the plan, and behaves otherwise\n  before: {}, {}\n  after:  {}, {}",
+                    before.outcome,
+                    before.short(),
+                    after.outcome,
+                    after.short()
+                );
+                self.miss("undisturbed", id, &what);
+            }
+            let rows = |sessions: &BTreeMap<String, Session>| format!("{:?}", sessions.get(id));
+            if rows(&self.before) != rows(&self.after) {
+                self.miss("undisturbed", id, "it was not in the plan, and its rows have changed");
+            }
+        }
+        let new: Vec<&String> = self.retry[1].complaints.difference(&self.retry[0].complaints).collect();
+        if !new.is_empty() {
+            self.miss("undisturbed", "-", &format!("opencode complains of the repaired store: {new:?}"));
+        }
+    }
+
+    /// (d) `opencode stats` and `opencode export`.
+    fn commands(&self) {
+        let home = |store: &str| {
+            let home = Home::new(self.version, 9, Snapshots::Off);
+            fs::copy(self.folder.join(store), home.store()).expect("a copy of the store");
+            rows::move_to(&home.store(), &home.work());
+            home
+        };
+        let (unrepaired, repaired) = (home("unrepaired.db"), home("repaired.db"));
+        match (unrepaired.run(&["stats"]), repaired.run(&["stats"])) {
+            (Ok(before), Ok(after)) => {
+                assert!(before.contains("Total Cost"), "opencode stats prints no cost:\n{before}");
+                let lines =
+                    |text: &str| text.lines().filter(|line| !line.contains("Messages")).collect::<Vec<_>>().join("\n");
+                if lines(&before) != lines(&after) {
+                    self.miss(
+                        "undisturbed",
+                        "-",
+                        &format!("opencode stats differs\nbefore:\n{before}\nafter:\n{after}"),
+                    );
+                }
+            }
+            (Err(why), _) => self.miss("undisturbed", "-", &format!("the unrepaired store has no stats: {why}")),
+            (_, Err(why)) => self.miss("undisturbed", "-", &why),
+        }
+        if totals(&self.before) != totals(&self.after) {
+            self.miss(
+                "undisturbed",
+                "-",
+                &format!("totals: {:?}, then {:?}", totals(&self.before), totals(&self.after)),
+            );
+        }
+        let edited: Vec<&String> = self.edited.keys().collect();
+        judge::side_by_side(3, &edited, |id| {
+            let exported = repaired.run(&["export", id]).and_then(|text| {
+                let start = text.find('{').ok_or_else(|| format!("no JSON in {text:?}"))?;
+                serde_json::from_str::<Value>(&text[start..]).map_err(|error| error.to_string())
+            });
+            match exported {
+                Ok(export) if list(&export["messages"]).len() == self.after[*id].messages.len() => {}
+                Ok(export) => {
+                    self.miss(
+                        "undisturbed",
+                        id,
+                        &format!("opencode export has {} messages", list(&export["messages"]).len()),
+                    );
+                }
+                Err(why) => self.miss("undisturbed", id, &why),
+            }
+        });
+    }
+
+    fn finish(self, what: &str) -> Vec<String> {
+        let mut counts = BTreeMap::<String, usize>::new();
+        for seen in self.retry[0].seen.values() {
+            *counts.entry(seen.outcome.words()).or_default() += 1;
+        }
+        let mut reasons = BTreeMap::<&str, usize>::new();
+        for reason in self.left.values() {
+            *reasons.entry(reason).or_default() += 1;
+        }
+        let misses = self.misses.into_inner().expect("a list");
+        println!(
+            "opencode {}, {what}: {} sessions {counts:?}, {} repaired, left {reasons:?}, {} misses ({})",
+            self.version,
+            self.retry[0].seen.len(),
+            self.edited.len(),
+            misses.len(),
+            self.seconds
+        );
+        if !misses.is_empty() {
+            println!("the stores and reports are in {}", self.folder.display());
+        }
+        misses
+    }
+}
+
+fn is_refused(seen: &Seen) -> bool {
+    let refusal = seen.request.as_ref().and_then(|request| request.refusal.clone());
+    seen.outcome == Outcome::EndsWithAssistant || refusal == Some(Refusal::Prefill)
+}
+
+fn near_window(session: &Session) -> bool {
+    let finished = session.messages.iter().rev().find(|message| message.data["finish"].is_string());
+    finished.is_some_and(|message| {
+        let tokens = &message.data["tokens"];
+        let one = |path: &str| tokens.pointer(path).and_then(Value::as_u64).unwrap_or(0);
+        one("/input") + one("/output") + one("/cache/read") + one("/cache/write") >= NEAR_WINDOW
+    })
+}
+
+/// Cost and tokens of all rows, to the last one.
+fn totals(sessions: &BTreeMap<String, Session>) -> (f64, [u64; 5]) {
+    let rows = || sessions.values().flat_map(|session| &session.messages);
+    let cost = rows().filter_map(|message| message.data["cost"].as_f64()).sum();
+    let tokens = ["/input", "/output", "/reasoning", "/cache/read", "/cache/write"]
+        .map(|path| rows().filter_map(|message| message.data["tokens"].pointer(path).and_then(Value::as_u64)).sum());
+    (cost, tokens)
+}
+
+/// The stories of one version: played, and all checks made. The misses.
+fn stories(version: &Version) -> Vec<String> {
+    let start = Instant::now();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = folder.path().join("played.db");
+    let played = scenarios::play(version, &Protocol::ALL, &store);
+    let mut misses = Vec::new();
+    for ((protocol, name), why) in &played.missing {
+        match why {
+            Missing::NotApplicable(why) => {
+                println!("opencode {version}, {name} ({}): not applicable: {why}", protocol.package());
+            }
+            Missing::Failed(why) => {
+                misses.push(format!("MISS scenario: opencode {version}, {name} ({}): {why}", protocol.package()));
+            }
+        }
+    }
+    println!("opencode {version}: {} sessions played in {:.0} s", played.sessions.len(), start.elapsed().as_secs_f64());
+    let names = played
+        .sessions
+        .iter()
+        .map(|((protocol, name), id)| (id.clone(), format!("{name} ({}, {id})", protocol.package())));
+    let case = Case::new(version, "stories", &store, names.collect());
+    case.predict();
+    case.repaired();
+    case.lossless();
+    case.undisturbed();
+    case.commands();
+    misses.extend(case.finish("stories"));
+    misses
+}
+
+#[test]
+#[ignore = "runs real opencode programs"]
+fn stories_are_predicted_and_repaired() {
+    let _alone = crate::alone();
+    crate::report(&crate::versions().iter().flat_map(stories).collect::<Vec<_>>());
+}
+
+/// (e) Sessions changed at random, judged before and after a repair.
+fn random(version: &Version) -> Vec<String> {
+    if !version.at_least(1, 14, 48) {
+        println!(
+            "opencode {version}, random changes: not applicable: a rule set's replay is that of its newest measured version, \
+             and 1.14.48 is the oldest of those that is compared"
+        );
+        return Vec::new();
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = folder.path().join("changed.db");
+    let (seed, count) = (crate::seed(), crate::mutations());
+    let mutants: Vec<Mutant> = mutate::mutants(seed, count, &dump::sources(version));
+    rows::copy(&fixtures::folder().join(dump::base(version)).join("opencode.db"), &store);
+    mutate::insert(&store, &mutants);
+    rows::keep_only(&store, &mutants.iter().map(|mutant| mutant.session.id.clone()).collect::<Vec<_>>());
+    let names = mutants.iter().enumerate().map(|(number, mutant)| {
+        let name = format!("seed {seed}, session {number} of {count} ({}), {}", mutant.session.id, mutant.describe());
+        (mutant.session.id.clone(), name)
+    });
+    let case = Case::new(version, "random", &store, names.collect());
+    case.predict();
+    case.repaired();
+    case.lossless();
+    case.undisturbed();
+    case.finish(&format!("random changes (seed {seed})"))
+}
+
+#[test]
+#[ignore = "runs real opencode programs"]
+fn random_changes_are_predicted_and_repaired() {
+    let _alone = crate::alone();
+    crate::report(&crate::versions().iter().flat_map(random).collect::<Vec<_>>());
+}
