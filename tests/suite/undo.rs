@@ -241,7 +241,12 @@ fn a_journal_of_another_store_is_not_used() {
 fn a_dry_run_and_a_list_of_undo_change_nothing() {
     let place = Place::named("1.18.33");
     repair(&place).exits(0);
-    place.unchanged_by(&[&["undo", "-n"], &["undo", "-n", "--json"], &["undo", "--list"], &["undo"]]);
+    let (before, kept) = (place.files(), journals(&place));
+    for args in [&["undo", "-n"][..], &["undo", "-n", "--json"], &["undo", "--list"], &["undo"]] {
+        place.unstick(args);
+        before.assert_still(&place.files(), &format!("{args:?}"));
+        assert_eq!(journals(&place), kept);
+    }
     assert_eq!(states(&place), ["done"]);
 }
 
