@@ -1,12 +1,13 @@
 //! What people see. Titles are cleaned; no content of a session is shown.
 
-use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use jiff::tz::TimeZone;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::words::{age, sentences};
 use super::{Output, StoreDoc, Summary, clean};
 use crate::diagnosis::{Applicability, Diagnosis, Evidence, Status};
+use crate::history::ids::ID_LENGTH;
 use crate::repair::{Left, Plan};
 
 /// A session as a report shows it.
@@ -48,13 +49,14 @@ fn store_line(out: &Output, store: &StoreDoc) -> String {
         "any" => "every opencode counts".to_owned(),
         bound => format!("opencode {bound} and newer count"),
     };
-    out.dim(&format!(
+    let line = format!(
         "{} · {} · {} · {bound} ({})",
         clean(path),
         plural(store.sessions, "session", "sessions"),
         size(store.bytes),
         store.opencode.source
-    ))
+    );
+    out.dim(&out.wrap(&line, ""))
 }
 
 /// A size in the unit that fits.
@@ -148,16 +150,18 @@ pub fn scan(
         text.push_str(&format!("\n{rows}: see `unstick scan --json`. Sessions with such rows are left alone.\n"));
     }
     if summary.stuck > 0 {
-        text.push_str(
-            "\nSending a new message gets past this as well. A repair is what you need where something retries or\n\
+        text.push_str(&out.wrap(
+            "\nSending a new message gets past this as well. A repair is what you need where something retries or \
              resumes without one: clients that retry, subagents, automation, `opencode run -s`.\n",
-        );
+            "",
+        ));
         text.push_str(&format!("\nNext: {}\n", out.bold("unstick repair --dry-run")));
     } else if summary.at_risk > 0 {
-        text.push_str(
-            "\nAt risk: the same tail, but the model is not known to refuse it. If yours does, name it with\n\
+        text.push_str(&out.wrap(
+            "\nAt risk: the same tail, but the model is not known to refuse it. If yours does, name it with \
              --refuses MODEL, or repair anyway with `unstick repair --include at-risk`.\n",
-        );
+            "",
+        ));
     }
     if !others.is_empty() {
         let list: Vec<String> = others.iter().map(|o| clean(o)).collect();
@@ -186,34 +190,61 @@ fn verdict(out: &Output, summary: &Summary) -> String {
             "session is stuck: every retry is refused",
             "sessions are stuck: every retry is refused",
         );
-        format!("{}{rest}", out.paint("31;1", &format!("{stuck}.")))
+        out.wrap(&format!("{}{rest}", out.paint("31;1", &format!("{stuck}."))), "")
     }
 }
 
-fn table(out: &Output, sessions: &[Shown<'_>], now: i64) -> Table {
+/// Narrower than this, a table would break ids: sessions are listed one below the other instead.
+const TABLE_WIDTH: u16 = 76;
+
+fn table(out: &Output, sessions: &[Shown<'_>], now: i64) -> String {
+    if out.width < TABLE_WIDTH {
+        return list(out, sessions, now);
+    }
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(out.width);
     if out.color {
         table.enforce_styling();
     }
-    table.set_header(["STATUS", "SESSION", "TITLE", "AGE", "WHY"].map(|h| Cell::new(h).add_attribute(Attribute::Dim)));
-    // The id must stay whole, it is what is typed next; the title gives way.
-    let title_width = usize::from(out.width).saturating_sub(30 + 11 + 11 + 34).clamp(12, 60);
+    table.set_header(["STATUS", "SESSION", "AGE", "WHY"].map(|h| Cell::new(h).add_attribute(Attribute::Dim)));
+    // The id is what is typed next: it stands whole, and the title above it gives way.
+    let title_width = usize::from(out.width).saturating_sub(48).clamp(ID_LENGTH, 60);
     for shown in sessions {
         let d = shown.diagnosis;
-        let mut title = fit(&d.info.title, title_width);
-        if let Some(parent) = &d.info.parent_id {
-            title = format!("{title}\n(child of {})", clean(parent));
-        }
         table.add_row([
             status_cell(out, d),
-            Cell::new(clean(&d.info.id)),
-            Cell::new(title),
+            Cell::new(named(d, title_width)),
             Cell::new(age(d.info.time_updated, now)).set_alignment(CellAlignment::Right),
             Cell::new(why(d)),
         ]);
     }
-    table
+    if let Some(column) = table.column_mut(1) {
+        column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(ID_LENGTH as u16 + 2)));
+    }
+    table.trim_fmt()
+}
+
+/// A session's title, its id below, and its parent's where it is a child.
+fn named(d: &Diagnosis, width: usize) -> String {
+    let mut text = format!("{}\n{}", fit(&d.info.title, width), clean(&d.info.id));
+    if let Some(parent) = &d.info.parent_id {
+        text.push_str(&format!("\nchild of\n{}", clean(parent)));
+    }
+    text
+}
+
+fn list(out: &Output, sessions: &[Shown<'_>], now: i64) -> String {
+    let mut text = String::new();
+    for shown in sessions {
+        let d = shown.diagnosis;
+        let style = if d.status == Status::Stuck { "31;1" } else { "1" };
+        let width = usize::from(out.width).saturating_sub(12);
+        text.push_str(&format!("{}  {}\n", out.paint(style, &d.status.to_string()), fit(&d.info.title, width)));
+        text.push_str(&format!("  {}\n", clean(&d.info.id)));
+        text.push_str(&out.wrap(&format!("  {} ago: {}", age(d.info.time_updated, now), why(d)), "  "));
+        text.push('\n');
+    }
+    text.trim_end().to_owned()
 }
 
 /// A plan in words, session by session.
@@ -225,7 +256,7 @@ pub fn plan(out: &Output, plan: &Plan, titles: &[(String, String)], now: i64) ->
         let title = titles.iter().find(|(id, _)| *id == session.id).map_or("", |(_, t)| t);
         text.push_str(&format!("{}  {}\n", out.bold(&fit(title, 60)), out.dim(&clean(&session.id))));
         for sentence in sentences(session, now, &zone) {
-            text.push_str(&format!("  - {sentence}\n"));
+            text.push_str(&out.wrap(&format!("  - {sentence}\n"), "    "));
         }
         if let Some(why) = &session.log_left_alone {
             text.push_str(&format!(
@@ -270,11 +301,11 @@ pub fn left(out: &Output, left: &[Left], titles: &[(String, String)]) -> String 
 pub fn repaired(out: &Output, plan: &Plan, undo_id: &str) -> String {
     let edits: usize = plan.sessions.iter().map(|s| s.edits.len()).sum();
     let done = format!(
-        "Repaired {}: {} changed, read again, and proven to resume with the same next prompt.",
+        "Repaired {}: {} changed, read again, proven to resume with the same next prompt.",
         plural(plan.sessions.len() as u64, "session", "sessions"),
         plural(edits as u64, "row", "rows")
     );
-    let mut text = format!("{}\n", out.paint("32", &done));
+    let mut text = format!("{}\n", out.paint("32", &out.wrap(&done, "")));
     if out.quiet {
         return text;
     }

@@ -108,6 +108,17 @@ impl Output {
         io::stdin().is_terminal() && io::stderr().is_terminal()
     }
 
+    /// The text in lines of the terminal's width, broken between words; later lines start with `indent`.
+    #[must_use]
+    pub fn wrap(&self, text: &str, indent: &str) -> String {
+        // Codes and commands hold hyphens: a line breaks at spaces alone.
+        let options = textwrap::Options::new(usize::from(self.width))
+            .subsequent_indent(indent)
+            .break_words(false)
+            .word_splitter(textwrap::WordSplitter::NoHyphenation);
+        textwrap::fill(text, options)
+    }
+
     /// The text in an SGR style, where colours are allowed.
     #[must_use]
     pub fn paint(&self, style: &str, text: &str) -> String {
