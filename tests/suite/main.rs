@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod bad_rows;
+mod docs;
 mod dump;
 mod fixtures;
 mod holder;
