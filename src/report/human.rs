@@ -1,6 +1,6 @@
 //! What people see. Titles are cleaned; no content of a session is shown.
 
-use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, presets};
 use jiff::tz::TimeZone;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -198,6 +198,14 @@ fn table(out: &Output, sessions: &[Shown<'_>], now: i64) -> Table {
     }
     table.set_header(["STATUS", "SESSION", "TITLE", "AGE", "WHY"].map(|h| Cell::new(h).add_attribute(Attribute::Dim)));
     // The id must stay whole, it is what is typed next; the title gives way.
+    if let Some(ids) = table.column_mut(1) {
+        ids.set_constraint(ColumnConstraint::ContentWidth);
+    }
+    // With the id whole, 80 columns hold the longest code in one piece only if the gaps are narrow.
+    let gap = if out.width < 100 { 1 } else { 2 };
+    for column in table.column_iter_mut() {
+        column.set_padding((0, gap));
+    }
     let title_width = usize::from(out.width).saturating_sub(30 + 11 + 11 + 34).clamp(12, 60);
     for shown in sessions {
         let d = shown.diagnosis;
