@@ -139,7 +139,7 @@ pub fn scan(
             }
             for finding in &d.findings {
                 let at = finding.part_id.as_deref().unwrap_or(&finding.message_id);
-                text.push_str(&format!("  {}: {} ({})\n", finding.code, finding.detail, clean(at)));
+                text.push_str(&format!("  {}: {} ({})\n", finding.code, clean(&finding.detail), clean(at)));
             }
         }
     }
