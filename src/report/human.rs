@@ -49,14 +49,14 @@ fn store_line(out: &Output, store: &StoreDoc) -> String {
         "any" => "every opencode counts".to_owned(),
         bound => format!("opencode {bound} and newer count"),
     };
+    // The path stands alone: it may be long, and it is there to be copied.
     let line = format!(
-        "{} · {} · {} · {bound} ({})",
-        clean(path),
+        "{} · {} · {bound} ({})",
         plural(store.sessions, "session", "sessions"),
         size(store.bytes),
         store.opencode.source
     );
-    out.dim(&out.wrap(&line, ""))
+    out.dim(&format!("{}\n{}", clean(path), out.wrap(&line, "")))
 }
 
 /// A size in the unit that fits.
@@ -141,7 +141,7 @@ pub fn scan(
             }
             for finding in &d.findings {
                 let at = finding.part_id.as_deref().unwrap_or(&finding.message_id);
-                text.push_str(&format!("  {}: {} ({})\n", finding.code, finding.detail, clean(at)));
+                text.push_str(&format!("  {}: {} ({})\n", finding.code, clean(&finding.detail), clean(at)));
             }
         }
     }
@@ -217,6 +217,9 @@ fn table(out: &Output, sessions: &[Shown<'_>], now: i64) -> String {
             Cell::new(age(d.info.time_updated, now)).set_alignment(CellAlignment::Right),
             Cell::new(why(d)),
         ]);
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
     }
     if let Some(column) = table.column_mut(1) {
         column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(ID_LENGTH as u16 + 2)));
