@@ -295,10 +295,20 @@ fn kill_tree(child: &Child) {
     let _already_gone = kill.stdout(Stdio::null()).stderr(Stdio::null()).status();
 }
 
+/// Ends a server when this process is gone without having dropped it: interrupted, or killed.
+fn watch(child: &Child) -> Child {
+    let script = "while kill -0 $1 && kill -0 $2; do sleep 1; done; kill -s KILL -- -$2";
+    let mut watchdog = Command::new("sh");
+    watchdog.args(["-c", script, "watchdog"]).arg(std::process::id().to_string()).arg(child.id().to_string());
+    watchdog.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    watchdog.spawn().expect("sh can be run")
+}
+
 /// `opencode serve`. Dropping it kills it, and everything that it started.
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
+    watchdog: Child,
     port: u16,
     agent: ureq::Agent,
     over: bool,
@@ -329,7 +339,8 @@ impl Server {
                 .max_idle_connections(0)
                 .build()
                 .new_agent();
-            let mut server = Self { child, port, agent, over: false };
+            let watchdog = watch(&child);
+            let mut server = Self { child, watchdog, port, agent, over: false };
             if server.ready(&log) {
                 return server;
             }
@@ -422,6 +433,8 @@ impl Server {
             self.over = true;
             kill_tree(&self.child);
             let _status = self.child.wait();
+            let _already_gone = self.watchdog.kill();
+            let _status = self.watchdog.wait();
         }
     }
 }
