@@ -22,8 +22,15 @@ use crate::{dump, fixtures};
 /// `resume` says what would be sent if it did not.
 const NEAR_WINDOW: u64 = 100_000;
 
-/// One `unstick` run: what it printed as JSON, and its exit code.
+/// One `unstick` run that must come to something: what it printed as JSON, and its exit code.
 fn unstick(store: &Path, home: &Path, args: &[&str]) -> (Value, i32) {
+    let (json, code) = run_unstick(store, home, args);
+    assert!(code < 2, "unstick {}: exit {code}: {json}", args.join(" "));
+    (json, code)
+}
+
+/// One `unstick` run: what it printed as JSON, and its exit code.
+pub(crate) fn run_unstick(store: &Path, home: &Path, args: &[&str]) -> (Value, i32) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_unstick"));
     command.arg("--db").arg(store).arg("--json").current_dir(home).env("HOME", home);
     for name in ["CONFIG", "DATA", "CACHE", "STATE"] {
@@ -42,11 +49,10 @@ fn unstick(store: &Path, home: &Path, args: &[&str]) -> (Value, i32) {
     let json = serde_json::from_str(&said).unwrap_or_else(|error| {
         panic!("unstick {}: {error} in what it printed (exit {code}):\n{said}\n{errors}", args.join(" "))
     });
-    assert!(code < 2, "unstick {}: exit {code}: {said}\n{errors}", args.join(" "));
     (json, code)
 }
 
-fn list(value: &Value) -> &[Value] {
+pub(crate) fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 

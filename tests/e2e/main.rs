@@ -10,6 +10,7 @@ mod checks;
 mod dump;
 mod fixtures;
 mod judge;
+mod live;
 mod mutate;
 mod opencode;
 mod provider;
