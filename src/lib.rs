@@ -2,9 +2,12 @@
 //! their rows so that they resume. See docs/architecture.md for the pipeline.
 
 pub mod diagnosis;
+pub mod explain;
+
 pub mod history;
 pub mod repair;
 pub mod replay;
 pub mod report;
 pub mod sdk;
+pub mod stats;
 pub mod store;

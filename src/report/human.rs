@@ -19,12 +19,12 @@ pub struct Shown<'a> {
     pub sdk: Option<(&'a str, &'a str)>,
 }
 
-fn plural(n: u64, one: &str, many: &str) -> String {
+pub(super) fn plural(n: u64, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
 }
 
 /// A text cut to `width` columns, with an ellipsis where something went.
-fn fit(text: &str, width: usize) -> String {
+pub(super) fn fit(text: &str, width: usize) -> String {
     let text = clean(text);
     if text.width() <= width {
         return text;
@@ -42,25 +42,27 @@ fn fit(text: &str, width: usize) -> String {
     out + "…"
 }
 
-/// The line about the store.
-fn store_line(out: &Output, store: &StoreDoc) -> String {
-    let path = store.path.as_deref().unwrap_or("store");
+/// Which opencode versions count for the store, and where that comes from.
+#[must_use]
+pub fn bound_words(store: &StoreDoc) -> String {
     let bound = match store.opencode.bound.as_str() {
         "any" => "every opencode counts".to_owned(),
-        bound => format!("opencode {bound} and newer count"),
+        bound => format!("opencode {} and newer count", clean(bound)),
     };
+    format!("{bound} ({})", clean(&store.opencode.source))
+}
+
+/// The lines about the store.
+pub(super) fn store_line(out: &Output, store: &StoreDoc) -> String {
+    let path = store.path.as_deref().unwrap_or("store");
     // The path stands alone: it may be long, and it is there to be copied.
-    let line = format!(
-        "{} · {} · {bound} ({})",
-        plural(store.sessions, "session", "sessions"),
-        size(store.bytes),
-        store.opencode.source
-    );
+    let line =
+        format!("{} · {} · {}", plural(store.sessions, "session", "sessions"), size(store.bytes), bound_words(store));
     out.dim(&format!("{}\n{}", clean(path), out.wrap(&line, "")))
 }
 
 /// A size in the unit that fits.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
     let mut value = bytes as f64;
     let mut unit = "B";
@@ -195,7 +197,7 @@ fn verdict(out: &Output, summary: &Summary) -> String {
 }
 
 /// Narrower than this, a table would break ids: sessions are listed one below the other instead.
-const TABLE_WIDTH: u16 = 76;
+pub(super) const TABLE_WIDTH: u16 = 76;
 
 fn table(out: &Output, sessions: &[Shown<'_>], now: i64) -> String {
     if out.width < TABLE_WIDTH {

@@ -1,18 +1,24 @@
 //! The only printing. Data goes to standard output, everything else to standard error.
 
+mod chart;
 mod doc;
+mod explain;
 mod human;
 mod output;
 mod progress;
 mod sanitize;
+mod stats;
 mod undo;
 mod words;
 
+pub use chart::{ChartError, chart};
 pub use doc::{
     EditDoc, OpencodeDoc, PlanDoc, RepairDoc, ScanDoc, SdkDoc, SessionDoc, SessionPlanDoc, StoreDoc, Summary, error_doc,
 };
-pub use human::{Shown, left, plan, repaired, scan};
+pub use explain::{ExplainDoc, Explained, explain};
+pub use human::{Shown, bound_words, left, plan, repaired, scan};
 pub use output::{ColorChoice, Output};
 pub use progress::Progress;
 pub use sanitize::clean;
+pub use stats::{ReportError, StatsDoc, StoreReport, stats, stats_csv};
 pub use undo::{JournalLine, JournalState, UndoDoc, journals, journals_doc, undo_plan, undone};
