@@ -172,6 +172,12 @@ pub fn diagnose(session: &Session, sdk: &Sdk, judge: &Judge) -> Diagnosis {
                 findings.push(finding(code, row.id(), seen.part_id.as_deref(), seen.detail));
             }
         }
+        if findings.is_empty() {
+            // Every row of the tail is in order: what the loop takes for the newest answer stands elsewhere.
+            let newest = newest(&view(&cut.messages, set), set).assistant.or(tail.speaker());
+            let detail = "its clocks disagree with its order: opencode takes it for the newest answer";
+            findings.extend(newest.map(|row| finding(Code::UnfinishedTextTail, row.id(), None, detail)));
+        }
         evidence =
             Some(if tail.rows.iter().any(|m| m.prefill_400()) { Evidence::Evidenced } else { Evidence::Predicted });
         tail_ids = tail.rows.iter().map(|m| m.id()).collect();

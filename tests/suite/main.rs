@@ -12,6 +12,7 @@ mod log;
 mod outputs;
 mod place;
 mod predict;
+mod properties;
 mod repairs;
 mod rules;
 mod shown;

@@ -1,0 +1,380 @@
+//! Random histories: whatever the rows, a repair either leaves a session that resumes everywhere, with the same
+//! next prompt, or leaves the session and says why.
+
+use std::collections::BTreeSet;
+
+use opencode_unstick::diagnosis::{Code, Judge, Refuses, Status, diagnose, latent_cuts};
+use opencode_unstick::history::{self, MessageRow, PartRow, Session, SessionInfo};
+use opencode_unstick::repair::{Aim, Allowed, plan_session, prove};
+use opencode_unstick::replay::{RULE_SETS, Resume, Sdk, after_revert, counting_from, newest, prompt, resume, view};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+/// A part in short: what `Debug` of a failing history shows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum P {
+    Start,
+    Finish,
+    Text(&'static str),
+    Ignored,
+    Thinking(&'static str, bool),
+    Tool(&'static str),
+    Orphan,
+    OrphanWithOutput,
+    Provider,
+    Image,
+    File,
+    Compaction(bool),
+    Subtask,
+    Patch,
+}
+
+/// A row in short.
+#[derive(Debug, Clone, PartialEq)]
+struct M {
+    user: bool,
+    finish: Option<&'static str>,
+    error: Option<&'static str>,
+    summary: bool,
+    /// How many rows back its parent is.
+    parent: usize,
+    tokens: u32,
+    other_model: bool,
+    plan_agent: bool,
+    /// Its clocks, in ms from where they should be: of the column, of the JSON, of the id.
+    skew: (i64, i64, i64),
+    parts: Vec<P>,
+}
+
+fn part() -> impl Strategy<Value = P> {
+    prop_oneof![
+        4 => Just(P::Start),
+        2 => Just(P::Finish),
+        4 => prop_oneof![Just("words"), Just(""), Just(" ")].prop_map(P::Text),
+        1 => Just(P::Ignored),
+        2 => (prop_oneof![Just("hm"), Just(""), Just(" ")], any::<bool>()).prop_map(|(t, s)| P::Thinking(t, s)),
+        4 => prop_oneof![Just("completed"), Just("error"), Just("running"), Just("pending")].prop_map(P::Tool),
+        2 => Just(P::Orphan),
+        1 => Just(P::OrphanWithOutput),
+        1 => Just(P::Provider),
+        1 => Just(P::Image),
+        1 => Just(P::File),
+        1 => any::<bool>().prop_map(P::Compaction),
+        1 => Just(P::Subtask),
+        1 => Just(P::Patch),
+    ]
+}
+
+fn skew() -> impl Strategy<Value = (i64, i64, i64)> {
+    let clock = || prop_oneof![12 => Just(0i64), 1 => Just(-5_000i64), 1 => Just(5_000i64)];
+    (clock(), clock(), clock())
+}
+
+fn row() -> impl Strategy<Value = M> {
+    let finish = prop_oneof![
+        4 => Just(None),
+        3 => Just(Some("stop")),
+        2 => Just(Some("tool-calls")),
+        1 => Just(Some("unknown")),
+        1 => Just(Some("length")),
+    ];
+    let error = prop_oneof![
+        6 => Just(None),
+        3 => Just(Some("prefill")),
+        2 => Just(Some("aborted")),
+        1 => Just(Some("api")),
+        1 => Just(Some("unknown")),
+    ];
+    (
+        prop::bool::weighted(0.35),
+        finish,
+        error,
+        prop::bool::weighted(0.05),
+        0usize..3,
+        prop_oneof![4 => Just(0u32), 2 => Just(15), 1 => Just(150_000)],
+        (prop::bool::weighted(0.1), prop::bool::weighted(0.1)),
+        skew(),
+        prop_oneof![1 => Just(Vec::new()), 3 => prop::collection::vec(part(), 0..6)],
+    )
+        .prop_map(|(user, finish, error, summary, parent, tokens, (other_model, plan_agent), skew, parts)| M {
+            user,
+            finish,
+            error,
+            summary,
+            parent,
+            tokens,
+            other_model,
+            plan_agent,
+            skew,
+            parts,
+        })
+}
+
+/// A history, and a revert at one of its rows, maybe at a part.
+fn story() -> impl Strategy<Value = (Vec<M>, Option<(usize, Option<usize>)>)> {
+    let revert = prop::option::weighted(0.15, (0usize..8, prop::option::of(0usize..4)));
+    (prop::collection::vec(row(), 1..9), revert)
+}
+
+const START: i64 = 1_795_251_000_000;
+
+fn id(prefix: &str, ms: i64, n: usize) -> String {
+    format!("{prefix}_{:012x}{:014}", (ms * 4096) & 0xffff_ffff_ffff, n)
+}
+
+fn part_json(p: P, n: usize) -> Value {
+    let tool = |state: Value| json!({"type": "tool", "tool": "bash", "callID": format!("call_{n}"), "state": state});
+    let settled = |status: &str| match status {
+        "completed" => json!({"status": status, "input": {}, "output": "out", "time": {"start": 1, "end": 2}}),
+        "error" => json!({"status": status, "input": {}, "error": "failed", "time": {"start": 1, "end": 2}}),
+        _ => json!({"status": status, "input": {}}),
+    };
+    match p {
+        P::Start => json!({"type": "step-start"}),
+        P::Finish => json!({"type": "step-finish", "reason": "stop", "cost": 0, "tokens": {"input": 0, "output": 0}}),
+        P::Text(text) => json!({"type": "text", "text": text}),
+        P::Ignored => json!({"type": "text", "text": "aside", "ignored": true}),
+        P::Thinking(text, false) => json!({"type": "reasoning", "text": text}),
+        P::Thinking(text, true) => {
+            json!({"type": "reasoning", "text": text, "metadata": {"anthropic": {"signature": "s"}}})
+        }
+        P::Tool(status) => tool(settled(status)),
+        P::Orphan => tool(json!({"status": "error", "input": {}, "error": "Tool execution aborted",
+            "metadata": {"interrupted": true}, "time": {"start": 1, "end": 1}})),
+        P::OrphanWithOutput => tool(json!({"status": "error", "input": {}, "error": "Tool execution aborted",
+            "metadata": {"interrupted": true, "output": "so far"}, "time": {"start": 1, "end": 1}})),
+        P::Provider => {
+            let mut call = tool(settled("completed"));
+            call["metadata"] = json!({"providerExecuted": true});
+            call
+        }
+        P::Image => {
+            let mut call = tool(settled("completed"));
+            call["state"]["attachments"] = json!([{"mime": "image/png", "url": "data:image/png;base64,AA=="}]);
+            call
+        }
+        P::File => json!({"type": "file", "mime": "image/png", "url": "data:image/png;base64,AA=="}),
+        P::Compaction(_) => json!({"type": "compaction", "auto": true}),
+        P::Subtask => json!({"type": "subtask"}),
+        P::Patch => json!({"type": "patch"}),
+    }
+}
+
+fn session(rows: &[M], revert: Option<(usize, Option<usize>)>) -> Session {
+    let ids: Vec<String> =
+        rows.iter().enumerate().map(|(n, m)| id("msg", START + n as i64 * 1000 + m.skew.2, n)).collect();
+    let users: Vec<usize> = (0..rows.len()).filter(|n| rows[*n].user).collect();
+    let mut messages = Vec::new();
+    for (n, m) in rows.iter().enumerate() {
+        let time = START + n as i64 * 1000;
+        let model = if m.other_model { "claude-opus-4-7" } else { "claude-opus-4-6" };
+        let agent = if m.plan_agent { "plan" } else { "build" };
+        let mut data = if m.user {
+            json!({"role": "user", "agent": agent, "model": {"providerID": "p", "modelID": model}})
+        } else {
+            let before: Vec<&usize> = users.iter().filter(|u| **u < n).collect();
+            let parent = before.iter().rev().nth(m.parent).or(before.last()).map_or("msg_none", |u| ids[**u].as_str());
+            json!({"role": "assistant", "parentID": parent, "agent": agent, "modelID": model, "providerID": "p",
+                "cost": f64::from(m.tokens) / 1024.0, "tokens": {"input": m.tokens, "output": 0, "reasoning": 0, "cache": {"read": 0, "write": 0}}})
+        };
+        data["time"] = json!({"created": time + m.skew.1});
+        if !m.user {
+            if let Some(finish) = m.finish {
+                data["finish"] = json!(finish);
+            }
+            if m.summary {
+                data["summary"] = json!(true);
+            }
+            match m.error {
+                Some("prefill") => {
+                    data["error"] = json!({"name": "APIError", "data": {"statusCode": 400,
+                        "message": "This model does not support assistant message prefill."}});
+                }
+                Some("aborted") => {
+                    data["error"] = json!({"name": "MessageAbortedError", "data": {"message": "Aborted"}})
+                }
+                Some("api") => {
+                    data["error"] = json!({"name": "APIError", "data": {"statusCode": 529, "message": "busy"}})
+                }
+                Some(_) => data["error"] = json!({"name": "UnknownError", "data": {"message": "?"}}),
+                None => {}
+            }
+        }
+        let row = MessageRow {
+            rowid: n as i64 + 1,
+            id: ids[n].clone(),
+            session_id: "ses_1".to_owned(),
+            time_created: time + m.skew.0,
+            time_updated: time,
+        };
+        let mut message = history::message(row, &data.to_string()).unwrap();
+        for (k, p) in m.parts.iter().enumerate() {
+            let mut data = part_json(*p, n * 10 + k);
+            if let P::Compaction(true) = p {
+                data["tail_start_id"] = json!(ids[n / 2]);
+            }
+            let data = data.to_string();
+            let row = PartRow {
+                rowid: (n * 10 + k) as i64 + 1,
+                id: id("prt", time, k),
+                message_id: ids[n].clone(),
+                session_id: "ses_1".to_owned(),
+                time_created: time,
+                time_updated: time,
+            };
+            let mut part = history::part(row, &data).unwrap();
+            part.sha256 = Some(opencode_unstick::repair::digest(&data));
+            message.parts.push(part);
+        }
+        messages.push(message);
+    }
+    let info = SessionInfo {
+        id: "ses_1".to_owned(),
+        parent_id: None,
+        title: String::new(),
+        directory: String::new(),
+        version: "1.18.33".to_owned(),
+        revert: None,
+        time_created: START,
+        time_updated: START,
+    };
+    let mut session = Session { info, messages };
+    session.sort();
+    session.info.revert = revert.and_then(|(at, part)| {
+        let message = session.messages.get(at)?;
+        let part_id = part.and_then(|p| message.parts.get(p)).map(|p| p.row.id.clone());
+        Some(history::Revert { message_id: message.row.id.clone(), part_id })
+    });
+    session
+}
+
+fn no_data(_: &str) -> Option<String> {
+    None
+}
+
+/// What the next prompt sends before its own turn, empty blocks and turns aside.
+fn said(session: &Session, sdk: &Sdk) -> Vec<String> {
+    let mut out = Vec::new();
+    for set in &RULE_SETS {
+        let seen = view(&session.messages, set);
+        let model = newest(&seen, set).user.and_then(|u| u.user()).and_then(|u| u.model.as_ref());
+        for turn in prompt(&seen, set, sdk, model) {
+            let blocks: Vec<String> = turn
+                .blocks
+                .iter()
+                .filter(|b| !b.kind.is_empty())
+                .map(|b| format!("{:?} {:?}", b.kind, b.part_id))
+                .collect();
+            if !blocks.is_empty() {
+                out.push(format!("{} {:?} {blocks:?}", set.key, turn.role));
+            }
+        }
+    }
+    out
+}
+
+fn totals(session: &Session) -> (f64, f64) {
+    session.messages.iter().filter_map(|m| m.assistant()).fold((0.0, 0.0), |t, a| (t.0 + a.cost, t.1 + a.tokens.input))
+}
+
+fn packages() -> impl Strategy<Value = Sdk> {
+    prop_oneof![Just("@ai-sdk/anthropic"), Just("@ai-sdk/openai-compatible"), Just("@ai-sdk/amazon-bedrock")]
+        .prop_map(Sdk::new)
+}
+
+fn check((rows, revert): (Vec<M>, Option<(usize, Option<usize>)>), sdk: &Sdk) -> Result<(), TestCaseError> {
+    let before = session(&rows, revert);
+    let judge = Judge { counting: counting_from(None), refuses: Refuses::default() };
+    let diagnosis = diagnose(&before, sdk, &judge);
+    prop_assert_eq!(diagnosis.resume.len(), RULE_SETS.len());
+    let stuck_somewhere = RULE_SETS.iter().any(|set| resume(&before, set, sdk) == Resume::EndsWithAssistant);
+    prop_assert_eq!(stuck_somewhere, matches!(diagnosis.status, Status::Stuck | Status::AtRisk));
+    if stuck_somewhere {
+        prop_assert!(diagnosis.findings.iter().any(|f| f.code.applicability().to_string() == "automatic"));
+    }
+    let allowed = Allowed::default();
+    let cuts = latent_cuts(&before, sdk, &judge);
+    let aims = [Aim::TAIL, Aim { tail: stuck_somewhere, cuts: &cuts, settled: true }];
+    for aim in aims.into_iter().filter(|a| a.tail == stuck_somewhere) {
+        let Ok((plan, after)) = plan_session(&before, sdk, aim, allowed, START, &no_data) else { continue };
+        if aim.tail {
+            prop_assert!(!plan.edits.is_empty());
+            prop_assert!(prove(&before, &after, sdk, allowed).is_ok());
+            for set in &RULE_SETS {
+                prop_assert!(matches!(resume(&after, set, sdk), Resume::NoRequest | Resume::EndsWithUser));
+            }
+            let (again, _) = plan_session(&after, sdk, Aim::TAIL, allowed, START + 1, &no_data).unwrap();
+            prop_assert!(again.edits.is_empty(), "a second repair: {:?}", again.edits);
+        }
+        prop_assert_eq!(said(&before, sdk), said(&after, sdk));
+        prop_assert_eq!(said(&after_revert(&before), sdk), said(&after_revert(&after), sdk));
+        prop_assert_eq!(totals(&before), totals(&after));
+        prop_assert_eq!(&before.info, &after.info);
+        untouched(&before, &after, &plan.edits.iter().map(|e| e.id.clone()).collect())?;
+    }
+    Ok(())
+}
+
+/// What no plan may touch, and that what it does not name is as it was.
+fn untouched(before: &Session, after: &Session, planned: &BTreeSet<String>) -> Result<(), TestCaseError> {
+    let reverted =
+        before.info.revert.as_ref().and_then(|r| before.messages.iter().position(|m| m.row.id == r.message_id));
+    for (at, message) in before.messages.iter().enumerate() {
+        let named = planned.contains(message.id()) || message.parts.iter().any(|p| planned.contains(p.id()));
+        let frozen = message.assistant().is_some_and(|a| a.summary) || reverted.is_some_and(|from| at >= from);
+        prop_assert!(!(named && frozen), "{} is touched", message.id());
+        let now = after.message(message.id());
+        if !named {
+            let same = now.is_some_and(|n| n.data == message.data && n.parts.len() == message.parts.len());
+            prop_assert!(same, "{} is in no plan and has changed", message.id());
+        }
+        if now.is_none() {
+            prop_assert!(message.removable(), "{} held something", message.id());
+        }
+    }
+    let parts = |s: &Session| -> BTreeSet<String> {
+        let says = |m: &history::Message| m.parts.iter().map(|p| p.row.id.clone()).collect::<Vec<_>>();
+        s.messages.iter().filter(|m| !m.removable()).flat_map(says).collect()
+    };
+    prop_assert_eq!(parts(before), parts(after), "a part that says something is gone, or new");
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3000, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_repair_is_sound_or_says_why_not(story in story(), sdk in packages()) {
+        check(story, &sdk)?;
+    }
+}
+
+#[test]
+fn random_histories_reach_every_finding_that_a_tail_or_a_buried_row_can_give() {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+    let mut runner = TestRunner::deterministic();
+    let judge = Judge { counting: counting_from(None), refuses: Refuses::default() };
+    let mut seen = BTreeSet::new();
+    for _ in 0..3000 {
+        let (rows, revert) = story().new_tree(&mut runner).unwrap().current();
+        seen.extend(diagnose(&session(&rows, revert), &Sdk::keeping(), &judge).findings.into_iter().map(|f| f.code));
+    }
+    for code in [
+        Code::OrphanTail,
+        Code::CompletedToolTail,
+        Code::FailedPrefillTail,
+        Code::AbortedTextTail,
+        Code::UnfinishedTextTail,
+        Code::EmptyAnswerTail,
+        Code::EmptyPromptTail,
+        Code::LatentTail,
+        Code::UnsettledTool,
+        Code::BuriedOrphan,
+        Code::RecoveredPrefill400,
+        Code::StepLimitPrefill,
+        Code::PendingTask,
+    ] {
+        assert!(seen.contains(&code), "no random history gives {code}");
+    }
+}
