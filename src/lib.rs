@@ -7,4 +7,5 @@ pub mod repair;
 pub mod replay;
 pub mod report;
 pub mod sdk;
+pub mod stats;
 pub mod store;

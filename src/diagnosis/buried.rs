@@ -85,6 +85,10 @@ pub(super) fn rest(session: &Session, sdk: &Sdk, tail: &[&str], newest_set: &'st
                 out.push(finding(Code::BuriedOrphan, message.id(), Some(part.id()), detail));
             }
         }
+        for part in message.leaked_calls() {
+            let detail = "the text holds a tool call as raw markup: it was never run";
+            out.push(finding(Code::LeakedToolCallText, message.id(), Some(part.id()), detail));
+        }
         if message.prefill_400() && !tail.contains(&message.id()) {
             let code = if ended_with_user(&session.messages[..at], newest_set, sdk) {
                 Code::StepLimitPrefill

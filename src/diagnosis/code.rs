@@ -50,7 +50,7 @@ pub enum Code {
     RecoveredPrefill400,
     /// See `buried.rs`.
     StepLimitPrefill,
-    /// Raw tool-call markup in an assistant's text.
+    /// See `buried.rs`.
     LeakedToolCallText,
     /// A row that could not be understood.
     UnreadableRow,

@@ -2,6 +2,7 @@
 
 pub mod ids;
 pub mod json;
+mod leaked;
 mod parse;
 
 use std::sync::Arc;
@@ -140,6 +141,41 @@ pub struct RowError {
     pub status: Option<i64>,
     /// Whether its texts say that the model takes no assistant prefill (docs/opencode.md §9).
     pub prefill_400: bool,
+    /// Whose wording a prefill 400 has; `None` for any other error.
+    pub wrapper: Option<Wrapper>,
+}
+
+/// Whose wording a prefill 400 has: what stood between the model and opencode (docs/opencode.md §9).
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    strum::Display,
+    strum::EnumIter,
+)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+pub enum Wrapper {
+    /// Anthropic's sentence as it is.
+    Anthropic,
+    /// Amazon Bedrock, "The model returned the following errors: …".
+    Bedrock,
+    /// Amazon Bedrock's earlier wording, "… in the final position, which would pre-fill …".
+    BedrockOld,
+    /// A LiteLLM proxy.
+    Litellm,
+    /// A LiteLLM proxy in front of Azure.
+    AzureLitellm,
+    /// Another wording; also any that a newer report may name.
+    #[serde(other)]
+    Other,
 }
 
 impl RowError {
@@ -220,6 +256,8 @@ pub struct Text {
     pub empty: bool,
     /// It is nothing but white space, or empty.
     pub blank: bool,
+    /// It holds raw tool-call markup outside of code. Looked at in text parts only, not in thinking.
+    pub leaked_call: bool,
 }
 
 /// What a part is.
@@ -374,6 +412,12 @@ impl Message {
             PartKind::Tool(t) => Some((p, t.as_ref())),
             _ => None,
         })
+    }
+
+    /// The text parts of an assistant's row that hold raw tool-call markup.
+    pub fn leaked_calls(&self) -> impl Iterator<Item = &Part> {
+        let leaks = |p: &&Part| matches!(p.kind, PartKind::Text { text: Text { leaked_call: true, .. }, .. });
+        self.parts.iter().filter(move |_| self.assistant().is_some()).filter(leaks)
     }
 
     /// Whether the row is a stored prefill 400.

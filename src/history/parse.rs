@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::json::{self, Object, ShapeError, shape};
+use super::leaked;
 use super::{
     Assistant, Message, MessageRow, ModelRef, Part, PartKind, PartRow, Proof, Revert, Role, RowError, Text, Tokens,
-    ToolCall, ToolState, User,
+    ToolCall, ToolState, User, Wrapper,
 };
 
 /// What error texts say when a model takes no assistant prefill, lower case (docs/opencode.md §9).
@@ -87,21 +88,41 @@ fn row_error(object: &Object<'_>) -> Result<RowError, ShapeError> {
         return shape("`error` is not an object");
     };
     let mut status = None;
-    let mut prefill_400 = false;
+    let mut wrapper = None;
     if let Ok(Some(data)) = error.object("data") {
         #[expect(clippy::cast_possible_truncation, reason = "a status code; the cast saturates")]
         let code = data.number("statusCode").ok().flatten().map(|n| n as i64);
         status = code;
         // The raw JSON is searched, metadata and all: escapes never stand inside the phrases that count.
-        prefill_400 = status.is_none_or(|s| s == 400)
-            && ["message", "responseBody", "metadata"].iter().filter_map(|key| data.some(key)).any(says_prefill);
+        if status.is_none_or(|s| s == 400) {
+            let texts: Vec<String> = ["message", "responseBody", "metadata"]
+                .iter()
+                .filter_map(|key| data.some(key))
+                .map(str::to_lowercase)
+                .collect();
+            let says = |phrase: &str| texts.iter().any(|text| text.contains(phrase));
+            wrapper = PREFILL_TEXTS.iter().any(|phrase| says(phrase)).then(|| wrapper_of(says));
+        }
     }
-    Ok(RowError { name: error.string("name")?.unwrap_or_default(), status, prefill_400 })
+    let name = error.string("name")?.unwrap_or_default();
+    Ok(RowError { name, status, prefill_400: wrapper.is_some(), wrapper })
 }
 
-fn says_prefill(raw: &str) -> bool {
-    let lower = raw.to_lowercase();
-    PREFILL_TEXTS.iter().any(|phrase| lower.contains(phrase))
+/// Whose wording it is, the outermost wrapper first: each passes the words of the one inside it on.
+fn wrapper_of(says: impl Fn(&str) -> bool) -> Wrapper {
+    if says("azure_aiexception") {
+        Wrapper::AzureLitellm
+    } else if says("litellm") || says("anthropicexception") {
+        Wrapper::Litellm
+    } else if says("in the final position, which would pre-fill") {
+        Wrapper::BedrockOld
+    } else if says("the model returned the following errors") {
+        Wrapper::Bedrock
+    } else if says("does not support assistant message prefill") || says("must start with a thinking block") {
+        Wrapper::Anthropic
+    } else {
+        Wrapper::Other
+    }
 }
 
 /// A part row's JSON.
@@ -111,7 +132,11 @@ fn says_prefill(raw: &str) -> bool {
 pub fn part(row: PartRow, data: &str) -> Result<Part, ShapeError> {
     let object = Object::parse(data)?;
     let kind = match object.required_string("type")?.as_str() {
-        "text" => PartKind::Text { text: text(&object)?, ignored: object.truthy("ignored") },
+        "text" => {
+            let mut text = text(&object)?;
+            text.leaked_call = object.some("text").is_some_and(leaked::in_json);
+            PartKind::Text { text, ignored: object.truthy("ignored") }
+        }
         "reasoning" => PartKind::Reasoning { text: text(&object)?, proofs: proofs(&object)? },
         "step-start" => PartKind::StepStart,
         "step-finish" => {
@@ -136,7 +161,7 @@ fn text(object: &Object<'_>) -> Result<Text, ShapeError> {
     // Most texts start with something visible: only those that start with white space are decoded.
     let visible = raw.as_bytes().get(1).is_some_and(|b| b.is_ascii_graphic() && !matches!(b, b'\\' | b'"'));
     let blank = !visible && json::string(raw).is_some_and(|t| json::is_blank(&t));
-    Ok(Text { empty: raw == "\"\"", blank })
+    Ok(Text { empty: raw == "\"\"", blank, leaked_call: false })
 }
 
 fn proofs(object: &Object<'_>) -> Result<Vec<Proof>, ShapeError> {
@@ -272,6 +297,50 @@ mod tests {
         ));
         assert!(!base(r#"{"message":"prompt is too long","statusCode":400}"#));
         assert!(!base(r#"{"message":"must end with a user message","statusCode":500}"#));
+    }
+
+    #[test]
+    fn every_wrapper_is_told_from_the_others() {
+        let of = |error: &str| {
+            let raw = format!(
+                r#"{{"role":"assistant","modelID":"m","providerID":"p","time":{{"created":1}},"error":{error}}}"#
+            );
+            let row = MessageRow { rowid: 1, id: "m".into(), session_id: "s".into(), time_created: 1, time_updated: 1 };
+            message(row, &raw).unwrap().assistant().and_then(|a| a.error.as_ref()?.wrapper)
+        };
+        let plain =
+            "This model does not support assistant message prefill. The conversation must end with a user message.";
+        let data = |message: &str| {
+            let message = json::quote(message);
+            format!(r#"{{"name":"APIError","data":{{"statusCode":400,"message":{message}}}}}"#)
+        };
+        assert_eq!(of(&data(plain)), Some(Wrapper::Anthropic));
+        assert_eq!(of(&data(&plain.to_uppercase())), Some(Wrapper::Anthropic), "case does not matter");
+        assert_eq!(of(&data("a final `assistant` message must start with a thinking block")), Some(Wrapper::Anthropic));
+        assert_eq!(of(&data(&format!("The model returned the following errors: {plain}"))), Some(Wrapper::Bedrock));
+        assert_eq!(
+            of(&data(
+                "The model returned the following errors: an `assistant` message in the final position, which would \
+                 pre-fill the response"
+            )),
+            Some(Wrapper::BedrockOld)
+        );
+        assert_eq!(
+            of(&data(&format!("litellm.BadRequestError: AnthropicException - b'{{\"message\":\"{plain}\"}}'"))),
+            Some(Wrapper::Litellm)
+        );
+        assert_eq!(
+            of(&data(&format!("litellm.BadRequestError: Azure_aiException - {{\"message\":\"{plain}\"}}"))),
+            Some(Wrapper::AzureLitellm)
+        );
+        assert_eq!(of(&data("Conversation must end with a user message.")), Some(Wrapper::Other));
+        assert_eq!(of(&data("Prefilling assistant messages is not supported for this model.")), Some(Wrapper::Other));
+        let body = r#"{"name":"UnknownError","data":{"message":"Bad Request","responseBody":"{\"error\":\"litellm.BadRequestError: the conversation must end with a user message\"}"}}"#;
+        assert_eq!(of(body), Some(Wrapper::Litellm), "the body counts, whatever the error's name");
+        let metadata = r#"{"name":"X","data":{"message":"Bad Request","metadata":{"raw":"Azure_aiException assistant message prefill"}}}"#;
+        assert_eq!(of(metadata), Some(Wrapper::AzureLitellm));
+        assert_eq!(of(&data("prompt is too long")), None);
+        assert_eq!(of(&data(plain).replace("400", "500")), None);
     }
 
     #[test]

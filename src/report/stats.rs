@@ -1,0 +1,623 @@
+//! `stats`: the JSON document, its reading back for a merge, the tables for people, and CSV.
+
+use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table, presets};
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+use strum::IntoEnumIterator;
+
+use super::doc::SCHEMA_VERSION;
+use super::human::{fit, plural, store_line};
+use super::words::moment;
+use super::{OpencodeDoc, Output, StoreDoc, clean};
+use crate::repair::digest;
+use crate::stats::{
+    Bucket, By, Cause, Deltas, Events, Key, Leaked, Orphan, OrphanCounts, Other400, Pair, RefusalCounts, Summary,
+};
+
+/// What is known of one store: read from it, or from a report of it.
+#[derive(Debug, Clone)]
+pub struct StoreReport {
+    /// The store, without its path.
+    pub store: StoreDoc,
+    /// When it was read, in ms since the Unix epoch.
+    pub generated_ms: i64,
+    /// Only events from this time on are in it.
+    pub since_ms: Option<i64>,
+    /// Only events before this time are in it.
+    pub until_ms: Option<i64>,
+    /// Rows that could not be understood.
+    pub unreadable_rows: u64,
+    /// Prefill 400s that repairs have removed, by the journal.
+    pub removed_by_repair: u64,
+    /// What happened.
+    pub events: Events,
+}
+
+/// Why a file is no report that can be merged.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// It is no JSON.
+    #[error("is not JSON ({0})")]
+    NotJson(String),
+    /// JSON, but no report.
+    #[error("is no report of `unstick stats --json`")]
+    NoReport,
+    /// The report of another command.
+    #[error("is a report of `unstick {0}`, not of `unstick stats`")]
+    OtherCommand(String),
+    /// A report of another version.
+    #[error("has schema version {0}, this unstick reads version {SCHEMA_VERSION}")]
+    Schema(String),
+    /// A report that lacks something.
+    #[error("is no whole report: {0}")]
+    Shape(String),
+}
+
+#[derive(Deserialize)]
+struct ReportIn {
+    store: StoreDoc,
+    generated_ms: i64,
+    #[serde(default)]
+    since_ms: Option<i64>,
+    #[serde(default)]
+    until_ms: Option<i64>,
+    orphans: OrphansIn,
+    #[serde(default)]
+    prefill_400s: RefusalsIn,
+    pairs: Vec<Pair>,
+    other_400_items: Vec<Other400>,
+    leaked_items: Vec<Leaked>,
+    #[serde(default)]
+    unreadable_rows: u64,
+}
+
+#[derive(Deserialize)]
+struct OrphansIn {
+    items: Vec<Orphan>,
+}
+
+#[derive(Deserialize, Default)]
+struct RefusalsIn {
+    #[serde(default)]
+    removed_by_repair: u64,
+}
+
+impl StoreReport {
+    /// Reads what `stats --json` wrote: one store, or several.
+    ///
+    /// # Errors
+    /// When the text is something else.
+    pub fn parse(text: &str) -> Result<Vec<Self>, ReportError> {
+        let value: serde_json::Value = serde_json::from_str(text)
+            .map_err(|e| ReportError::NotJson(format!("line {} column {}", e.line(), e.column())))?;
+        match value.get("schema_version") {
+            None => return Err(ReportError::NoReport),
+            Some(version) if *version != SCHEMA_VERSION => {
+                return Err(ReportError::Schema(clean(&version.to_string())));
+            }
+            Some(_) => {}
+        }
+        match value.get("command").and_then(|c| c.as_str()) {
+            Some("stats") => {}
+            Some(other) => return Err(ReportError::OtherCommand(fit(other, 20))),
+            None => return Err(ReportError::NoReport),
+        }
+        let one = |value: serde_json::Value| {
+            let read: ReportIn =
+                serde_json::from_value(value).map_err(|e| ReportError::Shape(fit(&e.to_string(), 200)))?;
+            Ok(Self {
+                store: StoreDoc { path: None, ..read.store },
+                generated_ms: read.generated_ms,
+                since_ms: read.since_ms,
+                until_ms: read.until_ms,
+                unreadable_rows: read.unreadable_rows,
+                removed_by_repair: read.prefill_400s.removed_by_repair,
+                events: Events {
+                    orphans: read.orphans.items,
+                    pairs: read.pairs,
+                    other_400s: read.other_400_items,
+                    leaked: read.leaked_items,
+                },
+            })
+        };
+        match value.get("stores").and_then(|s| s.as_array()) {
+            Some(stores) => stores.iter().cloned().map(one).collect(),
+            None => Ok(vec![one(value)?]),
+        }
+    }
+
+    /// Leaves out what happened before `since`, or at `until` or later.
+    pub fn keep_between(&mut self, since: Option<i64>, until: Option<i64>) {
+        self.events.keep_between(since, until);
+        self.since_ms = [self.since_ms, since].into_iter().flatten().max();
+        self.until_ms = [self.until_ms, until].into_iter().flatten().min();
+    }
+}
+
+/// Several stores as one: their sizes added up, the lowest bound.
+fn together(reports: &[StoreReport]) -> StoreDoc {
+    if let [one] = reports {
+        return one.store.clone();
+    }
+    let mut ids: Vec<&str> = reports.iter().map(|r| r.store.id.as_str()).collect();
+    ids.sort_unstable();
+    let sum = |of: fn(&StoreDoc) -> u64| reports.iter().map(|r| of(&r.store)).fold(0, u64::saturating_add);
+    let bounds = || reports.iter().map(|r| r.store.opencode.bound.parse::<crate::replay::Version>().ok());
+    let lowest = bounds().collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().min());
+    StoreDoc {
+        id: digest(&ids.join(" "))[..16].to_owned(),
+        path: None,
+        bytes: sum(|s| s.bytes),
+        sessions: sum(|s| s.sessions),
+        messages: sum(|s| s.messages),
+        parts: sum(|s| s.parts),
+        opencode: OpencodeDoc {
+            bound: lowest.map_or_else(|| "any".to_owned(), |v| v.to_string()),
+            source: format!("the lowest of {}", plural(reports.len() as u64, "store", "stores")),
+        },
+    }
+}
+
+/// `stats --json`.
+#[derive(Debug, Clone, Serialize)]
+pub struct StatsDoc {
+    schema_version: u32,
+    command: &'static str,
+    /// The store; several as one.
+    pub store: StoreDoc,
+    /// When the report was made.
+    pub generated_ms: i64,
+    /// Only events from this time on are counted.
+    pub since_ms: Option<i64>,
+    /// Only events before this time are counted.
+    pub until_ms: Option<i64>,
+    orphans: OrphansDoc,
+    prefill_400s: RefusalsDoc,
+    other_400s: u64,
+    leaked_calls: u64,
+    pairs: Vec<Pair>,
+    deltas: Deltas,
+    by: Option<By>,
+    other_400_items: Vec<Other400>,
+    leaked_items: Vec<Leaked>,
+    unreadable_rows: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stores: Option<Vec<StatsDoc>>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct OrphansDoc {
+    #[serde(flatten)]
+    counts: OrphanCounts,
+    items: Vec<Orphan>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct RefusalsDoc {
+    #[serde(flatten)]
+    counts: RefusalCounts,
+    removed_by_repair: u64,
+}
+
+impl StatsDoc {
+    /// The document of one store.
+    #[must_use]
+    pub fn of_store(report: &StoreReport, by: Option<Key>, zone: &TimeZone) -> Self {
+        Self::new(std::slice::from_ref(report), &Summary::of(&[&report.events], by, zone), report.generated_ms)
+    }
+
+    /// The document of several stores: the whole of them, and each by itself, so that it can be merged again.
+    #[must_use]
+    pub fn of_stores(reports: &[StoreReport], by: Option<Key>, zone: &TimeZone, now: i64) -> Self {
+        let events: Vec<&Events> = reports.iter().map(|r| &r.events).collect();
+        Self {
+            stores: Some(reports.iter().map(|r| Self::of_store(r, None, zone)).collect()),
+            ..Self::new(reports, &Summary::of(&events, by, zone), now)
+        }
+    }
+
+    fn new(reports: &[StoreReport], summary: &Summary, generated_ms: i64) -> Self {
+        fn all<T: Clone>(reports: &[StoreReport], of: fn(&Events) -> &Vec<T>) -> Vec<T> {
+            reports.iter().flat_map(|r| of(&r.events)).cloned().collect()
+        }
+        // A time that only some reports were cut at holds for none of the others.
+        let common = |of: fn(&StoreReport) -> Option<i64>| {
+            let first = reports.first().and_then(of);
+            if reports.iter().all(|r| of(r) == first) { first } else { None }
+        };
+        Self {
+            schema_version: SCHEMA_VERSION,
+            command: "stats",
+            store: StoreDoc { path: None, ..together(reports) },
+            generated_ms,
+            since_ms: common(|r| r.since_ms),
+            until_ms: common(|r| r.until_ms),
+            orphans: OrphansDoc { counts: summary.orphans.clone(), items: all(reports, |e| &e.orphans) },
+            prefill_400s: RefusalsDoc {
+                counts: summary.prefill_400s.clone(),
+                removed_by_repair: reports.iter().map(|r| r.removed_by_repair).sum(),
+            },
+            other_400s: summary.other_400s,
+            leaked_calls: summary.leaked_calls,
+            pairs: all(reports, |e| &e.pairs),
+            deltas: summary.deltas.clone(),
+            by: summary.by.clone(),
+            other_400_items: all(reports, |e| &e.other_400s),
+            leaked_items: all(reports, |e| &e.leaked),
+            unreadable_rows: reports.iter().map(|r| r.unreadable_rows).sum(),
+            stores: None,
+        }
+    }
+}
+
+/// The table by one key as CSV, or the pairs where none was asked for. Characters that steer a terminal are
+/// replaced as everywhere.
+///
+/// # Errors
+/// When the CSV library cannot write, which memory always can.
+pub fn stats_csv(reports: &[StoreReport], summary: &Summary) -> Result<String, csv::Error> {
+    let number = |n: Option<i64>| n.map(|n| n.to_string()).unwrap_or_default();
+    let mut out = csv::Writer::from_writer(Vec::new());
+    if let Some(by) = &summary.by {
+        let key = by.key.to_string();
+        out.write_record([key.as_str(), "orphans", "prefill_400s", "sessions", "still_stuck", "closest_ms"])?;
+        for row in &by.rows {
+            out.write_record([
+                clean(&row.key),
+                row.orphans.to_string(),
+                row.prefill_400s.to_string(),
+                row.sessions.to_string(),
+                row.still_stuck.to_string(),
+                number(row.closest_ms),
+            ])?;
+        }
+    } else {
+        out.write_record([
+            "store_id",
+            "session_id",
+            "part_id",
+            "message_id",
+            "orphan_time_ms",
+            "error_time_ms",
+            "delta_ms",
+            "tool",
+            "model",
+            "version",
+            "wrapper",
+            "cause",
+            "root_cause",
+            "still_stuck",
+        ])?;
+        for (report, pair) in reports.iter().flat_map(|r| r.events.pairs.iter().map(move |p| (r, p))) {
+            out.write_record([
+                clean(&report.store.id),
+                clean(&pair.session_id),
+                clean(pair.part_id.as_deref().unwrap_or_default()),
+                clean(&pair.message_id),
+                number(pair.orphan_time_ms),
+                pair.error_time_ms.to_string(),
+                number(pair.delta_ms),
+                clean(pair.tool.as_deref().unwrap_or_default()),
+                clean(&pair.model),
+                clean(&pair.version),
+                pair.wrapper.to_string(),
+                pair.cause.to_string(),
+                pair.root_cause.to_string(),
+                pair.still_stuck.to_string(),
+            ])?;
+        }
+    }
+    let bytes = out.into_inner().map_err(|e| csv::Error::from(e.into_error()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Days and pairs that are shown without `-v`.
+const SHORT: usize = 10;
+
+/// The tables for people. `path` is the store's where it was read here; `now` in ms since the epoch.
+#[must_use]
+pub fn stats(
+    out: &Output,
+    reports: &[StoreReport],
+    path: Option<&str>,
+    summary: &Summary,
+    now: i64,
+    zone: &TimeZone,
+) -> String {
+    let head = headline(out, summary);
+    if out.quiet {
+        return head + "\n";
+    }
+    let store = StoreDoc { path: path.map(str::to_owned), ..together(reports) };
+    let mut text = format!("{}\n", store_line(out, &store));
+    let since = common_time(reports, |r| r.since_ms).map(|ms| format!("since {}", moment(ms, now, zone)));
+    let until = common_time(reports, |r| r.until_ms).map(|ms| format!("until {}", moment(ms, now, zone)));
+    let period: Vec<String> = [since, until].into_iter().flatten().collect();
+    if !period.is_empty() {
+        text.push_str(&format!("{}\n", out.dim(&format!("only {}", period.join(", ")))));
+    }
+    text.push_str(&format!("\n{head}\n"));
+    let rest = aside(summary, reports);
+    if !rest.is_empty() {
+        text.push_str(&format!("{rest}\n"));
+    }
+    if let Some(by) = &summary.by {
+        text.push_str(&format!("\n{}\n", by_table(out, by)));
+        return text;
+    }
+    let refused = &summary.prefill_400s;
+    if refused.total > 0 {
+        text.push_str(&format!("\n{}\n", cause_table(out, refused)));
+    }
+    for key in [Key::Model, Key::Version] {
+        let events: Vec<&Events> = reports.iter().map(|r| &r.events).collect();
+        if let Some(by) = Summary::of(&events, Some(key), zone).by.filter(|by| !by.rows.is_empty()) {
+            text.push_str(&format!("\n{}\n", by_table(out, &by)));
+        }
+    }
+    for (name, counts) in [("TOOL OF THE ORPHAN", &summary.orphans.by_tool), ("400S WORDED BY", &refused.by_wrapper)] {
+        if !counts.is_empty() {
+            let mut rows: Vec<(String, u64)> = counts.iter().map(|(k, n)| (k.clone(), *n)).collect();
+            rows.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+            text.push_str(&format!("\n{}\n", bars(out, name, &rows)));
+        }
+    }
+    text.push_str(&days(out, summary));
+    if summary.deltas.pairs > 0 {
+        let rows: Vec<(String, u64)> = summary.deltas.histogram.iter().map(|b| (bucket_label(b), b.count)).collect();
+        text.push_str(&format!("\n{}\n", bars(out, "FROM ORPHAN TO 400", &rows)));
+    }
+    text.push_str(&pairs(out, reports, now, zone));
+    if refused.still_stuck.total > 0 {
+        text.push_str(&format!("\nNext: {}\n", out.bold("unstick repair --dry-run")));
+    }
+    text
+}
+
+fn common_time(reports: &[StoreReport], of: fn(&StoreReport) -> Option<i64>) -> Option<i64> {
+    let first = reports.first().and_then(of);
+    if reports.iter().all(|r| of(r) == first) { first } else { None }
+}
+
+fn headline(out: &Output, summary: &Summary) -> String {
+    let (orphans, refused) = (&summary.orphans, &summary.prefill_400s);
+    if orphans.total == 0 && refused.total == 0 {
+        return out.paint("32", "No orphans and no prefill 400s.");
+    }
+    let in_sessions = |n: u64| format!("in {}", plural(n, "session", "sessions"));
+    let mut text = format!(
+        "{} {}, {} {}.",
+        plural(orphans.total, "orphan", "orphans"),
+        in_sessions(orphans.sessions),
+        plural(refused.total, "prefill 400", "prefill 400s"),
+        in_sessions(refused.sessions)
+    );
+    if let Some(ms) = summary.deltas.min_ms {
+        text.push_str(&format!(" Closest pair: {}.", duration(ms)));
+    }
+    out.bold(&text)
+}
+
+/// What is said besides: the sessions that are stuck now, and what is counted apart.
+fn aside(summary: &Summary, reports: &[StoreReport]) -> String {
+    let stuck = &summary.prefill_400s.still_stuck;
+    let mut said = Vec::new();
+    if stuck.total > 0 {
+        let sessions = plural(stuck.sessions, "session", "sessions");
+        let keep = if stuck.total == 1 { "keeps" } else { "keep" };
+        said.push(format!("{} of the 400s {keep} {sessions} stuck now", stuck.total));
+    }
+    let without = summary.deltas.without_orphan;
+    if without > 0 {
+        let have = if without == 1 { "has no orphan before it" } else { "have no orphan before them" };
+        said.push(format!("{without} of the 400s {have}"));
+    }
+    let removed: u64 = reports.iter().map(|r| r.removed_by_repair).sum();
+    if removed > 0 {
+        said.push(format!("repairs have removed {}", plural(removed, "further 400", "further 400s")));
+    }
+    if summary.other_400s > 0 {
+        said.push(plural(summary.other_400s, "400 of another kind", "400s of another kind"));
+    }
+    if summary.leaked_calls > 0 {
+        said.push(plural(summary.leaked_calls, "leaked tool call in text", "leaked tool calls in texts"));
+    }
+    let unreadable: u64 = reports.iter().map(|r| r.unreadable_rows).sum();
+    if unreadable > 0 {
+        said.push(plural(unreadable, "row could not be understood", "rows could not be understood"));
+    }
+    said.join("; ")
+}
+
+fn plain(out: &Output, header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(out.width);
+    if out.color {
+        table.enforce_styling();
+    }
+    table.set_header(header.iter().map(|h| Cell::new(h).add_attribute(Attribute::Dim)));
+    table
+}
+
+fn right(n: impl ToString) -> Cell {
+    Cell::new(n).set_alignment(CellAlignment::Right)
+}
+
+/// Columns of a bar: what is left beside a name and the numbers. One row alone gets none, it would say nothing.
+fn bar_width(out: &Output, rows: usize) -> u64 {
+    if rows < 2 { 0 } else { u64::from(out.width).saturating_sub(56).clamp(8, 40) }
+}
+
+/// A bar of `n` where `most` takes the whole width; something is there for every `n` above zero.
+fn bar(n: u64, most: u64, width: u64) -> String {
+    const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+    if n == 0 || most == 0 || width == 0 {
+        return String::new();
+    }
+    let eighths = (u128::from(n) * u128::from(width) * 8 / u128::from(most)).max(1);
+    let (full, part) = (usize::try_from(eighths / 8).unwrap_or(0), usize::try_from(eighths % 8).unwrap_or(0));
+    "█".repeat(full) + EIGHTHS[part]
+}
+
+fn name(out: &Output, text: &str) -> String {
+    fit(text, usize::from(out.width).saturating_sub(44).clamp(16, 48))
+}
+
+fn cause_table(out: &Output, refused: &RefusalCounts) -> Table {
+    let mut table = plain(out, &["CAUSE OF THE 400", "400S", "STUCK", ""]);
+    let most = refused.by_cause.values().copied().max().unwrap_or(0);
+    let mut rows: Vec<(Cause, u64)> =
+        Cause::iter().filter_map(|cause| refused.by_cause.get(&cause.to_string()).map(|n| (cause, *n))).collect();
+    rows.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+    let width = bar_width(out, rows.len());
+    for (cause, n) in rows {
+        let stuck = refused.still_stuck.by_cause.get(&cause.to_string()).copied().unwrap_or(0);
+        let title = if out.verbose { cause.description() } else { cause.title() };
+        table.add_row([Cell::new(title), right(n), right(stuck), Cell::new(bar(n, most, width))]);
+    }
+    table
+}
+
+fn by_table(out: &Output, by: &By) -> Table {
+    let key = by.key.to_string().to_uppercase();
+    let mut table = plain(out, &[&key, "ORPHANS", "400S", "SESSIONS", "STUCK", "CLOSEST"]);
+    for row in &by.rows {
+        table.add_row([
+            Cell::new(name(out, &row.key)),
+            right(row.orphans),
+            right(row.prefill_400s),
+            right(row.sessions),
+            right(row.still_stuck),
+            right(row.closest_ms.map(duration).unwrap_or_default()),
+        ]);
+    }
+    table
+}
+
+fn bars(out: &Output, header: &str, rows: &[(String, u64)]) -> Table {
+    let mut table = plain(out, &[header, "", ""]);
+    let most = rows.iter().map(|(_, n)| *n).max().unwrap_or(0);
+    for (key, n) in rows {
+        table.add_row([Cell::new(name(out, key)), right(n), Cell::new(bar(*n, most, bar_width(out, rows.len())))]);
+    }
+    table
+}
+
+/// Day by day: orphans and refusals in one bar.
+fn days(out: &Output, summary: &Summary) -> String {
+    let (orphans, refused) = (&summary.orphans.by_day, &summary.prefill_400s.by_day);
+    let mut all: Vec<&String> = orphans.keys().chain(refused.keys()).collect();
+    all.sort_unstable();
+    all.dedup();
+    if all.is_empty() {
+        return String::new();
+    }
+    let of = |day: &String| (orphans.get(day).copied().unwrap_or(0), refused.get(day).copied().unwrap_or(0));
+    let most = all.iter().map(|day| of(day).0 + of(day).1).max().unwrap_or(0);
+    let hidden = if out.verbose { 0 } else { all.len().saturating_sub(SHORT) };
+    let mut table = plain(out, &["DAY", "ORPHANS", "400S", "░ orphans  █ 400s"]);
+    for day in &all[hidden..] {
+        let (o, r) = of(day);
+        let cells = |n: u64| {
+            let n = (u128::from(n) * u128::from(bar_width(out, SHORT))).div_ceil(u128::from(most));
+            usize::try_from(n).unwrap_or(0)
+        };
+        let drawn = "░".repeat(cells(o)) + &"█".repeat(cells(r));
+        table.add_row([Cell::new(day), right(o), right(r), Cell::new(drawn)]);
+    }
+    let mut text = format!("\n{table}\n");
+    if hidden > 0 {
+        let days = plural(hidden as u64, "earlier day", "earlier days");
+        text.push_str(&format!("{}\n", out.dim(&format!("{days}: -v lists all"))));
+    }
+    text
+}
+
+/// The closest pairs, and with `-v` every 400.
+fn pairs(out: &Output, reports: &[StoreReport], now: i64, zone: &TimeZone) -> String {
+    let mut all: Vec<&Pair> = reports.iter().flat_map(|r| &r.events.pairs).collect();
+    if all.is_empty() {
+        return String::new();
+    }
+    all.sort_by_key(|p| (p.delta_ms.is_none(), p.delta_ms, p.error_time_ms));
+    let shown = if out.verbose { all.len() } else { all.len().min(SHORT) };
+    let mut table = plain(out, &["AFTER ORPHAN", "400 OF", "SESSION", "CAUSE"]);
+    for pair in &all[..shown] {
+        let cause = format!("{}{}", pair.cause.title(), if pair.still_stuck { " (stuck)" } else { "" });
+        table.add_row([
+            right(pair.delta_ms.map_or_else(|| "none".to_owned(), duration)),
+            Cell::new(moment(pair.error_time_ms, now, zone)),
+            Cell::new(clean(&pair.session_id)),
+            Cell::new(cause),
+        ]);
+    }
+    let mut text = format!("\n{table}\n");
+    if shown < all.len() {
+        let more = plural((all.len() - shown) as u64, "more 400", "more 400s");
+        text.push_str(&format!("{}\n", out.dim(&format!("{more}: -v lists all"))));
+    }
+    text
+}
+
+/// A delta in ms in the unit that fits: "5 ms", "1.2 s", "3 min".
+fn duration(ms: i64) -> String {
+    let sign = if ms < 0 { "-" } else { "" };
+    match ms.unsigned_abs() {
+        n @ 0..1_000 => format!("{sign}{n} ms"),
+        n @ 1_000..60_000 => format!("{sign}{}.{} s", n / 1_000, n % 1_000 / 100),
+        n @ 60_000..3_600_000 => format!("{sign}{} min", n / 60_000),
+        n @ 3_600_000..86_400_000 => format!("{sign}{} h", n / 3_600_000),
+        n => format!("{sign}{} d", n / 86_400_000),
+    }
+}
+
+/// A bucket's name: "10 to 100 ms".
+#[must_use]
+pub(super) fn bucket_label(bucket: &Bucket) -> String {
+    match (bucket.from_ms, bucket.to_ms) {
+        (Some(0), Some(to)) => format!("under {}", round(to)),
+        (Some(from), Some(to)) => {
+            let (from, to) = (round(from), round(to));
+            // One unit is enough where both have the same.
+            match (from.split_once(' '), to.split_once(' ')) {
+                (Some((n, a)), Some((_, b))) if a == b => format!("{n} to {to}"),
+                _ => format!("{from} to {to}"),
+            }
+        }
+        (Some(from), None) => format!("{} and more", round(from)),
+        (None, _) => "clock went back".to_owned(),
+    }
+}
+
+fn round(ms: i64) -> String {
+    match ms {
+        86_400_000.. => format!("{} d", ms / 86_400_000),
+        3_600_000.. => format!("{} h", ms / 3_600_000),
+        60_000.. => format!("{} min", ms / 60_000),
+        1_000.. => format!("{} s", ms / 1_000),
+        _ => format!("{ms} ms"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deltas_and_bars_in_words() {
+        assert_eq!(duration(5), "5 ms");
+        assert_eq!(duration(1_234), "1.2 s");
+        assert_eq!(duration(-61_000), "-1 min");
+        assert_eq!(duration(i64::MIN), "-106751991167 d");
+        assert_eq!(bar(1, 1_000_000, 10), "▏");
+        assert_eq!(bar(10, 10, 4), "████");
+        assert_eq!(bar(0, 10, 4), "");
+        assert_eq!(bar(u64::MAX, u64::MAX, 4), "████");
+        let label = |from_ms, to_ms| bucket_label(&Bucket { from_ms, to_ms, count: 1 });
+        assert_eq!(label(Some(0), Some(10)), "under 10 ms");
+        assert_eq!(label(Some(10), Some(100)), "10 to 100 ms");
+        assert_eq!(label(Some(100), Some(1_000)), "100 ms to 1 s");
+        assert_eq!(label(Some(86_400_000), None), "1 d and more");
+        assert_eq!(label(None, Some(0)), "clock went back");
+    }
+}
