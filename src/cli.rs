@@ -89,6 +89,8 @@ pub(crate) enum Command {
     Repair(Repair),
     /// Take a repair back
     Undo(Undo),
+    /// Count cut-off tool calls and refused requests, and show how they belong together
+    Stats(Stats),
 }
 
 /// Which sessions a command is about.
@@ -182,6 +184,47 @@ pub(crate) enum Include {
     Unsettled,
     /// Edits that change what opencode compares with the model's window
     NearWindow,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Reports of --json hold ids, times, models and tools, but no paths, titles or texts: they can be \
+    handed on and put together with --from."
+)]
+pub(crate) struct Stats {
+    /// Only what happened since: 2026-11-20, 2026-11-20T08:00, or an age such as 36h, 7d
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) since: Option<String>,
+    /// Only what happened before
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) until: Option<String>,
+    /// One table, by this key
+    #[arg(long, value_enum, value_name = "KEY")]
+    pub(crate) by: Option<By>,
+    /// Print CSV: the table of --by, or without it a row for each prefill 400 with its orphan
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) csv: bool,
+    /// Draw what happened when, and the times from orphan to 400, to a new file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+    /// Put reports of `stats --json` together instead of reading a store: files, or folders of *.json
+    #[arg(long, value_name = "REPORT", num_args = 1.., conflicts_with_all = ["db", "all_stores"])]
+    pub(crate) from: Vec<PathBuf>,
+}
+
+/// `stats --by`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum By {
+    /// PROVIDER/MODEL
+    Model,
+    /// The provider
+    Provider,
+    /// The opencode version that created the session
+    Version,
+    /// The orphan's tool
+    Tool,
+    /// The local day
+    Day,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

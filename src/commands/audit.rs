@@ -63,6 +63,16 @@ pub(crate) fn unwrap_call<T>(result: Result<T, AuditError>) -> Result<Result<T, 
 
 /// Reads the whole store and judges the sessions that the filter lets through.
 pub(crate) fn audit(context: &Context<'_>, store: &Store<'_>, filter: &Filter) -> Result<Audit, AuditError> {
+    audit_each(context, store, filter, |_, _| {})
+}
+
+/// The same, with `each` called for every session while its history is at hand: one is at any time.
+pub(crate) fn audit_each(
+    context: &Context<'_>,
+    store: &Store<'_>,
+    filter: &Filter,
+    mut each: impl FnMut(&Session, &Diagnosis),
+) -> Result<Audit, AuditError> {
     let facts = store.facts()?;
     let mut infos: Vec<SessionInfo> = Vec::new();
     let mut rows: Vec<UnreadableRow> = Vec::new();
@@ -104,6 +114,7 @@ pub(crate) fn audit(context: &Context<'_>, store: &Store<'_>, filter: &Filter) -
         } else {
             unreadable(info, &loaded.unreadable, Some(&loaded.session))
         };
+        each(&loaded.session, &diagnosis);
         rows.append(&mut loaded.unreadable);
         sessions.push(Judged { diagnosis, sdk });
     }

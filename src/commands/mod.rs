@@ -6,6 +6,7 @@ mod interrupt;
 mod repair;
 mod scan;
 mod select;
+mod stats;
 mod undo;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 use anyhow::Error;
 use jiff::Timestamp;
 use opencode_unstick::history::ModelRef;
+use opencode_unstick::repair::journal::Journal;
 use opencode_unstick::repair::{Plan, digest};
 use opencode_unstick::report::{ColorChoice, Output, error_doc};
 use opencode_unstick::sdk::{SdkError, SdkResolver};
@@ -117,6 +119,7 @@ fn dispatch(cli: &Cli, env: Environment, out: &Output) -> Result<Exit, Error> {
     match &cli.command {
         Command::Scan(args) => scan::run(&context, args),
         Command::Repair(args) => repair::run(&context, args),
+        Command::Stats(args) => stats::run(&context, args),
         Command::Undo(args) => undo::run(&context, args),
     }
 }
@@ -145,10 +148,14 @@ impl Context<'_> {
 
     /// Models that earlier repairs of the store have proven to refuse: their refusals were removed.
     pub(crate) fn proven_before(&self, store_id: &str) -> Vec<ModelRef> {
+        self.journals_of(store_id).iter().flat_map(Journal::proven).collect()
+    }
+
+    /// The journals of the store that are in the default folder, oldest first.
+    pub(crate) fn journals_of(&self, store_id: &str) -> Vec<Journal> {
         // A folder that cannot be read proves nothing; whoever undoes will be told.
         let found = default_folder(&self.env).and_then(|folder| journals(&folder).ok()).unwrap_or_default();
-        let ours = found.into_iter().filter_map(|f| f.journal.ok()).filter(|j| j.header.store_id == store_id);
-        ours.flat_map(|j| j.proven()).collect()
+        found.into_iter().filter_map(|f| f.journal.ok()).filter(|j| j.header.store_id == store_id).collect()
     }
 
     pub(crate) fn progress(&self) -> bool {

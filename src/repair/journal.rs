@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::plan::{Cell, Op, RowEdit};
+use super::plan::{Cell, Image, Op, RowEdit};
 use crate::history::{MessageRow, ModelRef, message};
 
 /// Version of the format.
@@ -138,21 +138,44 @@ impl Journal {
     pub fn proven(&self) -> BTreeSet<ModelRef> {
         self.entries
             .iter()
-            .filter(|e| e.edit.table == "message" && e.edit.op == Op::Delete)
-            .filter_map(|e| match e.edit.before.as_ref()?.get("data")? {
-                Cell::Text(data) => {
-                    let row = MessageRow {
-                        rowid: 0,
-                        id: e.edit.id.clone(),
-                        session_id: e.session.clone(),
-                        time_created: 0,
-                        time_updated: 0,
-                    };
-                    let message = message(row, data).ok().filter(crate::history::Message::prefill_400)?;
-                    message.assistant().map(|a| a.model.clone())
-                }
-                _ => None,
-            })
+            .filter(|e| e.edit.op == Op::Delete)
+            .filter_map(|e| refusal(&e.session, &e.edit.id, &e.edit.table, e.edit.before.as_ref()?))
             .collect()
     }
+}
+
+/// The model of a prefill 400, from the row's image; `None` for any other row.
+fn refusal(session: &str, id: &str, table: &str, image: &Image) -> Option<ModelRef> {
+    if table != "message" {
+        return None;
+    }
+    let Cell::Text(data) = image.get("data")? else { return None };
+    let row =
+        MessageRow { rowid: 0, id: id.to_owned(), session_id: session.to_owned(), time_created: 0, time_updated: 0 };
+    let message = message(row, data).ok().filter(crate::history::Message::prefill_400)?;
+    message.assistant().map(|a| a.model.clone())
+}
+
+/// The prefill 400s that the repairs of a store have removed and no undo has put back, by row id.
+///
+/// `journals` are the store's, oldest first. Those whose commit was not noted do not count.
+#[must_use]
+pub fn removed_refusals<'a>(journals: impl IntoIterator<Item = &'a Journal>) -> BTreeSet<&'a str> {
+    let mut out = BTreeSet::new();
+    for entry in journals.into_iter().filter(|j| j.committed).flat_map(|j| &j.entries) {
+        let edit = &entry.edit;
+        let is_refusal = |image: &Option<Image>| {
+            image.as_ref().is_some_and(|i| refusal(&entry.session, &edit.id, &edit.table, i).is_some())
+        };
+        match edit.op {
+            Op::Delete if is_refusal(&edit.before) => {
+                out.insert(edit.id.as_str());
+            }
+            Op::Insert if is_refusal(&edit.after) => {
+                out.remove(edit.id.as_str());
+            }
+            _ => {}
+        }
+    }
+    out
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::diagnosis::{Diagnosis, Evidence, Finding, Status};
 use crate::history::UnreadableRow;
@@ -13,10 +13,10 @@ use crate::sdk::SdkChoice;
 use crate::store::Facts;
 
 /// Version of all documents.
-const SCHEMA_VERSION: u32 = 1;
+pub(super) const SCHEMA_VERSION: u32 = 1;
 
 /// A store in a document.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StoreDoc {
     /// The same for copies and after repairs.
     pub id: String,
@@ -35,7 +35,7 @@ pub struct StoreDoc {
 }
 
 /// A lower bound of the opencode version.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct OpencodeDoc {
     /// The version; `any` where every rule set counts.
     pub bound: String,

@@ -19,12 +19,12 @@ pub struct Shown<'a> {
     pub sdk: Option<(&'a str, &'a str)>,
 }
 
-fn plural(n: u64, one: &str, many: &str) -> String {
+pub(super) fn plural(n: u64, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
 }
 
 /// A text cut to `width` columns, with an ellipsis where something went.
-fn fit(text: &str, width: usize) -> String {
+pub(super) fn fit(text: &str, width: usize) -> String {
     let text = clean(text);
     if text.width() <= width {
         return text;
@@ -43,7 +43,7 @@ fn fit(text: &str, width: usize) -> String {
 }
 
 /// The line about the store.
-fn store_line(out: &Output, store: &StoreDoc) -> String {
+pub(super) fn store_line(out: &Output, store: &StoreDoc) -> String {
     let path = store.path.as_deref().unwrap_or("store");
     let bound = match store.opencode.bound.as_str() {
         "any" => "every opencode counts".to_owned(),
@@ -60,7 +60,7 @@ fn store_line(out: &Output, store: &StoreDoc) -> String {
 }
 
 /// A size in the unit that fits.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
     let mut value = bytes as f64;
     let mut unit = "B";

@@ -1,13 +1,16 @@
 //! The only printing. Data goes to standard output, everything else to standard error.
 
+mod chart;
 mod doc;
 mod human;
 mod output;
 mod progress;
 mod sanitize;
+mod stats;
 mod undo;
 mod words;
 
+pub use chart::{ChartError, chart};
 pub use doc::{
     EditDoc, OpencodeDoc, PlanDoc, RepairDoc, ScanDoc, SdkDoc, SessionDoc, SessionPlanDoc, StoreDoc, Summary, error_doc,
 };
@@ -15,4 +18,5 @@ pub use human::{Shown, left, plan, repaired, scan};
 pub use output::{ColorChoice, Output};
 pub use progress::Progress;
 pub use sanitize::clean;
+pub use stats::{ReportError, StatsDoc, StoreReport, stats, stats_csv};
 pub use undo::{JournalLine, JournalState, UndoDoc, journals, journals_doc, undo_plan, undone};

@@ -250,7 +250,9 @@ impl Deltas {
 }
 
 fn rows(stores: &[&Events], key: Key, zone: &TimeZone) -> Vec<ByRow> {
-    let mut rows: BTreeMap<String, (ByRow, BTreeSet<(usize, &str)>)> = BTreeMap::new();
+    // Sessions are told apart by their store's place and their id.
+    type Counted<'a> = (ByRow, BTreeSet<(usize, &'a str)>);
+    let mut rows: BTreeMap<String, Counted<'_>> = BTreeMap::new();
     for (at, events) in stores.iter().enumerate() {
         for o in &events.orphans {
             let name = match key {

@@ -1,0 +1,257 @@
+//! The statistics as a picture: what happened when, by cause, and how long after its orphan a refusal came.
+//!
+//! Nothing is painted behind it and every colour lies in the middle between black and white, so that it can
+//! be read on a light page and on a dark one; lanes and shapes say the same as the colours.
+
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan, Zoned};
+use plotters::coord::Shift;
+use plotters::coord::ranged1d::SegmentValue;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+use strum::IntoEnumIterator;
+
+use super::stats::bucket_label;
+use crate::stats::{Bucket, Cause, Events, Summary};
+
+/// The picture could not be drawn.
+#[derive(Debug, thiserror::Error)]
+#[error("the picture could not be drawn: {0}")]
+pub struct ChartError(String);
+
+const SIZE: (u32, u32) = (1000, 640);
+/// How much of the height the timeline takes.
+const TIMELINE: u32 = 360;
+/// 4.5 : 1 on white and on black.
+const INK: RGBColor = RGBColor(118, 118, 118);
+const ORPHAN: RGBColor = RGBColor(176, 125, 0);
+const BAR: RGBColor = RGBColor(63, 127, 191);
+const FONT: &str = "sans-serif";
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+fn colour(cause: Cause) -> RGBColor {
+    match cause {
+        Cause::OrphanRefire => RGBColor(214, 69, 65),
+        Cause::CompletedToolRefire => RGBColor(200, 80, 160),
+        Cause::AbortedText => RGBColor(142, 98, 214),
+        Cause::EmptyAnswer => RGBColor(63, 127, 191),
+        Cause::EmptyPrompt => RGBColor(0, 140, 140),
+        Cause::FailedAgain => RGBColor(205, 100, 30),
+        Cause::StepLimit => RGBColor(74, 142, 74),
+        Cause::Unexplained => INK,
+    }
+}
+
+/// An SVG document with the timeline and the histogram. Times are shown in `zone`.
+///
+/// # Errors
+/// When the plotting library cannot draw.
+pub fn chart(stores: &[&Events], summary: &Summary, zone: &TimeZone) -> Result<String, ChartError> {
+    let mut svg = String::new();
+    {
+        let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        let (above, below) = root.split_vertically(TIMELINE);
+        let failed = |e: &dyn std::fmt::Display| ChartError(e.to_string());
+        timeline(&above, stores, summary, zone).map_err(|e| failed(&e))?;
+        histogram(&below, &summary.deltas.histogram).map_err(|e| failed(&e))?;
+        root.present().map_err(|e| failed(&e))?;
+    }
+    Ok(svg)
+}
+
+type Drawn = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+fn heading(area: &Area<'_>, text: &str) -> Drawn {
+    let style = (FONT, 17).into_font().color(&INK).pos(Pos::new(HPos::Left, VPos::Top));
+    area.draw(&Text::new(text.to_owned(), (14, 8), style)).map_err(|e| e.to_string().into())
+}
+
+fn nothing(area: &Area<'_>, text: &str) -> Drawn {
+    let (w, h) = area.dim_in_pixel();
+    let (x, y) = (i32::try_from(w / 2)?, i32::try_from(h / 2)?);
+    let style = (FONT, 15).into_font().color(&INK).pos(Pos::new(HPos::Center, VPos::Center));
+    area.draw(&Text::new(text.to_owned(), (x, y), style)).map_err(|e| e.to_string().into())
+}
+
+fn timeline(area: &Area<'_>, stores: &[&Events], summary: &Summary, zone: &TimeZone) -> Drawn {
+    let refused = &summary.prefill_400s;
+    heading(
+        area,
+        &format!(
+            "{} orphans and {} prefill 400s in {} sessions (ringed: still stuck)",
+            summary.orphans.total, refused.total, refused.sessions
+        ),
+    )?;
+    let times = || {
+        let orphans = stores.iter().flat_map(|e| e.orphans.iter().map(|o| o.time_ms));
+        orphans.chain(stores.iter().flat_map(|e| e.pairs.iter().map(|p| p.error_time_ms)))
+    };
+    let (Some(first), Some(last)) = (times().min(), times().max()) else {
+        return nothing(area, "nothing happened in this time");
+    };
+    let causes: Vec<Cause> = Cause::iter().filter(|c| refused.by_cause.contains_key(&c.to_string())).collect();
+    let lanes = i32::try_from(causes.len() + 1)?;
+    // The orphans' lane lies on top; lanes count from the bottom.
+    let lane = |cause: Option<Cause>| {
+        let from_top = cause.and_then(|c| causes.iter().position(|x| *x == c)).map_or(0, |at| at + 1);
+        SegmentValue::CenterOf(lanes - 1 - i32::try_from(from_top).unwrap_or(0))
+    };
+    let name = |segment: &SegmentValue<i32>| match segment {
+        SegmentValue::CenterOf(at) | SegmentValue::Exact(at) => match usize::try_from(lanes - 1 - at) {
+            Ok(0) => format!("orphan ({})", summary.orphans.total),
+            Ok(n) => causes.get(n - 1).map_or_else(String::new, |cause| {
+                format!("{} ({})", cause.title(), refused.by_cause.get(&cause.to_string()).copied().unwrap_or(0))
+            }),
+            Err(_) => String::new(),
+        },
+        SegmentValue::Last => String::new(),
+    };
+    let margin = ((last.saturating_sub(first)) / 40).max(30_000);
+    let (from, to) = (first.saturating_sub(margin), last.saturating_add(margin));
+    let (ticks, format) = ticks(from, to, zone);
+    let label = |ms: &i64| {
+        Timestamp::from_millisecond(*ms)
+            .map_or_else(|_| String::new(), |t| t.to_zoned(zone.clone()).strftime(format).to_string())
+    };
+    let axis = (from..to).with_key_points(ticks);
+    let mut chart = ChartBuilder::on(area)
+        .margin(14)
+        .margin_top(36)
+        .x_label_area_size(34)
+        .y_label_area_size(210)
+        .build_cartesian_2d(axis, (0..lanes - 1).into_segmented())
+        .map_err(|e| e.to_string())?;
+    chart
+        .configure_mesh()
+        .disable_y_mesh()
+        .axis_style(INK)
+        .bold_line_style(INK.mix(0.3))
+        .light_line_style(TRANSPARENT)
+        .label_style((FONT, 14).into_font().color(&INK))
+        .y_labels(causes.len() + 1)
+        .x_label_formatter(&label)
+        .y_label_formatter(&name)
+        .draw()
+        .map_err(|e| e.to_string())?;
+    for o in stores.iter().flat_map(|e| &e.orphans) {
+        let mark = TriangleMarker::new((o.time_ms, lane(None)), 5, ORPHAN.mix(0.75).filled());
+        chart.draw_series(std::iter::once(mark)).map_err(|e| e.to_string())?;
+    }
+    for p in stores.iter().flat_map(|e| &e.pairs) {
+        let at = (p.error_time_ms, lane(Some(p.cause)));
+        let mark = Circle::new(at.clone(), 5, colour(p.cause).mix(0.85).filled());
+        chart.draw_series(std::iter::once(mark)).map_err(|e| e.to_string())?;
+        if p.still_stuck {
+            let ring = Circle::new(at, 9, colour(p.cause).stroke_width(2));
+            chart.draw_series(std::iter::once(ring)).map_err(|e| e.to_string())?;
+        }
+    }
+    Ok(())
+}
+
+fn histogram(area: &Area<'_>, buckets: &[Bucket]) -> Drawn {
+    heading(area, "From an orphan to the prefill 400 after it")?;
+    let most = buckets.iter().map(|b| b.count).max().unwrap_or(0);
+    if most == 0 {
+        return nothing(area, "no prefill 400 has an orphan before it");
+    }
+    let columns = i32::try_from(buckets.len())?;
+    let name = |segment: &SegmentValue<i32>| match segment {
+        SegmentValue::CenterOf(at) => {
+            usize::try_from(*at).ok().and_then(|at| buckets.get(at)).map_or_else(String::new, bucket_label)
+        }
+        _ => String::new(),
+    };
+    // Room for the number above the highest bar.
+    let top = most + most.div_ceil(5);
+    let mut chart = ChartBuilder::on(area)
+        .margin(14)
+        .margin_top(36)
+        .x_label_area_size(34)
+        .y_label_area_size(60)
+        .build_cartesian_2d((0..columns - 1).into_segmented(), 0..top)
+        .map_err(|e| e.to_string())?;
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .axis_style(INK)
+        .bold_line_style(INK.mix(0.3))
+        .light_line_style(TRANSPARENT)
+        .label_style((FONT, 14).into_font().color(&INK))
+        .x_labels(buckets.len())
+        .y_labels(usize::try_from(top.min(5))?)
+        .x_label_formatter(&name)
+        .draw()
+        .map_err(|e| e.to_string())?;
+    for (at, bucket) in buckets.iter().enumerate().filter(|(_, b)| b.count > 0) {
+        let at = i32::try_from(at)?;
+        let end = if at + 1 == columns { SegmentValue::Last } else { SegmentValue::Exact(at + 1) };
+        let corners = [(SegmentValue::Exact(at), 0), (end, bucket.count)];
+        let mut bar = Rectangle::new(corners, BAR.mix(0.85).filled());
+        bar.set_margin(0, 0, 12, 12);
+        chart.draw_series(std::iter::once(bar)).map_err(|e| e.to_string())?;
+        let style = (FONT, 14).into_font().color(&INK).pos(Pos::new(HPos::Center, VPos::Bottom));
+        let number = Text::new(bucket.count.to_string(), (SegmentValue::CenterOf(at), bucket.count), style);
+        chart.draw_series(std::iter::once(number)).map_err(|e| e.to_string())?;
+    }
+    Ok(())
+}
+
+/// The most ticks that an axis of time gets.
+const MOST_TICKS: i64 = 8;
+
+/// Where an axis from `from` to `to` (ms since the epoch) has its ticks, at round local times, and how these
+/// are written.
+fn ticks(from: i64, to: i64, zone: &TimeZone) -> (Vec<i64>, &'static str) {
+    const MINUTES: [i64; 9] = [1, 5, 15, 30, 60, 120, 180, 360, 720];
+    const DAYS: [i64; 11] = [1, 2, 4, 7, 14, 28, 60, 120, 365, 1_460, 7_300];
+    let span = to.saturating_sub(from);
+    let Ok(first) = Timestamp::from_millisecond(from) else {
+        return (Vec::new(), "");
+    };
+    let Ok(mut at) = first.to_zoned(zone.clone()).start_of_day() else {
+        return (Vec::new(), "");
+    };
+    let minutes = MINUTES.iter().copied().find(|m| span / (m * 60_000) < MOST_TICKS);
+    let days = DAYS.iter().copied().find(|d| span / (d * 86_400_000) < MOST_TICKS).unwrap_or(DAYS[DAYS.len() - 1]);
+    let next = |at: &Zoned| match minutes {
+        Some(minutes) => at.checked_add(minutes.minutes()).ok(),
+        None => at.checked_add(days.days()).ok(),
+    };
+    let mut out = Vec::new();
+    while at.timestamp().as_millisecond() <= to {
+        let ms = at.timestamp().as_millisecond();
+        if ms >= from {
+            out.push(ms);
+        }
+        match next(&at) {
+            Some(later) => at = later,
+            None => break,
+        }
+    }
+    let format = match (minutes, days) {
+        (Some(_), _) => "%-d %b %H:%M",
+        (None, 0..60) => "%-d %b",
+        _ => "%-d %b %Y",
+    };
+    (out, format)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+
+    use super::ticks;
+
+    #[test]
+    fn ticks_are_few_and_round() {
+        let start = 1_795_251_279_474;
+        for span in [60_000, 3_600_000, 86_400_000, 40 * 86_400_000, 900 * 86_400_000] {
+            let (ticks, _) = ticks(start, start + span, &TimeZone::UTC);
+            assert!((1..=9).contains(&ticks.len()), "{span}: {}", ticks.len());
+            assert!(ticks.iter().all(|t| t % 60_000 == 0 && *t >= start && *t <= start + span));
+        }
+        assert!(ticks(i64::MAX - 5, i64::MAX, &TimeZone::UTC).0.is_empty());
+    }
+}
