@@ -89,6 +89,8 @@ pub(crate) enum Command {
     Repair(Repair),
     /// Take a repair back
     Undo(Undo),
+    /// Show what a model would be sent from a session, turn by turn, and why that is refused
+    Explain(Explain),
     /// Count cut-off tool calls and refused requests, and show how they belong together
     Stats(Stats),
 }
@@ -184,6 +186,16 @@ pub(crate) enum Include {
     Unsettled,
     /// Edits that change what opencode compares with the model's window
     NearWindow,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// An id, a unique prefix of one, or an exact title
+    #[arg(value_name = "SESSION")]
+    pub(crate) session: String,
+    /// Show what the messages say, too
+    #[arg(long)]
+    pub(crate) text: bool,
 }
 
 #[derive(Debug, Args)]

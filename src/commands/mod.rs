@@ -2,6 +2,7 @@
 
 mod ask;
 mod audit;
+mod explain;
 mod interrupt;
 mod repair;
 mod scan;
@@ -75,6 +76,11 @@ pub(crate) struct CallError {
 }
 
 impl CallError {
+    /// Its stable name.
+    pub(crate) fn code(&self) -> &'static str {
+        self.code
+    }
+
     pub(crate) fn new(code: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { code, message: message.into(), hint: Some(hint.into()) }
     }
@@ -119,6 +125,7 @@ fn dispatch(cli: &Cli, env: Environment, out: &Output) -> Result<Exit, Error> {
     match &cli.command {
         Command::Scan(args) => scan::run(&context, args),
         Command::Repair(args) => repair::run(&context, args),
+        Command::Explain(args) => explain::run(&context, args),
         Command::Stats(args) => stats::run(&context, args),
         Command::Undo(args) => undo::run(&context, args),
     }

@@ -105,7 +105,7 @@ fn of_store(context: &Context<'_>, path: &Path) -> Result<StoreReport, AuditErro
 }
 
 /// The SDK package of each model that refused something in the session.
-fn sdks(context: &Context<'_>, session: &Session) -> BTreeMap<ModelRef, Sdk> {
+pub(crate) fn sdks(context: &Context<'_>, session: &Session) -> BTreeMap<ModelRef, Sdk> {
     let folder = Path::new(&session.info.directory);
     refusing_models(session)
         .into_iter()

@@ -11,6 +11,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use strum::IntoEnumIterator;
 
+use super::human::plural;
 use super::stats::bucket_label;
 use crate::stats::{Bucket, Cause, Events, Summary};
 
@@ -26,6 +27,8 @@ const TIMELINE: u32 = 360;
 const INK: RGBColor = RGBColor(118, 118, 118);
 const ORPHAN: RGBColor = RGBColor(176, 125, 0);
 const BAR: RGBColor = RGBColor(63, 127, 191);
+/// Few bars are not drawn wider than this, in pixels.
+const WIDEST_BAR: u32 = 140;
 const FONT: &str = "sans-serif";
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -79,8 +82,10 @@ fn timeline(area: &Area<'_>, stores: &[&Events], summary: &Summary, zone: &TimeZ
     heading(
         area,
         &format!(
-            "{} orphans and {} prefill 400s in {} sessions (ringed: still stuck)",
-            summary.orphans.total, refused.total, refused.sessions
+            "{}, {} in {} (ringed: still stuck)",
+            plural(summary.orphans.total, "orphan", "orphans"),
+            plural(refused.total, "prefill 400", "prefill 400s"),
+            plural(refused.sessions, "session", "sessions")
         ),
     )?;
     let times = || {
@@ -189,7 +194,8 @@ fn histogram(area: &Area<'_>, buckets: &[Bucket]) -> Drawn {
         let end = if at + 1 == columns { SegmentValue::Last } else { SegmentValue::Exact(at + 1) };
         let corners = [(SegmentValue::Exact(at), 0), (end, bucket.count)];
         let mut bar = Rectangle::new(corners, BAR.mix(0.85).filled());
-        bar.set_margin(0, 0, 12, 12);
+        let margin = ((SIZE.0 - 88) / u32::try_from(columns)?).saturating_sub(WIDEST_BAR).max(24) / 2;
+        bar.set_margin(0, 0, margin, margin);
         chart.draw_series(std::iter::once(bar)).map_err(|e| e.to_string())?;
         let style = (FONT, 14).into_font().color(&INK).pos(Pos::new(HPos::Center, VPos::Bottom));
         let number = Text::new(bucket.count.to_string(), (SegmentValue::CenterOf(at), bucket.count), style);

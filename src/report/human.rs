@@ -42,19 +42,25 @@ pub(super) fn fit(text: &str, width: usize) -> String {
     out + "…"
 }
 
+/// Which opencode versions count for the store, and where that comes from.
+#[must_use]
+pub fn bound_words(store: &StoreDoc) -> String {
+    let bound = match store.opencode.bound.as_str() {
+        "any" => "every opencode counts".to_owned(),
+        bound => format!("opencode {} and newer count", clean(bound)),
+    };
+    format!("{bound} ({})", clean(&store.opencode.source))
+}
+
 /// The line about the store.
 pub(super) fn store_line(out: &Output, store: &StoreDoc) -> String {
     let path = store.path.as_deref().unwrap_or("store");
-    let bound = match store.opencode.bound.as_str() {
-        "any" => "every opencode counts".to_owned(),
-        bound => format!("opencode {bound} and newer count"),
-    };
     // The path stands alone: it may be long, and it is there to be copied.
     let line = format!(
-        "{} · {} · {bound} ({})",
+        "{} · {} · {}",
         plural(store.sessions, "session", "sessions"),
         size(store.bytes),
-        store.opencode.source
+        bound_words(store)
     );
     out.dim(&format!("{}\n{}", clean(path), out.wrap(&line, "")))
 }

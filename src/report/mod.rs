@@ -2,6 +2,7 @@
 
 mod chart;
 mod doc;
+mod explain;
 mod human;
 mod output;
 mod progress;
@@ -14,7 +15,8 @@ pub use chart::{ChartError, chart};
 pub use doc::{
     EditDoc, OpencodeDoc, PlanDoc, RepairDoc, ScanDoc, SdkDoc, SessionDoc, SessionPlanDoc, StoreDoc, Summary, error_doc,
 };
-pub use human::{Shown, left, plan, repaired, scan};
+pub use explain::{ExplainDoc, Explained, explain};
+pub use human::{Shown, bound_words, left, plan, repaired, scan};
 pub use output::{ColorChoice, Output};
 pub use progress::Progress;
 pub use sanitize::clean;

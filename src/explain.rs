@@ -1,0 +1,329 @@
+//! One session as the model would be sent it: which rows give which turns, which are left out and why, and
+//! why each generation of the run loop stops there or goes on.
+
+use serde::Serialize;
+
+use crate::history::json::{Object, string};
+use crate::history::{Message, PartKind, Session};
+use crate::replay::{
+    Block, BlockKind, RULE_SETS, Resume, RuleSet, Sdk, Skip, TurnRole, after_revert, newest, request_with_skips,
+    resume_in, view,
+};
+
+/// A session's request, row by row.
+#[derive(Debug, Clone)]
+pub struct Explanation {
+    /// The rule set under which the request is shown: the newest counting one under which the session is
+    /// stuck, or the newest one.
+    pub set: &'static RuleSet,
+    /// What re-entering the loop does under it.
+    pub resume: Resume,
+    /// The rows in the order in which they are replayed; rows that are cut off stand where they were.
+    pub rows: Vec<Row>,
+    /// What every generation of the loop does, oldest first.
+    pub generations: Vec<Generation>,
+}
+
+/// A message row and what becomes of it.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// The row's id.
+    pub message_id: String,
+    /// A user's row; else an assistant's.
+    pub user: bool,
+    /// `time_created`, ms since the Unix epoch.
+    pub time_ms: i64,
+    /// The row's finish.
+    pub finish: Option<String>,
+    /// The row's error.
+    pub error: Option<Failure>,
+    /// It is a compaction's summary.
+    pub summary: bool,
+    /// It holds nothing at all.
+    pub empty: bool,
+    /// The turns that it gives.
+    pub turns: Vec<Turn>,
+    /// Why it gives none.
+    pub skipped: Option<Why>,
+}
+
+/// An error that a row holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// The model refused an assistant prefill.
+    Prefill400,
+    /// A person, or the end of the program, aborted the answer.
+    Aborted,
+    /// Anything else.
+    Other,
+}
+
+/// A turn of the request.
+#[derive(Debug, Clone)]
+pub struct Turn {
+    /// Whose turn it is.
+    pub role: TurnRole,
+    /// What it holds, in order.
+    pub blocks: Vec<Piece>,
+    /// The request ends with it, and it is the assistant's.
+    pub offending: bool,
+}
+
+/// A block of a turn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Piece {
+    /// What it is.
+    pub kind: BlockKind,
+    /// Size of the part's JSON in bytes; 0 for what opencode adds itself.
+    pub bytes: u64,
+    /// The part that it comes from.
+    pub part_id: Option<String>,
+    /// The tool, where it is one's call or result.
+    pub tool: Option<String>,
+    /// opencode cut the call off.
+    pub orphan: bool,
+    /// What is sent; only where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+}
+
+/// Why a row gives no turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Why {
+    /// It has no parts.
+    NoParts,
+    /// It holds an error.
+    Error,
+    /// None of its parts is sent.
+    NothingSent,
+    /// The SDK package drops it, for its text is empty.
+    EmptyForSdk,
+    /// A pending revert takes it away first.
+    Reverted,
+    /// A compaction's summary stands for it.
+    Compacted,
+}
+
+impl From<Skip> for Why {
+    fn from(skip: Skip) -> Self {
+        match skip {
+            Skip::NoParts => Self::NoParts,
+            Skip::Error => Self::Error,
+            Skip::NothingSent => Self::NothingSent,
+            Skip::EmptyForSdk => Self::EmptyForSdk,
+        }
+    }
+}
+
+/// What one generation of the loop does with the session.
+#[derive(Debug, Clone)]
+pub struct Generation {
+    /// Its rules.
+    pub set: &'static RuleSet,
+    /// It counts for this store.
+    pub counts: bool,
+    /// What re-entering does.
+    pub resume: Resume,
+    /// The newest prompt that it sees.
+    pub user: Option<String>,
+    /// The newest answer that it sees.
+    pub assistant: Option<String>,
+    /// Why it does not stop there; empty where it does.
+    pub goes_on: Vec<GoesOn>,
+}
+
+/// Why a generation of the loop does not stop at the newest answer (docs/opencode.md §4).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "code")]
+pub enum GoesOn {
+    /// There is no answer.
+    NoAnswer,
+    /// The answer is not marked as finished, or marked with a finish that means "go on".
+    Unfinished {
+        /// The mark.
+        finish: Option<String>,
+    },
+    /// The answer holds tool calls that keep this generation going whatever the mark says.
+    HoldsTools {
+        /// Their parts.
+        part_ids: Vec<String>,
+        /// All of them were cut off.
+        orphans: bool,
+    },
+    /// The answer does not belong to the newest prompt.
+    AnswersAnother,
+}
+
+impl Explanation {
+    /// Replays the session; `counting` are the rule sets that count for its store, oldest first.
+    #[must_use]
+    pub fn of(session: &Session, sdk: &Sdk, counting: &[&'static RuleSet]) -> Self {
+        let cut = after_revert(session);
+        let outcome = |set: &'static RuleSet| resume_in(&view(&cut.messages, set), set, sdk);
+        let stuck = counting.iter().rev().copied().find(|set| outcome(set) == Resume::EndsWithAssistant);
+        let set = stuck.or_else(|| counting.last().copied()).unwrap_or(&RULE_SETS[RULE_SETS.len() - 1]);
+        let counts = |set: &RuleSet| counting.iter().any(|c| c.key == set.key);
+        Self {
+            set,
+            resume: outcome(set),
+            rows: rows(session, &cut, set, sdk),
+            generations: RULE_SETS
+                .iter()
+                .map(|set| generation(&view(&cut.messages, set), set, sdk, counts(set)))
+                .collect(),
+        }
+    }
+
+    /// The turn that the request ends with, where that is the assistant's, and its number from 1.
+    #[must_use]
+    pub fn offending(&self) -> Option<(usize, &Row, &Turn)> {
+        let turns = self.rows.iter().flat_map(|row| row.turns.iter().map(move |turn| (row, turn)));
+        turns.enumerate().find(|(_, (_, turn))| turn.offending).map(|(at, (row, turn))| (at + 1, row, turn))
+    }
+
+    /// The parts that are sent, in order; one may be there twice.
+    pub fn part_ids(&self) -> impl Iterator<Item = &str> {
+        let pieces = self.rows.iter().flat_map(|r| &r.turns).flat_map(|t| &t.blocks);
+        pieces.filter_map(|p| p.part_id.as_deref())
+    }
+
+    /// Adds what is sent to every block: `data` gives a part's JSON by its id.
+    pub fn add_texts<'a>(&mut self, data: impl Fn(&str) -> Option<&'a str>) {
+        for piece in self.rows.iter_mut().flat_map(|r| &mut r.turns).flat_map(|t| &mut t.blocks) {
+            piece.text = piece.part_id.as_deref().and_then(&data).and_then(|json| words(json, piece.kind));
+        }
+    }
+}
+
+fn rows(session: &Session, cut: &Session, set: &'static RuleSet, sdk: &Sdk) -> Vec<Row> {
+    let seen = view(&cut.messages, set);
+    let (turns, skips) = match newest(&seen, set).user {
+        Some(user) => request_with_skips(&seen, set, sdk, user),
+        None => (Vec::new(), Vec::new()),
+    };
+    let ends_badly = resume_in(&seen, set, sdk) == Resume::EndsWithAssistant;
+    let last = turns.len().checked_sub(1).filter(|_| ends_badly);
+    let replayed = |message: &Message| {
+        let of_row = turns.iter().enumerate().filter(|(_, t)| t.message_id == message.id());
+        Row {
+            turns: of_row
+                .map(|(at, turn)| Turn {
+                    role: turn.role,
+                    blocks: turn.blocks.iter().map(|b| piece(b, message)).collect(),
+                    offending: last == Some(at),
+                })
+                .collect(),
+            skipped: skips.iter().find(|(id, _)| *id == message.id()).map(|(_, skip)| Why::from(*skip)),
+            ..blank(message)
+        }
+    };
+    let mut out: Vec<Row> = Vec::new();
+    for message in cut.messages.iter().filter(|m| !seen.iter().any(|s| s.row.id == m.row.id)) {
+        out.push(Row { skipped: Some(Why::Compacted), ..blank(message) });
+    }
+    out.extend(seen.iter().map(|message| replayed(message)));
+    for message in session.messages.iter().filter(|m| cut.message(m.id()).is_none()) {
+        out.push(Row { skipped: Some(Why::Reverted), ..blank(message) });
+    }
+    out
+}
+
+fn blank(message: &Message) -> Row {
+    let a = message.assistant();
+    Row {
+        message_id: message.row.id.clone(),
+        user: a.is_none(),
+        time_ms: message.row.time_created,
+        finish: a.and_then(|a| a.finish.clone()),
+        error: a.and_then(|a| a.error.as_ref()).map(|e| match () {
+            () if e.prefill_400 => Failure::Prefill400,
+            () if e.aborted() => Failure::Aborted,
+            () => Failure::Other,
+        }),
+        summary: a.is_some_and(|a| a.summary),
+        empty: message.removable(),
+        turns: Vec::new(),
+        skipped: None,
+    }
+}
+
+fn piece(block: &Block<'_>, message: &Message) -> Piece {
+    let part = block.part_id.and_then(|id| message.parts.iter().find(|p| p.row.id == id));
+    let call = part.and_then(|p| match &p.kind {
+        PartKind::Tool(call) => Some(call),
+        _ => None,
+    });
+    Piece {
+        kind: block.kind,
+        bytes: block.bytes,
+        part_id: block.part_id.map(str::to_owned),
+        tool: call.map(|c| c.tool.clone()),
+        orphan: call.is_some_and(|c| c.orphan()),
+        text: None,
+    }
+}
+
+fn generation(seen: &[&Message], set: &'static RuleSet, sdk: &Sdk, counts: bool) -> Generation {
+    let newest = newest(seen, set);
+    let mut goes_on = Vec::new();
+    match newest.assistant {
+        None => goes_on.push(GoesOn::NoAnswer),
+        Some(row) => {
+            let finish = row.assistant().and_then(|a| a.finish.clone());
+            if finish.as_deref().is_none_or(|f| set.unfinished.contains(&f)) {
+                goes_on.push(GoesOn::Unfinished { finish });
+            }
+            let calls: Vec<_> = row.tools().filter(|(_, call)| set.counts(call)).collect();
+            if !calls.is_empty() {
+                goes_on.push(GoesOn::HoldsTools {
+                    part_ids: calls.iter().map(|(part, _)| part.row.id.clone()).collect(),
+                    orphans: calls.iter().all(|(_, call)| call.orphan()),
+                });
+            }
+            if newest.user.is_some_and(|user| !set.paired(user, row)) {
+                goes_on.push(GoesOn::AnswersAnother);
+            }
+        }
+    }
+    let id = |m: Option<&Message>| m.map(|m| m.row.id.clone());
+    Generation {
+        set,
+        counts,
+        resume: resume_in(seen, set, sdk),
+        user: id(newest.user),
+        assistant: id(newest.assistant),
+        goes_on,
+    }
+}
+
+/// What is sent of a part, from its JSON; `None` where nothing can be told.
+fn words(json: &str, kind: BlockKind) -> Option<String> {
+    let part = Object::parse(json).ok()?;
+    let state = || part.object("state").ok().flatten();
+    match kind {
+        BlockKind::Text
+        | BlockKind::BlankText
+        | BlockKind::EmptyText
+        | BlockKind::Thinking
+        | BlockKind::EmptyThinking => string(part.get("text")?),
+        BlockKind::ToolCall => Some(state()?.get("input")?.to_owned()),
+        BlockKind::ToolResult | BlockKind::ProviderToolCall => {
+            let state = state()?;
+            let cleared = state.object("time").ok().flatten().is_some_and(|t| t.truthy("compacted"));
+            if cleared {
+                // Pruned output is kept in the store, and sent as this.
+                return Some("[Old tool result content cleared]".to_owned());
+            }
+            let metadata = state.object("metadata").ok().flatten();
+            string(state.get("output").or_else(|| metadata?.get("output"))?)
+        }
+        BlockKind::ToolError => string(state()?.get("error")?),
+        BlockKind::ToolInterrupted => Some("[Tool execution was interrupted]".to_owned()),
+        BlockKind::File => string(part.get("filename")?),
+        BlockKind::CompactionPrompt => Some("What did we do so far?".to_owned()),
+        BlockKind::SubtaskPrompt => Some("The following tool was executed by the user".to_owned()),
+        BlockKind::StandIn => Some(" ".to_owned()),
+        BlockKind::Reminder => None,
+    }
+}

@@ -1,0 +1,702 @@
+//! `stats`: the figures of a store that is built here for them, the causes of every refusal that real programs
+//! have stored, and putting reports together.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use rusqlite::Connection;
+use serde_json::{Value, json};
+
+use crate::fixtures;
+use crate::place::{Place, Run};
+
+/// What stands in every text of the built store, and may stand in no output.
+const SECRET: &str = "xyzzy-words-of-a-person";
+const REFUSED: &str =
+    "This model does not support assistant message prefill. The conversation must end with a user message.";
+const DAY: i64 = 86_400_000;
+/// The closest pair of opencode's issue 26177.
+const CLOSEST: (i64, i64) = (1_777_464_448_632, 1_777_464_448_637);
+
+/// A store that is built row by row.
+struct Built {
+    db: Connection,
+    place: Place,
+    rows: i64,
+}
+
+/// A session of it that is being written.
+struct Writer<'b> {
+    built: &'b mut Built,
+    id: String,
+    at: i64,
+    parent: String,
+    model: &'static str,
+}
+
+impl Built {
+    fn new() -> Self {
+        let place = Place::empty();
+        let db = Connection::open(place.db()).unwrap();
+        db.execute_batch(
+            "CREATE TABLE project (id TEXT PRIMARY KEY, worktree TEXT NOT NULL, time_created INTEGER NOT NULL);
+             CREATE TABLE session (id TEXT PRIMARY KEY, project_id TEXT NOT NULL, parent_id TEXT, slug TEXT NOT NULL,
+                directory TEXT NOT NULL, title TEXT NOT NULL, version TEXT NOT NULL, revert TEXT,
+                time_created INTEGER NOT NULL, time_updated INTEGER NOT NULL);
+             CREATE TABLE message (id TEXT PRIMARY KEY, session_id TEXT NOT NULL REFERENCES session ON DELETE CASCADE,
+                time_created INTEGER NOT NULL, time_updated INTEGER NOT NULL, data TEXT NOT NULL);
+             CREATE TABLE part (id TEXT PRIMARY KEY, message_id TEXT NOT NULL REFERENCES message ON DELETE CASCADE,
+                session_id TEXT NOT NULL, time_created INTEGER NOT NULL, time_updated INTEGER NOT NULL,
+                data TEXT NOT NULL);",
+        )
+        .unwrap();
+        db.execute("INSERT INTO project VALUES ('global', '/', 1)", []).unwrap();
+        Self { db, place, rows: 0 }
+    }
+
+    fn id(&mut self, prefix: &str, ms: i64) -> String {
+        self.rows += 1;
+        format!("{prefix}_{:012x}{:014}", (ms * 4096 + self.rows) & 0xffff_ffff_ffff, self.rows)
+    }
+
+    fn session(&mut self, version: &str, at: i64, model: &'static str) -> Writer<'_> {
+        let id = self.id("ses", at);
+        self.db
+            .execute(
+                "INSERT INTO session VALUES (?1, 'global', NULL, 's', ?2, ?3, ?4, NULL, ?5, ?5)",
+                (&id, format!("/home/{SECRET}"), format!("title {SECRET}"), version, at),
+            )
+            .unwrap();
+        Writer { built: self, id, at, parent: String::new(), model }
+    }
+
+    fn done(self) -> Place {
+        self.db.close().unwrap();
+        self.place
+    }
+}
+
+impl Writer<'_> {
+    fn message(&mut self, at: i64, mut data: Value, parts: &[Value]) -> String {
+        self.at = at;
+        let id = self.built.id("msg", at);
+        data["time"] = json!({ "created": at });
+        self.built
+            .db
+            .execute("INSERT INTO message VALUES (?1, ?2, ?3, ?3, ?4)", (&id, &self.id, at, data.to_string()))
+            .unwrap();
+        for part in parts {
+            let part_id = self.built.id("prt", at);
+            let values = (&part_id, &id, &self.id, at, part.to_string());
+            self.built.db.execute("INSERT INTO part VALUES (?1, ?2, ?3, ?4, ?4, ?5)", values).unwrap();
+        }
+        id
+    }
+
+    fn prompt(&mut self, parts: &[Value]) {
+        let data = json!({ "role": "user", "agent": "build",
+            "model": { "providerID": "anthropic", "modelID": self.model } });
+        self.parent = self.message(self.at + 1_000, data, parts);
+    }
+
+    fn answer(&mut self, at: i64, finish: Option<&str>, error: Option<Value>, parts: &[Value]) -> String {
+        let mut data = json!({ "role": "assistant", "parentID": self.parent, "agent": "build", "mode": "build",
+            "providerID": "anthropic", "modelID": self.model, "cost": 0,
+            "tokens": { "input": 0, "output": 0, "reasoning": 0, "cache": { "read": 0, "write": 0 } } });
+        if let Some(finish) = finish {
+            data["finish"] = finish.into();
+        }
+        if let Some(error) = error {
+            data["error"] = error;
+        }
+        self.message(at, data, parts)
+    }
+
+    /// A refusal, stored as opencode stores it.
+    fn refusal(&mut self, at: i64, message: &str) {
+        self.answer(at, None, Some(api_error(400, message)), &[]);
+    }
+
+    /// An answer whose stream broke in `orphans` tool calls and was tried again.
+    fn broken(&mut self, starts: &[i64]) {
+        let mut parts = vec![json!({ "type": "step-start" }), text("I look.")];
+        parts.extend(starts.iter().map(|start| orphan(*start)));
+        parts.extend([json!({ "type": "step-start" }), text("Done.")]);
+        let at = self.at + 1_000;
+        self.answer(at, Some("stop"), None, &parts);
+    }
+}
+
+fn text(words: &str) -> Value {
+    json!({ "type": "text", "text": format!("{words} {SECRET}") })
+}
+
+fn api_error(status: i64, message: &str) -> Value {
+    json!({ "name": "APIError", "data": { "statusCode": status, "isRetryable": false,
+        "message": message, "responseBody": format!("{{\"error\":\"{SECRET}\"}}") } })
+}
+
+fn tool(status: &str, start: i64, metadata: &Value) -> Value {
+    let mut state = json!({ "status": status, "input": { "command": SECRET },
+        "time": { "start": start, "end": start }, "metadata": metadata });
+    state[if status == "error" { "error" } else { "output" }] = format!("Tool execution aborted {SECRET}").into();
+    json!({ "type": "tool", "callID": "toolu_1", "tool": "bash", "state": state })
+}
+
+fn orphan(start: i64) -> Value {
+    tool("error", start, &json!({ "interrupted": true }))
+}
+
+/// A store with the figures of opencode's issue 26177, and everything beside them that must not count.
+fn seed() -> Place {
+    let mut built = Built::new();
+    let (orphan_at, refused_at) = CLOSEST;
+    let opus = "claude-opus-4-6";
+
+    // The closest pair, three retries, and a session that ends there: 1 orphan, 4 refusals.
+    let mut s = built.session("1.14.34", orphan_at - 60_000, opus);
+    s.prompt(&[text("Do it.")]);
+    s.at = orphan_at - 5_000;
+    s.broken(&[orphan_at]);
+    s.refusal(refused_at, REFUSED);
+    for n in 1..=3 {
+        s.refusal(refused_at + n * 7_000, REFUSED);
+    }
+    // The one on the other model, from which a prompt went on: 3 orphans, 1 refusal.
+    let mut s = built.session("1.14.34", orphan_at - 2 * DAY, "claude-opus-4-7");
+    s.prompt(&[text("Do it.")]);
+    let at = s.at;
+    s.broken(&[at + 1_100, at + 1_200, at + 1_900]);
+    s.refusal(at + 1_950, REFUSED);
+    s.prompt(&[text("Go on.")]);
+    let at = s.at;
+    s.answer(at + 500, Some("stop"), None, &[text("Gone on.")]);
+    // Two prompts, each with an orphan, two refusals behind the first and three behind the second; the orphan of
+    // the first prompt is not the one that led to those of the second: 2 orphans, 5 refusals.
+    let mut s = built.session("1.14.34", orphan_at - DAY, opus);
+    for refusals in [2, 3] {
+        s.prompt(&[text("Do it.")]);
+        let at = s.at;
+        s.broken(&[at + 1_200]);
+        for n in 1..=refusals {
+            s.refusal(at + 1_200 + n * 40, REFUSED);
+        }
+    }
+    // An orphan that a compaction has cut off the history, and refusals that so have none: 1 orphan, 2 refusals.
+    let mut s = built.session("1.14.34", orphan_at - 3 * DAY, opus);
+    s.prompt(&[text("Do it.")]);
+    let at = s.at;
+    s.broken(&[at + 1_200]);
+    s.at += 10_000;
+    s.prompt(&[json!({ "type": "compaction", "auto": false })]);
+    let (at, parent) = (s.at + 500, s.parent.clone());
+    let mut summary = json!({ "role": "assistant", "parentID": parent, "mode": "compaction", "agent": "compaction",
+        "providerID": "anthropic", "modelID": opus, "cost": 0, "finish": "stop", "summary": true });
+    summary["tokens"] = json!({ "input": 1, "output": 1, "reasoning": 0, "cache": { "read": 0, "write": 0 } });
+    s.message(at, summary, &[text("Summary.")]);
+    s.prompt(&[text("Next.")]);
+    let at = s.at;
+    s.answer(at + 500, Some("stop"), None, &[text("Yes.")]);
+    s.prompt(&[]);
+    let at = s.at;
+    s.refusal(at + 1, "litellm.BadRequestError: AnthropicException - b'{\"message\":\"assistant message prefill\"}'");
+    s.refusal(at + 9_000, "Conversation must end with a user message.");
+    // A refusal one millisecond after the closest pair's orphan, in a session without one; an orphan comes after
+    // it: 1 orphan, 2 refusals (one of them before the orphan).
+    let mut s = built.session("1.14.34", orphan_at - 4 * DAY, opus);
+    s.at = orphan_at - 3_000;
+    s.prompt(&[text("Do it.")]);
+    s.answer(orphan_at - 500, None, Some(aborted()), &[text("I was about to")]);
+    s.refusal(orphan_at + 1, REFUSED);
+    s.at = orphan_at + 1_000;
+    s.prompt(&[text("Do it.")]);
+    let at = s.at;
+    s.broken(&[at + 1_200]);
+    s.refusal(at + 1_290, "The model returned the following errors: assistant message prefill");
+    // The step limit: a refusal after a tool's result: 1 refusal.
+    let mut s = built.session("1.14.34", orphan_at - 5 * DAY, opus);
+    s.prompt(&[text("Do it.")]);
+    let at = s.at;
+    s.answer(at + 500, Some("tool-calls"), None, &[tool("completed", at + 600, &json!({}))]);
+    s.refusal(at + 700, "Azure_aiException - {\"message\":\"assistant message prefill\"}");
+
+    // Orphans without refusals, the rest of the 71: 63 in 21 sessions of another version.
+    for n in 0..21 {
+        let mut s = built.session("1.18.33", orphan_at - 6 * DAY + n * 3_600_000, opus);
+        s.prompt(&[text("Do it.")]);
+        let at = s.at;
+        s.broken(&[at + 1_200, at + 1_300, at + 1_400]);
+    }
+
+    // What looks like an orphan or a refusal and is none, close to the closest pair in time.
+    let mut s = built.session("1.18.33", orphan_at - 10_000, opus);
+    s.prompt(&[text("{\"interrupted\":true} Tool execution aborted, assistant message prefill")]);
+    let decoys = [
+        tool("error", orphan_at, &json!({})),
+        tool("error", orphan_at, &json!({ "interrupted": false })),
+        tool("error", orphan_at, &json!({ "interrupted": "true" })),
+        tool("completed", orphan_at, &json!({ "interrupted": true })),
+        json!({ "type": "reasoning", "text": format!("interrupted true {REFUSED} {SECRET}") }),
+        text(&format!("\"metadata\":{{\"interrupted\":true}} {REFUSED}")),
+    ];
+    s.answer(orphan_at - 100, Some("stop"), None, &decoys);
+    s.answer(orphan_at + 2, None, Some(api_error(400, "prompt is too long: 214345 tokens > 200000 maximum")), &[]);
+    s.answer(orphan_at + 3, None, Some(api_error(400, "invalid_request_error: bad tool name")), &[]);
+    s.answer(orphan_at + 4, None, Some(api_error(529, REFUSED)), &[]);
+    s.prompt(&[text("Well?")]);
+    let at = s.at;
+    s.answer(at + 500, Some("stop"), None, &[text("Well.")]);
+
+    // Leaked calls: two that count, and two in code.
+    let mut s = built.session("1.18.33", orphan_at - 20_000, opus);
+    s.prompt(&[text("<invoke name=\"bash\"> said the user")]);
+    let at = s.at;
+    let leaks = [
+        text("I run it.\n\n<function_calls>\n<invoke name=\"bash\">\n<parameter name=\"command\">"),
+        text(&format!("<{}:invoke name=\"read\">", ["ant", "ml"].concat())),
+        text("Write it like this:\n```xml\n<invoke name=\"bash\">\n```\n"),
+        text("Write `<function_calls>` like this:\n~~~\n<function_calls>\n"),
+    ];
+    s.answer(at + 500, Some("stop"), None, &leaks);
+    built.done()
+}
+
+fn aborted() -> Value {
+    json!({ "name": "MessageAbortedError", "data": { "message": "aborted" } })
+}
+
+fn report(place: &Place, more: &[&str]) -> Value {
+    place.unstick(&[&["stats", "--json"], more].concat()).exits(0).json()
+}
+
+#[test]
+fn the_seeds_figures_come_out_and_nothing_beside_them() {
+    let place = seed();
+    let doc = report(&place, &[]);
+    assert_eq!(doc["schema_version"], 1);
+    assert_eq!(doc["command"], "stats");
+    assert_eq!(doc["store"]["path"], Value::Null);
+    assert_eq!(doc["orphans"]["total"], 71, "{:#}", doc["orphans"]["by_version"]);
+    assert_eq!(doc["orphans"]["sessions"], 26);
+    assert_eq!(doc["orphans"]["by_tool"], json!({ "bash": 71 }));
+    assert_eq!(doc["orphans"]["by_version"], json!({ "1.14.34": 8, "1.18.33": 63 }));
+    let refused = &doc["prefill_400s"];
+    assert_eq!(refused["total"], 15);
+    assert_eq!(refused["sessions"], 6);
+    assert_eq!(refused["by_model"], json!({ "anthropic/claude-opus-4-6": 14, "anthropic/claude-opus-4-7": 1 }));
+    assert_eq!(refused["by_provider"], json!({ "anthropic": 15 }));
+    assert_eq!(refused["removed_by_repair"], 0);
+    assert_eq!(
+        refused["by_wrapper"],
+        json!({ "anthropic": 11, "bedrock": 1, "litellm": 1, "azure-litellm": 1, "other": 1 })
+    );
+    assert_eq!(
+        refused["by_cause"],
+        json!({ "orphan-refire": 5, "failed-again": 7, "empty-prompt": 1, "aborted-text": 1, "step-limit": 1 })
+    );
+    assert_eq!(
+        refused["by_root_cause"],
+        json!({ "orphan-refire": 11, "empty-prompt": 2, "aborted-text": 1, "step-limit": 1 })
+    );
+    assert_eq!(refused["by_day"]["2026-04-29"], 6, "{}", refused["by_day"]);
+    assert_eq!(doc["other_400s"], 2);
+    assert_eq!(doc["leaked_calls"], 2);
+    assert!(doc["leaked_items"].as_array().unwrap().iter().all(|l| l["code"] == "leaked-tool-call-text"));
+    let pairs = doc["pairs"].as_array().unwrap();
+    assert_eq!(pairs.len(), 15, "one per refusal");
+    let closest = pairs.iter().filter(|p| !p["delta_ms"].is_null()).min_by_key(|p| p["delta_ms"].as_i64()).unwrap();
+    assert_eq!(closest["delta_ms"], 5);
+    assert_eq!((&closest["orphan_time_ms"], &closest["error_time_ms"]), (&json!(CLOSEST.0), &json!(CLOSEST.1)));
+    assert_eq!(doc["deltas"]["min_ms"], 5);
+    // Without an orphan: the two after the compaction, the one in the session before its orphan, the step limit.
+    let alone: Vec<&Value> = pairs.iter().filter(|p| p["part_id"].is_null()).collect();
+    assert_eq!(alone.len(), 4);
+    assert!(alone.iter().all(|p| p["delta_ms"].is_null() && p["orphan_time_ms"].is_null()));
+    // Each prompt's refusals go with that prompt's own orphan.
+    let deltas: Vec<i64> = pairs.iter().filter_map(|p| p["delta_ms"].as_i64()).collect();
+    for delta in [40, 80, 120, 50, 90] {
+        assert!(deltas.contains(&delta), "{delta} in {deltas:?}");
+    }
+    let stuck = &refused["still_stuck"];
+    assert_eq!(stuck["sessions"], 4, "{stuck}");
+    assert_eq!(stuck["total"], 10, "{stuck}");
+    let histogram: Vec<(Option<i64>, u64)> = doc["deltas"]["histogram"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|b| (b["from_ms"].as_i64(), b["count"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(histogram.iter().map(|(_, n)| n).sum::<u64>(), 11);
+    assert_eq!(histogram[0], (Some(0), 1), "the closest pair is alone below ten milliseconds");
+}
+
+#[test]
+fn no_output_holds_what_a_person_wrote() {
+    let place = seed();
+    let svg = place.root().join("out.svg");
+    let svg = svg.to_str().unwrap();
+    let runs: [&[&str]; 5] = [
+        &["stats"],
+        &["stats", "-v", "--svg", svg],
+        &["stats", "--json"],
+        &["stats", "--csv"],
+        &["stats", "--csv", "--by", "model"],
+    ];
+    for args in runs {
+        let run = place.unstick(args).exits(0);
+        assert!(!run.stdout.contains(SECRET) && !run.stderr.contains(SECRET), "{args:?}: {run:?}");
+    }
+    assert!(!fs::read_to_string(svg).unwrap().contains(SECRET));
+    let path = place.db();
+    let json = place.unstick(&["stats", "--json"]).stdout;
+    assert!(!json.contains(path.parent().unwrap().to_str().unwrap()), "a report holds no path");
+}
+
+#[test]
+fn nothing_is_written_by_looking() {
+    let place = seed();
+    place.unchanged_by(&[&["stats"], &["stats", "--json"], &["stats", "--csv"], &["stats", "--by", "day"]]);
+}
+
+/// A scenario's name, and the causes of its refusals.
+type Causes = &'static [(&'static str, &'static [&'static str])];
+
+/// The cause of every refusal that the fixtures hold, in the order of its session. `rstpar` has an orphan and a
+/// completed tool in one row, of which either would do for the older programs; the one that also counts for the
+/// newer ones names it.
+const CAUSES: &[(&str, Causes)] = &[
+    ("1.14.34", OLDER),
+    ("1.15.3", OLDER),
+    (
+        "1.17.11",
+        &[
+            ("empty-after-healthy", &["empty-prompt"]),
+            ("empty-after-orphan", &["empty-prompt"]),
+            ("maxsteps", &["step-limit"]),
+            ("rstpar", &["completed-tool-refire"]),
+        ],
+    ),
+    (
+        "1.18.33",
+        &[
+            ("empty-after-healthy", &["empty-prompt"]),
+            ("empty-after-orphan", &["empty-prompt"]),
+            ("maxsteps", &["step-limit"]),
+            ("overaftertool", &["completed-tool-refire"]),
+            ("rstpar", &["completed-tool-refire"]),
+        ],
+    ),
+    (
+        "1.18.33-tails",
+        &[
+            ("buried-completed", &["completed-tool-refire"]),
+            ("revert-part", &["completed-tool-refire"]),
+            ("revert-plain", &["completed-tool-refire"]),
+            ("tail-kept", &["completed-tool-refire"]),
+        ],
+    ),
+    ("1.2.27", OLDEST),
+    ("1.3.0", OLDEST),
+    ("1.3.0-litellm", OLDEST),
+];
+const OLDER: Causes = &[
+    ("empty-after-healthy", &["empty-prompt"]),
+    ("empty-after-orphan", &["orphan-refire", "empty-prompt"]),
+    ("maxsteps", &["step-limit"]),
+    ("overaftertool", &["completed-tool-refire"]),
+    ("overmidtool", &["orphan-refire"]),
+    ("recovered", &["orphan-refire"]),
+    ("rstmidtool", &["orphan-refire"]),
+    ("rstpar", &["completed-tool-refire"]),
+    ("rstthink", &["orphan-refire"]),
+];
+const OLDEST: Causes = &[
+    ("empty-after-healthy", &["empty-prompt"]),
+    ("empty-after-orphan", &["empty-prompt"]),
+    ("maxsteps", &["step-limit"]),
+];
+
+#[test]
+fn every_refusal_of_a_real_store_gets_the_cause_that_its_scenario_had() {
+    let mut refusals = 0;
+    for fixture in fixtures::all() {
+        let expected =
+            CAUSES.iter().find(|(name, _)| *name == fixture.name).unwrap_or_else(|| panic!("{}", fixture.name)).1;
+        let expected: BTreeMap<&str, Vec<&str>> = expected.iter().map(|(n, c)| (*n, c.to_vec())).collect();
+        let place = Place::of(&fixture);
+        let doc = report(&place, &[]);
+        let names: BTreeMap<&str, &str> =
+            fixture.sessions.sessions.iter().map(|(name, id)| (id.as_str(), name.as_str())).collect();
+        let mut found: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for pair in doc["pairs"].as_array().unwrap() {
+            refusals += 1;
+            let name = names[pair["session_id"].as_str().unwrap()];
+            found.entry(name).or_default().push(pair["cause"].as_str().unwrap());
+        }
+        assert_eq!(found, expected, "{}", fixture.name);
+        let wrapper = if fixture.name == "1.3.0-litellm" { "azure-litellm" } else { "anthropic" };
+        let wrappers: Vec<&String> = doc["prefill_400s"]["by_wrapper"].as_object().unwrap().keys().collect();
+        assert_eq!(wrappers, [wrapper], "{}", fixture.name);
+    }
+    assert_eq!(refusals, 42);
+}
+
+#[test]
+fn a_revert_that_is_pending_takes_nothing_from_the_history_of_a_refusal() {
+    let doc = report(&Place::named("1.18.33-tails"), &[]);
+    assert!(doc["pairs"].as_array().unwrap().iter().all(|p| p["delta_ms"].as_i64().is_some_and(|d| d < 10)));
+}
+
+#[test]
+fn time_and_keys_cut_the_tables() {
+    let place = seed();
+    let of = |more: &[&str]| report(&place, more);
+    // Before the day of the closest pair: the sessions made earlier. The refusals of that day are six.
+    let day = "2026-04-29T00:00Z";
+    assert_eq!(of(&["--since", day])["prefill_400s"]["total"], 6);
+    assert_eq!(of(&["--until", day])["prefill_400s"]["total"], 9);
+    assert_eq!(
+        of(&["--since", day])["orphans"]["total"].as_u64().unwrap()
+            + of(&["--until", day])["orphans"]["total"].as_u64().unwrap(),
+        71
+    );
+    assert_eq!(of(&["--since", day])["since_ms"], 1_777_420_800_000_i64);
+    assert_eq!(of(&["--since", day])["leaked_calls"], 2);
+    assert_eq!(of(&["--until", day])["other_400s"], 0);
+    let by = of(&["--by", "model"])["by"].clone();
+    assert_eq!(by["key"], "model");
+    assert_eq!(
+        by["rows"][0],
+        json!({ "key": "anthropic/claude-opus-4-6", "orphans": 68, "prefill_400s": 14, "sessions": 26,
+                "still_stuck": 10, "closest_ms": 5 })
+    );
+    for (key, first) in [("provider", "anthropic"), ("version", "1.14.34"), ("tool", "bash"), ("day", "2026-04-23")] {
+        assert_eq!(of(&["--by", key])["by"]["rows"][0]["key"], first, "{key}");
+    }
+    let bad = place.unstick(&["stats", "--since", "yesterday", "--json"]).exits(2);
+    assert_eq!(bad.json()["error"]["code"], "bad-time");
+}
+
+#[test]
+fn csv_is_the_pairs_or_the_table() {
+    let place = seed();
+    let read = |text: &str| -> Vec<BTreeMap<String, String>> {
+        csv::Reader::from_reader(text.as_bytes()).deserialize().map(|row| row.unwrap()).collect()
+    };
+    let pairs = read(&place.unstick(&["stats", "--csv"]).exits(0).stdout);
+    assert_eq!(pairs.len(), 15);
+    assert_eq!(pairs.iter().filter(|p| p["delta_ms"] == "5").count(), 1);
+    assert_eq!(pairs.iter().filter(|p| p["part_id"].is_empty()).count(), 4);
+    let by = read(&place.unstick(&["stats", "--csv", "--by", "version"]).exits(0).stdout);
+    assert_eq!(by.len(), 2);
+    assert_eq!((by[1]["version"].as_str(), by[1]["orphans"].as_str()), ("1.18.33", "63"));
+    place.unstick(&["stats", "--csv", "--json"]).exits(2);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_picture_is_drawn_to_a_new_private_file_alone() {
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    let place = seed();
+    let file = place.root().join("out.svg");
+    let draw = |path: &Path| place.unstick(&["stats", "--svg", path.to_str().unwrap()]);
+    draw(&file).exits(0);
+    assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
+    let drawn = fs::read_to_string(&file).unwrap();
+    let svg = roxmltree::Document::parse(&drawn).unwrap();
+    let count = |tag: &str| svg.descendants().filter(|n| n.has_tag_name(tag)).count();
+    // One mark each: triangles for the orphans, circles for the refusals, and a ring for each that still counts.
+    assert!(count("polygon") >= 71, "{}", count("polygon"));
+    assert_eq!(count("circle"), 15 + 10);
+    let words: String = svg.descendants().filter_map(|n| n.text()).collect();
+    for part in ["71 orphans", "orphan re-fired (5)", "failed tail again (7)", "under 10 ms"] {
+        assert!(words.contains(part), "{part} in {words}");
+    }
+
+    let again = draw(&file).exits(2);
+    assert!(again.stderr.contains("is there already"), "{again:?}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), drawn);
+    let elsewhere = place.root().join("elsewhere");
+    let link = place.root().join("link.svg");
+    symlink(&elsewhere, &link).unwrap();
+    draw(&link).exits(2);
+    assert!(!elsewhere.exists(), "a link is not followed");
+    // Nothing to draw is drawn as that.
+    let empty = place.root().join("empty.svg");
+    place.unstick(&["stats", "--until", "2020-01-01", "--svg", empty.to_str().unwrap()]).exits(0);
+    roxmltree::Document::parse(&fs::read_to_string(&empty).unwrap()).unwrap();
+}
+
+/// Runs `stats --from …` in a place of its own.
+fn merge(place: &Place, args: &[&str]) -> Run {
+    Run::of(&mut place.command([&["stats"], args].concat()))
+}
+
+#[test]
+fn reports_are_put_together_and_no_store_counts_twice() {
+    let place = Place::empty();
+    let write = |name: &str, doc: &Value| {
+        let path = place.root().join(name);
+        fs::write(&path, doc.to_string()).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let mut seed = report(&seed(), &[]);
+    let older = report(&Place::named("1.14.34"), &[]);
+    let (a, b) = (write("a.json", &seed), write("b.json", &older));
+    let both = merge(&place, &["--json", "--from", &a, &b]).exits(0).json();
+    assert_eq!(both["prefill_400s"]["total"], 15 + 10);
+    assert_eq!(both["prefill_400s"]["sessions"], 6 + 9);
+    assert_eq!(both["orphans"]["total"], 71 + 9);
+    assert_eq!(both["deltas"]["min_ms"], 2);
+    assert_eq!(both["pairs"].as_array().unwrap().len(), 25);
+    assert_eq!(both["store"]["path"], Value::Null);
+    assert_eq!(both["stores"].as_array().unwrap().len(), 2);
+    assert_eq!(both["stores"][0]["prefill_400s"], seed["prefill_400s"], "each store is there as it was");
+
+    // The same store once more, made later: it alone counts, wherever it stands.
+    seed["generated_ms"] = (seed["generated_ms"].as_i64().unwrap() + 1).into();
+    seed["pairs"].as_array_mut().unwrap().pop();
+    let later = write("c.json", &seed);
+    for order in [[&a, &later, &b], [&later, &b, &a]] {
+        let run = merge(&place, &["--json", "--from", order[0], order[1], order[2]]).exits(0);
+        assert_eq!(run.json()["prefill_400s"]["total"], 14 + 10, "{order:?}");
+        assert!(run.stderr.contains("counted once"), "{run:?}");
+    }
+    // A report of several stores, and a folder of reports.
+    let merged = write("merged.json", &both);
+    assert_eq!(merge(&place, &["--json", "--from", &merged, &b]).exits(0).json()["prefill_400s"]["total"], 25);
+    let folder = place.root().join("reports");
+    fs::create_dir(&folder).unwrap();
+    fs::copy(&a, folder.join("one.json")).unwrap();
+    fs::copy(&b, folder.join("two.JSON")).unwrap();
+    fs::write(folder.join("notes.txt"), "no report").unwrap();
+    let from_folder = merge(&place, &["--json", "--from", folder.to_str().unwrap()]).exits(0).json();
+    assert_eq!(from_folder["prefill_400s"]["total"], 25);
+    // Time and keys cut merged reports as they cut a store.
+    let cut = merge(&place, &["--json", "--by", "provider", "--since", "2026-11-01", "--from", &a, &b]).exits(0).json();
+    assert_eq!(cut["prefill_400s"]["total"], 10);
+    assert_eq!(cut["by"]["rows"][0]["key"], "mock");
+    // Several stores read in one go come as the same document.
+    let two = Place::named("1.14.34");
+    let other = Place::named("1.18.33");
+    let mut command = two.on_store(&["stats", "--json"]);
+    let direct = Run::of(command.arg("--db").arg(other.db())).exits(0).json();
+    assert_eq!(direct["stores"].as_array().unwrap().len(), 2);
+    assert_eq!(direct["prefill_400s"]["total"], 15);
+}
+
+#[test]
+fn what_is_no_report_is_refused_by_name() {
+    let place = Place::empty();
+    let good = report(&Place::named("1.18.33"), &[]);
+    let mut newer = good.clone();
+    newer["schema_version"] = 2.into();
+    let write = |name: &str, text: &str| {
+        fs::write(place.root().join(name), text).unwrap();
+        name.to_owned()
+    };
+    write("good.json", &good.to_string());
+    write("newer.json", &newer.to_string());
+    write("garbage.json", "not JSON at all");
+    write("scan.json", r#"{"schema_version":1,"command":"scan","sessions":[]}"#);
+    write("half.json", r#"{"schema_version":1,"command":"stats","store":{}}"#);
+    write("list.json", "[1,2]");
+    let refused = |files: &[&str], code: &str, named: &[&str]| {
+        let run = merge(&place, &[&["--json", "--from"], files].concat()).exits(2);
+        let error = &run.json()["error"];
+        assert_eq!(error["code"], code, "{run:?}");
+        for name in named {
+            assert!(error["message"].as_str().unwrap().contains(name), "{name}: {error}");
+        }
+        assert!(!error["message"].as_str().unwrap().contains("good.json"), "{error}");
+    };
+    refused(&["good.json", "newer.json"], "mixed-schema", &["newer.json has schema version 2"]);
+    refused(&["newer.json", "good.json"], "mixed-schema", &["newer.json"]);
+    refused(
+        &["good.json", "garbage.json", "list.json"],
+        "bad-report",
+        &["garbage.json is not JSON", "list.json is no report"],
+    );
+    refused(&["scan.json"], "bad-report", &["scan.json is a report of `unstick scan`"]);
+    refused(&["half.json"], "bad-report", &["half.json is no whole report"]);
+    refused(&["missing.json"], "bad-report", &["missing.json"]);
+    fs::create_dir(place.root().join("empty")).unwrap();
+    refused(&["empty"], "bad-report", &["empty holds no *.json"]);
+}
+
+#[test]
+fn a_newer_report_may_name_causes_and_wordings_that_this_one_does_not_know() {
+    let place = Place::empty();
+    let mut doc = report(&Place::named("1.18.33"), &[]);
+    doc["pairs"][0]["cause"] = "new-cause".into();
+    doc["pairs"][0]["wrapper"] = "new-wrapper".into();
+    doc["new-field"] = json!({});
+    fs::write(place.root().join("r.json"), doc.to_string()).unwrap();
+    let read = merge(&place, &["--json", "--from", "r.json"]).exits(0).json();
+    assert_eq!(read["prefill_400s"]["by_cause"]["unexplained"], 1);
+    assert_eq!(read["prefill_400s"]["by_wrapper"]["other"], 1);
+}
+
+#[test]
+fn refusals_that_repairs_removed_are_counted_until_they_are_undone() {
+    let place = Place::named("1.14.34");
+    assert_eq!(report(&place, &[])["prefill_400s"]["removed_by_repair"], 0);
+    let before = report(&place, &[])["prefill_400s"]["total"].as_u64().unwrap();
+    place.repair_with(&[]).exits(0);
+    let doc = report(&place, &[]);
+    let removed = doc["prefill_400s"]["removed_by_repair"].as_u64().unwrap();
+    assert_eq!(removed, 8);
+    assert_eq!(doc["prefill_400s"]["total"].as_u64().unwrap() + removed, before);
+    assert_eq!(doc["prefill_400s"]["still_stuck"]["total"], 0);
+    place.unstick(&["undo", "--yes"]).exits(0);
+    assert_eq!(report(&place, &[])["prefill_400s"]["removed_by_repair"], 0);
+}
+
+#[test]
+fn a_row_that_cannot_be_read_is_said_and_its_session_gets_no_cause() {
+    let place = Place::named("1.14.34");
+    let fixture = fixtures::one("1.14.34");
+    let id = &fixture.sessions.sessions["rstmidtool"];
+    place.edit(&format!("UPDATE part SET data = '5' WHERE id = (SELECT max(id) FROM part WHERE session_id = '{id}')"));
+    let doc = report(&place, &[]);
+    assert_eq!(doc["unreadable_rows"], 1);
+    assert_eq!(doc["prefill_400s"]["total"], 10);
+    let pair = doc["pairs"].as_array().unwrap().iter().find(|p| p["session_id"] == id.as_str()).unwrap();
+    assert_eq!(pair["cause"], "unexplained");
+}
+
+#[test]
+fn leaked_calls_are_found_by_scan_too() {
+    let doc = seed().scan().document;
+    let found: Vec<&Value> = doc["sessions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|s| s["findings"].as_array().unwrap())
+        .filter(|f| f["code"] == "leaked-tool-call-text")
+        .collect();
+    assert_eq!(found.len(), 2);
+    assert!(found.iter().all(|f| f["applicability"] == "report-only" && f["part_id"].is_string()));
+}
+
+#[test]
+fn tables_fit_the_terminal() {
+    use unicode_width::UnicodeWidthStr;
+
+    let place = seed();
+    for columns in ["60", "80", "120"] {
+        for args in [&["stats", "-v"][..], &["stats"], &["stats", "--by", "tool"]] {
+            let run = Run::of(place.on_store(args).env("COLUMNS", columns)).exits(0);
+            let wide: Vec<&str> =
+                run.stdout.lines().skip(4).filter(|l| l.trim_end().width() > columns.parse().unwrap()).collect();
+            assert!(wide.is_empty(), "{columns}: {wide:#?}");
+        }
+    }
+    let run = place.unstick(&["stats"]).exits(0);
+    assert!(
+        run.stdout.contains("71 orphans in 26 sessions, 15 prefill 400s in 6 sessions. Closest pair: 5 ms."),
+        "{run:?}"
+    );
+}
