@@ -201,7 +201,7 @@ fn verdict(out: &Output, summary: &Summary) -> String {
 }
 
 /// Narrower than this, a table would break ids: sessions are listed one below the other instead.
-const TABLE_WIDTH: u16 = 76;
+pub(super) const TABLE_WIDTH: u16 = 76;
 
 fn table(out: &Output, sessions: &[Shown<'_>], now: i64) -> String {
     if out.width < TABLE_WIDTH {

@@ -1,14 +1,15 @@
 //! `stats`: the JSON document, its reading back for a merge, the tables for people, and CSV.
 
-use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use strum::IntoEnumIterator;
 
 use super::doc::SCHEMA_VERSION;
-use super::human::{fit, plural, store_line};
+use super::human::{TABLE_WIDTH, fit, plural, store_line};
 use super::words::moment;
 use super::{OpencodeDoc, Output, StoreDoc, clean};
+use crate::history::ids::ID_LENGTH;
 use crate::repair::digest;
 use crate::stats::{
     Bucket, By, Cause, Deltas, Events, Key, Leaked, Orphan, OrphanCounts, Other400, Pair, RefusalCounts, Summary,
@@ -339,33 +340,33 @@ pub fn stats(
     text.push_str(&format!("\n{head}\n"));
     let rest = aside(summary, reports);
     if !rest.is_empty() {
-        text.push_str(&format!("{rest}\n"));
+        text.push_str(&format!("{}\n", out.wrap(&rest, "")));
     }
     if let Some(by) = &summary.by {
-        text.push_str(&format!("\n{}\n", by_table(out, by)));
+        text.push_str(&format!("\n{}\n", by_table(out, by).trim_fmt()));
         return text;
     }
     let refused = &summary.prefill_400s;
     if refused.total > 0 {
-        text.push_str(&format!("\n{}\n", cause_table(out, refused)));
+        text.push_str(&format!("\n{}\n", cause_table(out, refused).trim_fmt()));
     }
     for key in [Key::Model, Key::Version] {
         let events: Vec<&Events> = reports.iter().map(|r| &r.events).collect();
         if let Some(by) = Summary::of(&events, Some(key), zone).by.filter(|by| !by.rows.is_empty()) {
-            text.push_str(&format!("\n{}\n", by_table(out, &by)));
+            text.push_str(&format!("\n{}\n", by_table(out, &by).trim_fmt()));
         }
     }
     for (name, counts) in [("TOOL OF THE ORPHAN", &summary.orphans.by_tool), ("400S WORDED BY", &refused.by_wrapper)] {
         if !counts.is_empty() {
             let mut rows: Vec<(String, u64)> = counts.iter().map(|(k, n)| (k.clone(), *n)).collect();
             rows.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-            text.push_str(&format!("\n{}\n", bars(out, name, &rows)));
+            text.push_str(&format!("\n{}\n", bars(out, name, &rows).trim_fmt()));
         }
     }
     text.push_str(&days(out, summary));
     if summary.deltas.pairs > 0 {
         let rows: Vec<(String, u64)> = summary.deltas.histogram.iter().map(|b| (bucket_label(b), b.count)).collect();
-        text.push_str(&format!("\n{}\n", bars(out, "FROM ORPHAN TO 400", &rows)));
+        text.push_str(&format!("\n{}\n", bars(out, "FROM ORPHAN TO 400", &rows).trim_fmt()));
     }
     text.push_str(&pairs(out, reports, now, zone));
     if refused.still_stuck.total > 0 {
@@ -395,7 +396,7 @@ fn headline(out: &Output, summary: &Summary) -> String {
     if let Some(ms) = summary.deltas.min_ms {
         text.push_str(&format!(" Closest pair: {}.", duration(ms)));
     }
-    out.bold(&text)
+    out.bold(&out.wrap(&text, ""))
 }
 
 /// What is said besides: the sessions that are stuck now, and what is counted apart.
@@ -525,7 +526,7 @@ fn days(out: &Output, summary: &Summary) -> String {
         let drawn = "░".repeat(cells(o)) + &"█".repeat(cells(r));
         table.add_row([Cell::new(day), right(o), right(r), Cell::new(drawn)]);
     }
-    let mut text = format!("\n{table}\n");
+    let mut text = format!("\n{}\n", table.trim_fmt());
     if hidden > 0 {
         let days = plural(hidden as u64, "earlier day", "earlier days");
         text.push_str(&format!("{}\n", out.dim(&format!("{days}: -v lists all"))));
@@ -541,17 +542,30 @@ fn pairs(out: &Output, reports: &[StoreReport], now: i64, zone: &TimeZone) -> St
     }
     all.sort_by_key(|p| (p.delta_ms.is_none(), p.delta_ms, p.error_time_ms));
     let shown = if out.verbose { all.len() } else { all.len().min(SHORT) };
-    let mut table = plain(out, &["AFTER ORPHAN", "400 OF", "SESSION", "CAUSE"]);
+    // An id stands whole, so that it can be typed next; where that leaves no room, below its cause.
+    let narrow = out.width < TABLE_WIDTH;
+    let header = ["AFTER ORPHAN", "400 OF", "CAUSE", "SESSION"];
+    let mut table = plain(out, if narrow { &header[..3] } else { &header });
     for pair in &all[..shown] {
-        let cause = format!("{}{}", pair.cause.title(), if pair.still_stuck { " (stuck)" } else { "" });
-        table.add_row([
+        let mut cause = format!("{}{}", pair.cause.title(), if pair.still_stuck { " (stuck)" } else { "" });
+        let session = clean(&pair.session_id);
+        if narrow {
+            cause = format!("{cause}\n{session}");
+        }
+        let mut cells = vec![
             right(pair.delta_ms.map_or_else(|| "none".to_owned(), duration)),
             Cell::new(moment(pair.error_time_ms, now, zone)),
-            Cell::new(clean(&pair.session_id)),
             Cell::new(cause),
-        ]);
+        ];
+        if !narrow {
+            cells.push(Cell::new(session));
+        }
+        table.add_row(cells);
     }
-    let mut text = format!("\n{table}\n");
+    if let Some(column) = table.column_mut(if narrow { 2 } else { 3 }) {
+        column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(ID_LENGTH as u16 + 2)));
+    }
+    let mut text = format!("\n{}\n", table.trim_fmt());
     if shown < all.len() {
         let more = plural((all.len() - shown) as u64, "more 400", "more 400s");
         text.push_str(&format!("{}\n", out.dim(&format!("{more}: -v lists all"))));
