@@ -56,12 +56,8 @@ pub fn bound_words(store: &StoreDoc) -> String {
 pub(super) fn store_line(out: &Output, store: &StoreDoc) -> String {
     let path = store.path.as_deref().unwrap_or("store");
     // The path stands alone: it may be long, and it is there to be copied.
-    let line = format!(
-        "{} · {} · {}",
-        plural(store.sessions, "session", "sessions"),
-        size(store.bytes),
-        bound_words(store)
-    );
+    let line =
+        format!("{} · {} · {}", plural(store.sessions, "session", "sessions"), size(store.bytes), bound_words(store));
     out.dim(&format!("{}\n{}", clean(path), out.wrap(&line, "")))
 }
 
