@@ -11,8 +11,8 @@ use crate::place::{Place, Run, start};
 
 const STORE: &str = "1.18.33";
 
-/// Every way to have something said about a store. The last one repairs it.
-const VOICES: [&[&str]; 11] = [
+/// Every way to have something said about a store, which is repaired at the end.
+const VOICES: [&[&str]; 20] = [
     &["scan"],
     &["scan", "--all", "-v", "--opencode", "any"],
     &["scan", "--all", "-q"],
@@ -23,7 +23,16 @@ const VOICES: [&[&str]; 11] = [
     &["repair", "--dry-run", "--json", "--include", "at-risk,latent,unsettled,near-window"],
     &["repair"],
     &["repair", "no such session", "--json"],
+    &["explain", "rstpar"],
+    &["explain", "rstpar", "--json"],
+    &["stats"],
+    &["stats", "--json"],
+    &["stats", "--by", "tool", "--csv"],
     &["repair", "--yes", "-v", "--opencode", "any"],
+    &["undo", "--list"],
+    &["undo", "--dry-run", "-v", "--json"],
+    &["undo", "--yes"],
+    &["repair", "--yes", "--json", "--opencode", "any"],
 ];
 
 /// All that is said by all voices, with the call in front.

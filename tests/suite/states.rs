@@ -13,13 +13,18 @@ use crate::place::{Place, Run, start};
 const STORE: &str = "1.18.33";
 
 /// Every way of looking at a store.
-const READERS: [&[&str]; 7] = [
+const READERS: [&[&str]; 12] = [
     &["scan"],
     &["scan", "--all", "-v"],
     &["scan", "--json"],
     &["scan", "--stuck", "--json-lines"],
     &["repair", "--dry-run"],
     &["repair", "-n", "--json", "--opencode", "any"],
+    &["repair", "-n", "--yes", "--include", "at-risk,latent,unsettled,near-window"],
+    &["stats", "--json"],
+    &["explain", "rstpar", "--json"],
+    &["undo", "--list"],
+    &["undo", "--yes"],
     // Nobody is there to say yes.
     &["repair"],
 ];
