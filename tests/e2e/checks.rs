@@ -185,6 +185,17 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// (b) A reason to leave a session must be about the session, not about a repair that cannot.
+    fn left_for_a_reason(&self, allowed: &[&str], of_a_hundred: usize) {
+        let refused = self.retry[0].seen.values().filter(|seen| is_refused(seen)).count();
+        let others: Vec<_> = self.left.iter().filter(|(_, reason)| !allowed.contains(&reason.as_str())).collect();
+        if others.len() * 100 > refused * of_a_hundred {
+            for (id, reason) in others {
+                self.miss("repair", id, &format!("it is left: {reason}"));
+            }
+        }
+    }
+
     /// (c) The next prompt tells the model the same.
     fn lossless(&self) {
         for (id, before) in &self.prompt[0].seen {
@@ -366,6 +377,7 @@ fn stories(version: &Version) -> Vec<String> {
     let case = Case::new(version, "stories", &store, names.collect());
     case.predict();
     case.repaired();
+    case.left_for_a_reason(&["pending-revert", "pending-task", "near-window"], 0);
     case.lossless();
     case.undisturbed();
     case.commands();
@@ -403,6 +415,7 @@ fn random(version: &Version) -> Vec<String> {
     let case = Case::new(version, "random", &store, names.collect());
     case.predict();
     case.repaired();
+    case.left_for_a_reason(&["pending-revert", "pending-task", "near-window"], 30);
     case.lossless();
     case.undisturbed();
     case.finish(&format!("random changes (seed {seed})"))

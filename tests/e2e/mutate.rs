@@ -32,11 +32,13 @@ impl Mutant {
 /// `count` changed sessions from `sources` (name, session), the protocols in turn.
 pub(crate) fn mutants(seed: u64, count: usize, sources: &[(String, Session)]) -> Vec<Mutant> {
     assert!(!sources.is_empty(), "there is no session to change");
+    let sound: Vec<&(String, Session)> = sources.iter().filter(|(_, session)| ends_well(session)).collect();
     let mut rng = Rng::new(seed);
     let mut mutants = Vec::new();
     while mutants.len() < count {
         let mut rng = Rng::new(rng.next());
-        let (name, source) = rng.choose(sources);
+        // Half of them start from sound ends: whether the loop stops there is decided by the most rules.
+        let (name, source) = if sound.is_empty() || rng.one_in(2) { rng.choose(sources) } else { *rng.choose(&sound) };
         let protocol = Protocol::ALL[mutants.len() % 2];
         let mut mutant = Mutant {
             session: clone(&mut rng, source, protocol, mutants.len()),
@@ -57,6 +59,12 @@ pub(crate) fn mutants(seed: u64, count: usize, sources: &[(String, Session)]) ->
         }
     }
     mutants
+}
+
+/// Whether the newest row is a finished answer.
+fn ends_well(session: &Session) -> bool {
+    let newest = session.messages.last();
+    newest.is_some_and(|message| message.data["finish"] == "stop" && message.data["error"].is_null())
 }
 
 /// Puts the mutants into a store, next to what is there.
@@ -330,7 +338,7 @@ fn change(rng: &mut Rng, session: &mut Session, protocol: Protocol) -> Option<St
     // The newest assistant's row is where it matters most.
     let newest = assistants.last().copied().map(|last| if rng.one_in(3) { *rng.choose(&assistants) } else { last });
     let back = |index: usize| format!("row {} from the end", count - 1 - index);
-    match rng.below(26) {
+    match rng.below(28) {
         0 | 1 => {
             let index = newest?;
             let finish = *rng.choose(&["stop", "stop", "tool-calls", "unknown", "length", "other", "content-filter"]);
@@ -381,16 +389,16 @@ fn change(rng: &mut Rng, session: &mut Session, protocol: Protocol) -> Option<St
             }
             Some(format!("a further step in {}", back(index)))
         }
-        16 => {
+        16 | 26 => {
             let index = newest?;
-            let parent = if rng.one_in(4) {
+            let own = session.messages[index].data["parentID"].clone();
+            let ids = users.iter().map(|user| session.messages[*user].id.clone());
+            let others: Vec<String> = ids.filter(|id| own != id.as_str()).collect();
+            let parent = if others.is_empty() || rng.one_in(4) {
                 format!("msg_{}{}", &session.messages[index].id[4..16], rng.base62(14))
             } else {
-                session.messages[*rng.choose(&users)].id.clone()
+                rng.choose(&others).clone()
             };
-            if session.messages[index].data["parentID"] == parent.as_str() {
-                return None;
-            }
             session.messages[index].data["parentID"] = json!(parent);
             Some(format!("another parent of {}", back(index)))
         }
@@ -414,7 +422,7 @@ fn change(rng: &mut Rng, session: &mut Session, protocol: Protocol) -> Option<St
             session.messages[any].time += by;
             Some(format!("both times of {} moved by {by} ms", back(any)))
         }
-        19 => {
+        19 | 27 => {
             // A clock that went back, or forward, while the row got its id.
             let old = session.messages[any].id.clone();
             let by = *rng.choose(&[-100_000, 100_000]) * MS;

@@ -448,7 +448,7 @@ impl Stage<'_> {
     }
 
     fn wait(&self, what: &str, is: impl Fn() -> Result<bool, String>) -> Done {
-        let end = Instant::now() + Duration::from_secs(40);
+        let end = Instant::now() + Duration::from_secs(60);
         while !is()? {
             if Instant::now() > end {
                 return Err(Missing::Failed(format!("waited in vain for {what}")));
@@ -474,7 +474,7 @@ impl Stage<'_> {
     fn during(&self, session: &str, work: impl FnOnce() -> Done) -> Done {
         std::thread::scope(|scope| {
             // Old versions never answer when a question is aborted.
-            scope.spawn(|| self.say_within(session, "build", &self.words(), Duration::from_secs(25)));
+            scope.spawn(|| self.say_within(session, "build", &self.words(), Duration::from_secs(45)));
             work()
         })
     }
@@ -504,24 +504,19 @@ impl Stage<'_> {
         let session = self.session()?;
         self.during(&session, || {
             let asked = Mutex::new(None);
-            let end = Instant::now() + Duration::from_secs(20);
-            while asked.lock().expect("an id").is_none() {
-                let questions = self
-                    .server
-                    .get("/question")
-                    .map_err(|why| Missing::NotApplicable(format!("no questions: {why}")))?;
+            self.wait("the question", || {
+                let questions = self.server.get("/question")?;
                 let mine = list(&questions).iter().find(|question| question["sessionID"] == session.as_str());
                 *asked.lock().expect("an id") = mine.and_then(|question| question["id"].as_str()).map(str::to_owned);
-                let over =
-                    count(&self.messages(&session)?, |part| is_tool(part) && part["state"]["status"] == "error") > 0;
-                if over || Instant::now() > end {
-                    return Err(Missing::NotApplicable(
-                        "this version does not offer its question tool here".to_owned(),
-                    ));
-                }
-                std::thread::sleep(Duration::from_millis(150));
-            }
-            let asked = asked.into_inner().expect("an id").unwrap_or_default();
+                // A tool that is not offered is over at once.
+                let over = |part: &Value| {
+                    is_tool(part) && ["error", "completed"].iter().any(|at| part["state"]["status"] == *at)
+                };
+                Ok(mine.is_some() || count(&self.messages(&session)?, over) > 0)
+            })?;
+            let Some(asked) = asked.into_inner().expect("an id") else {
+                return Err(Missing::NotApplicable("this version does not offer its question tool here".to_owned()));
+            };
             then(&session, &asked)
         })
     }
