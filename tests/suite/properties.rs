@@ -191,10 +191,10 @@ fn session(rows: &[M], revert: Option<(usize, Option<usize>)>) -> Session {
                         "message": "This model does not support assistant message prefill."}});
                 }
                 Some("aborted") => {
-                    data["error"] = json!({"name": "MessageAbortedError", "data": {"message": "Aborted"}})
+                    data["error"] = json!({"name": "MessageAbortedError", "data": {"message": "Aborted"}});
                 }
                 Some("api") => {
-                    data["error"] = json!({"name": "APIError", "data": {"statusCode": 529, "message": "busy"}})
+                    data["error"] = json!({"name": "APIError", "data": {"statusCode": 529, "message": "busy"}});
                 }
                 Some(_) => data["error"] = json!({"name": "UnknownError", "data": {"message": "?"}}),
                 None => {}
