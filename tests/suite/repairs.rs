@@ -221,22 +221,23 @@ fn an_event_log_only_grows_at_its_end_and_only_for_planned_sessions() {
     assert!(told > 0);
 }
 
+/// Whether the part is at most a mark or a text without a character.
+fn says_nothing(part: &Row) -> bool {
+    let data: Value = serde_json::from_str(text(part, "data")).unwrap();
+    ["step-start", "step-finish"].contains(&data["type"].as_str().unwrap()) || data["text"] == ""
+}
+
 #[test]
 fn no_part_that_says_something_is_lost_or_changed() {
     for store in REPAIRED.iter() {
         for old in store.before.rows("part") {
-            let (id, data) = (text(old, "id"), text(old, "data"));
-            match store.after.row("part", id) {
-                Some(new) => {
-                    assert_eq!(text(new, "data"), data, "{} {id}", store.name());
-                    assert_eq!(new["rowid"], old["rowid"], "{} {id}", store.name());
-                    assert_eq!(new["time_created"], old["time_created"], "{} {id}", store.name());
-                }
-                None => {
-                    let data: Value = serde_json::from_str(data).unwrap();
-                    let mark = ["step-start", "step-finish"].contains(&data["type"].as_str().unwrap());
-                    assert!(mark || data["text"] == "", "{} lost {data}", store.name());
-                }
+            let id = text(old, "id");
+            let Some(new) = store.after.row("part", id) else {
+                assert!(says_nothing(old), "{} lost {id}", store.name());
+                continue;
+            };
+            for column in ["data", "rowid", "time_created", "session_id"] {
+                assert_eq!(new[column], old[column], "{} {id} {column}", store.name());
             }
         }
         assert!(store.after.rows("part").len() <= store.before.rows("part").len(), "{}", store.name());
@@ -250,13 +251,15 @@ fn a_message_that_goes_held_nothing() {
         for old in store.before.rows("message").iter().filter(|m| store.after.row("message", text(m, "id")).is_none()) {
             gone += 1;
             let data: Value = serde_json::from_str(text(old, "data")).unwrap();
+            let parts = store.before.parts(text(old, "id"));
             let at = format!("{} {data}", store.name());
             if data["role"] == "assistant" {
                 assert!(data["finish"].is_null() && data["cost"] == 0 && data["tokens"]["output"] == 0, "{at}");
                 let refused = data["error"]["data"]["message"].as_str().is_some_and(|m| m.contains("prefill"));
                 assert!(refused || data["error"].is_null() || data["error"]["name"] == "MessageAbortedError", "{at}");
+                assert!(parts.iter().all(|p| says_nothing(p)), "{at}");
             } else {
-                assert!(store.before.parts(text(old, "id")).is_empty(), "{at}");
+                assert!(parts.is_empty(), "{at}");
             }
         }
     }
