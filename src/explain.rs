@@ -1,6 +1,8 @@
 //! One session as the model would be sent it: which rows give which turns, which are left out and why, and
 //! why each generation of the run loop stops there or goes on.
 
+use std::collections::{HashMap, HashSet};
+
 use serde::Serialize;
 
 use crate::history::json::{Object, string};
@@ -202,30 +204,31 @@ fn rows(session: &Session, cut: &Session, set: &'static RuleSet, sdk: &Sdk) -> V
         Some(user) => request_with_skips(&seen, set, sdk, user),
         None => (Vec::new(), Vec::new()),
     };
+    let rows_by_id: HashMap<&str, &Message> = seen.iter().map(|m| (m.id(), *m)).collect();
     let ends_badly = resume_in(&seen, set, sdk) == Resume::EndsWithAssistant;
     let last = turns.len().checked_sub(1).filter(|_| ends_badly);
-    let replayed = |message: &Message| {
-        let of_row = turns.iter().enumerate().filter(|(_, t)| t.message_id == message.id());
-        Row {
-            turns: of_row
-                .map(|(at, turn)| Turn {
-                    role: turn.role,
-                    blocks: turn.blocks.iter().map(|b| piece(b, message)).collect(),
-                    offending: last == Some(at),
-                })
-                .collect(),
-            skipped: skips.iter().find(|(id, _)| *id == message.id()).map(|(_, skip)| Why::from(*skip)),
-            ..blank(message)
-        }
-    };
-    let mut out: Vec<Row> = Vec::new();
-    for message in cut.messages.iter().filter(|m| !seen.iter().any(|s| s.row.id == m.row.id)) {
-        out.push(Row { skipped: Some(Why::Compacted), ..blank(message) });
+    let mut by_row: HashMap<&str, Vec<Turn>> = HashMap::new();
+    for (at, turn) in turns.iter().enumerate() {
+        let Some(message) = rows_by_id.get(turn.message_id) else { continue };
+        by_row.entry(turn.message_id).or_default().push(Turn {
+            role: turn.role,
+            blocks: turn.blocks.iter().map(|b| piece(b, message)).collect(),
+            offending: last == Some(at),
+        });
     }
-    out.extend(seen.iter().map(|message| replayed(message)));
-    for message in session.messages.iter().filter(|m| cut.message(m.id()).is_none()) {
-        out.push(Row { skipped: Some(Why::Reverted), ..blank(message) });
-    }
+    let skipped: HashMap<&str, Skip> = skips.into_iter().collect();
+    let sent: HashSet<&str> = seen.iter().map(|m| m.id()).collect();
+    let kept: HashSet<&str> = cut.messages.iter().map(Message::id).collect();
+    let left_out = |message: &Message, why: Why| Row { skipped: Some(why), ..blank(message) };
+    let compacted = cut.messages.iter().filter(|m| !sent.contains(m.id())).map(|m| left_out(m, Why::Compacted));
+    let reverted = session.messages.iter().filter(|m| !kept.contains(m.id())).map(|m| left_out(m, Why::Reverted));
+    let mut out: Vec<Row> = compacted.collect();
+    out.extend(seen.iter().map(|message| Row {
+        turns: by_row.remove(message.id()).unwrap_or_default(),
+        skipped: skipped.get(message.id()).map(|skip| Why::from(*skip)),
+        ..blank(message)
+    }));
+    out.extend(reverted);
     out
 }
 

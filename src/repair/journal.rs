@@ -179,3 +179,39 @@ pub fn removed_refusals<'a>(journals: impl IntoIterator<Item = &'a Journal>) -> 
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn journal(op: Op, data: &str, committed: bool) -> Journal {
+        let image: Image = [("data".to_owned(), Cell::Text(data.to_owned()))].into();
+        let (before, after) = if op == Op::Delete { (Some(image), None) } else { (None, Some(image)) };
+        let edit = RowEdit { op, table: "message".into(), id: "msg_1".into(), before, after, reason: "x".into() };
+        let header = Header {
+            version: VERSION,
+            kind: Kind::Repair,
+            id: "j".into(),
+            undoes: None,
+            store_id: "s".into(),
+            store_path: "/".into(),
+            time_ms: 1,
+            sessions: vec!["ses_1".into()],
+        };
+        let entry = Entry { session: "ses_1".into(), edit };
+        Journal { header, entries: vec![entry], whole: true, committed }
+    }
+
+    #[test]
+    fn a_removed_refusal_counts_until_it_is_put_back() {
+        let refusal = r#"{"role":"assistant","modelID":"m","providerID":"p","time":{"created":1},"error":{"name":"APIError","data":{"statusCode":400,"message":"assistant message prefill"}}}"#;
+        let other = r#"{"role":"user","time":{"created":1}}"#;
+        let gone = journal(Op::Delete, refusal, true);
+        let back = journal(Op::Insert, refusal, true);
+        assert_eq!(removed_refusals([&gone]).len(), 1);
+        assert_eq!(removed_refusals([&gone, &back]).len(), 0);
+        assert_eq!(removed_refusals([&gone, &back, &gone]).len(), 1);
+        assert_eq!(removed_refusals([&journal(Op::Delete, refusal, false)]).len(), 0, "its commit was not noted");
+        assert_eq!(removed_refusals([&journal(Op::Delete, other, true)]).len(), 0);
+    }
+}

@@ -494,6 +494,135 @@ fn every_refusal_of_a_real_store_gets_the_cause_that_its_scenario_had() {
     assert_eq!(refusals, 111);
 }
 
+/// What a case writes into its session, starting with a prompt that is there already.
+type Write = fn(&mut Writer<'_>);
+
+#[test]
+fn causes_that_no_fixture_has() {
+    let cases: &[(&str, &str, Write, &[&str])] = &[
+        (
+            "an orphan, by a version that nobody measured",
+            "1.14.28",
+            |s| {
+                let at = s.at;
+                s.broken(&[at + 1_100]);
+                s.refusal(at + 1_105, REFUSED);
+            },
+            &["orphan-refire"],
+        ),
+        (
+            "an orphan, by a version that cannot be read",
+            "local",
+            |s| {
+                let at = s.at;
+                s.broken(&[at + 1_100]);
+                s.refusal(at + 1_105, REFUSED);
+            },
+            &["orphan-refire"],
+        ),
+        (
+            "an orphan in a session of a version that stops there: an older one must have run",
+            "1.18.33",
+            |s| {
+                let at = s.at;
+                s.broken(&[at + 1_100]);
+                s.refusal(at + 1_105, REFUSED);
+            },
+            &["orphan-refire"],
+        ),
+        (
+            "tools, then text, marked as going on",
+            "1.3.0",
+            |s| {
+                let at = s.at;
+                let parts = [tool("completed", at + 900, &json!({})), json!({ "type": "step-start" }), text("So.")];
+                s.answer(at + 1_000, Some("tool-calls"), None, &parts);
+                s.refusal(at + 1_100, REFUSED);
+            },
+            &["completed-tool-refire"],
+        ),
+        (
+            "killed while text streamed",
+            "1.18.33",
+            |s| {
+                let at = s.at;
+                s.answer(at + 1_000, None, None, &[text("I was about")]);
+                s.refusal(at + 2_000, REFUSED);
+            },
+            &["aborted-text"],
+        ),
+        (
+            "an answer without a word behind a finished one",
+            "1.18.33",
+            |s| {
+                let at = s.at;
+                s.answer(at + 1_000, Some("stop"), None, &[text("Done.")]);
+                s.answer(at + 2_000, None, None, &[json!({ "type": "text", "text": "" })]);
+                s.refusal(at + 3_000, REFUSED);
+            },
+            &["empty-answer"],
+        ),
+        (
+            "a retry after a failure of another kind",
+            "1.18.33",
+            |s| {
+                let at = s.at;
+                s.answer(at + 1_000, Some("stop"), None, &[text("Done.")]);
+                s.answer(at + 2_000, None, Some(api_error(529, "overloaded")), &[]);
+                s.refusal(at + 3_000, REFUSED);
+                s.refusal(at + 4_000, REFUSED);
+            },
+            &["failed-again", "failed-again"],
+        ),
+        (
+            "an empty prompt, and a retry of it",
+            "1.18.33",
+            |s| {
+                let at = s.at;
+                s.answer(at + 1_000, Some("stop"), None, &[text("Done.")]);
+                s.at = at + 2_000;
+                s.prompt(&[]);
+                s.refusal(at + 4_000, REFUSED);
+                s.refusal(at + 5_000, REFUSED);
+            },
+            &["empty-prompt", "failed-again"],
+        ),
+        (
+            "a finished answer: nothing stored sends a request",
+            "1.18.33",
+            |s| {
+                let at = s.at;
+                s.answer(at + 1_000, Some("stop"), None, &[text("Done.")]);
+                s.refusal(at + 2_000, REFUSED);
+            },
+            &["unexplained"],
+        ),
+        (
+            "a prompt's first step: no row tells who added the turn",
+            "1.18.33",
+            |s| {
+                let at = s.at;
+                s.refusal(at + 1_000, REFUSED);
+            },
+            &["unexplained"],
+        ),
+    ];
+    let mut built = Built::new();
+    let mut expected: BTreeMap<String, (&str, &[&str])> = BTreeMap::new();
+    for (at, (name, version, write, causes)) in cases.iter().enumerate() {
+        let mut s = built.session(version, CLOSEST.0 + i64::try_from(at).unwrap() * DAY, "claude-opus-4-6");
+        s.prompt(&[text("Do it.")]);
+        write(&mut s);
+        expected.insert(s.id.clone(), (name, causes));
+    }
+    let doc = report(&built.done(), &["--sdk", "anthropic=@ai-sdk/anthropic"]);
+    for (id, (name, causes)) in expected {
+        let pairs = doc["pairs"].as_array().unwrap().iter().filter(|p| p["session_id"] == id.as_str());
+        let found: Vec<&str> = pairs.map(|p| p["cause"].as_str().unwrap()).collect();
+        assert_eq!(found, causes, "{name}");
+    }
+}
+
 #[test]
 fn a_revert_that_is_pending_takes_nothing_from_the_history_of_a_refusal() {
     let doc = report(&Place::named("1.18.33-tails"), &[]);
