@@ -57,6 +57,8 @@ pub(crate) struct Context<'a> {
     pub(crate) resolver: SdkResolver,
     /// The time at which the run began, in ms since the epoch.
     pub(crate) now: i64,
+    /// The journal folder that the call names.
+    pub(crate) journals: Option<PathBuf>,
 }
 
 /// A store to work on.
@@ -121,7 +123,13 @@ pub(crate) fn run(cli: &Cli) -> Exit {
 fn dispatch(cli: &Cli, env: Environment, out: &Output) -> Result<Exit, Error> {
     let resolver = SdkResolver::new(cli.global.sdk.clone(), &env)?;
     let now = Timestamp::now().as_millisecond();
-    let context = Context { global: &cli.global, env, out: out.clone(), resolver, now };
+    let named = match &cli.command {
+        Command::Repair(args) => args.journal.as_deref(),
+        Command::Undo(args) => args.journal.as_deref(),
+        _ => None,
+    };
+    let journals = named.map(|folder| env.absolute(folder));
+    let context = Context { global: &cli.global, env, out: out.clone(), resolver, now, journals };
     match &cli.command {
         Command::Scan(args) => scan::run(&context, args),
         Command::Repair(args) => repair::run(&context, args),
@@ -158,11 +166,12 @@ impl Context<'_> {
         self.journals_of(store_id).iter().flat_map(Journal::proven).collect()
     }
 
-    /// The journals of the store that are in the default folder, oldest first.
+    /// The journals of the store that are in the default folder and in the one that the call names, oldest first.
     pub(crate) fn journals_of(&self, store_id: &str) -> Vec<Journal> {
         // A folder that cannot be read proves nothing; whoever undoes will be told.
-        let found = default_folder(&self.env).and_then(|folder| journals(&folder).ok()).unwrap_or_default();
-        found.into_iter().filter_map(|f| f.journal.ok()).filter(|j| j.header.store_id == store_id).collect()
+        let folders = default_folder(&self.env).into_iter().chain(self.journals.clone());
+        let found = folders.flat_map(|folder| journals(&folder).unwrap_or_default());
+        found.filter_map(|f| f.journal.ok()).filter(|j| j.header.store_id == store_id).collect()
     }
 
     pub(crate) fn progress(&self) -> bool {
