@@ -8,7 +8,7 @@ use rusqlite::types::Value as Column;
 use rusqlite::{Connection, params_from_iter};
 use serde_json::{Value, json};
 
-use crate::opencode::MODELS;
+use crate::opencode::{MODELS, Version};
 use crate::provider::Protocol;
 use crate::rng::Rng;
 use crate::rows::{self, Message, Part, Session};
@@ -54,7 +54,10 @@ pub(crate) fn mutants(seed: u64, count: usize, sources: &[(String, Session)]) ->
         }
         settle(&mut rng, &mut mutant.session);
         // Without a user's row there is nothing that RETRY could name.
-        if mutant.session.cut().iter().any(Message::is_user) && !mutant.changes.is_empty() {
+        let answerable = ["1.18.14", "1.18.15"]
+            .iter()
+            .all(|version| mutant.session.cut(&Version::new(version)).into_iter().any(Message::is_user));
+        if answerable && !mutant.changes.is_empty() {
             mutants.push(mutant);
         }
     }

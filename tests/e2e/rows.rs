@@ -84,18 +84,23 @@ fn messages(db: &Connection, session: &str) -> Vec<Message> {
 }
 
 impl Session {
-    /// The rows that are left when a pending revert has been carried out.
-    pub(crate) fn cut(&self) -> &[Message] {
-        let named = self.revert.as_ref().and_then(|revert| {
-            let index = self.messages.iter().position(|message| revert["messageID"] == message.id.as_str())?;
-            Some(if revert["partID"].is_string() { index + 1 } else { index })
+    /// The rows that are left when a version has carried out a pending revert: those before the named row, and
+    /// that row itself where a part of it is named. Until 1.18.14 "before" is a matter of ids, then of replay order.
+    pub(crate) fn cut(&self, version: &Version) -> Vec<&Message> {
+        let Some(revert) = &self.revert else { return self.messages.iter().collect() };
+        let named = revert["messageID"].as_str().unwrap_or("");
+        let place = self.messages.iter().position(|message| message.id == named).unwrap_or(self.messages.len());
+        let at_part = revert["partID"].is_string();
+        let kept = self.messages.iter().enumerate().filter(|(index, message)| {
+            let before = if version.at_least(1, 18, 15) { *index < place } else { message.id.as_str() < named };
+            before || at_part && message.id == named
         });
-        &self.messages[..named.unwrap_or(self.messages.len())]
+        kept.map(|(_, message)| message).collect()
     }
 
     /// The user's row that the run loop of a version takes for the newest.
     pub(crate) fn newest_user(&self, version: &Version) -> Option<&Message> {
-        let mut users = self.cut().iter().filter(|message| message.is_user());
+        let mut users = self.cut(version).into_iter().filter(|message| message.is_user());
         let created = |message: &Message| message.data["time"]["created"].as_i64().unwrap_or(0);
         if version.at_least(1, 18, 15) {
             users.max_by_key(|message| (created(message), message.id.clone()))
