@@ -9,7 +9,7 @@ use crate::history::json::{Object, string};
 use crate::history::{Message, PartKind, Session};
 use crate::replay::{
     Block, BlockKind, RULE_SETS, Resume, RuleSet, Sdk, Skip, TurnRole, after_revert, newest, request_with_skips,
-    resume_in, view,
+    resume, resume_in, view,
 };
 
 /// A session's request, row by row.
@@ -161,18 +161,17 @@ impl Explanation {
     /// Replays the session; `counting` are the rule sets that count for its store, oldest first.
     #[must_use]
     pub fn of(session: &Session, sdk: &Sdk, counting: &[&'static RuleSet]) -> Self {
-        let cut = after_revert(session);
-        let outcome = |set: &'static RuleSet| resume_in(&view(&cut.messages, set), set, sdk);
+        let outcome = |set: &'static RuleSet| resume(session, set, sdk);
         let stuck = counting.iter().rev().copied().find(|set| outcome(set) == Resume::EndsWithAssistant);
         let set = stuck.or_else(|| counting.last().copied()).unwrap_or(&RULE_SETS[RULE_SETS.len() - 1]);
         let counts = |set: &RuleSet| counting.iter().any(|c| c.key == set.key);
         Self {
             set,
             resume: outcome(set),
-            rows: rows(session, &cut, set, sdk),
+            rows: rows(session, &after_revert(session, set), set, sdk),
             generations: RULE_SETS
                 .iter()
-                .map(|set| generation(&view(&cut.messages, set), set, sdk, counts(set)))
+                .map(|set| generation(&view(&after_revert(session, set).messages, set), set, sdk, counts(set)))
                 .collect(),
         }
     }

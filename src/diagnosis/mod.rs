@@ -105,8 +105,8 @@ pub struct Diagnosis {
 /// The model that re-entering sends to: that of the newest user row, a pending revert carried out.
 #[must_use]
 pub fn model_of(session: &Session) -> Option<ModelRef> {
-    let cut = after_revert(session);
     let set = &RULE_SETS[RULE_SETS.len() - 1];
+    let cut = after_revert(session, set);
     newest(&view(&cut.messages, set), set).user.and_then(|u| u.user()).and_then(|u| u.model.clone())
 }
 
@@ -150,8 +150,8 @@ fn count_400s(session: &Session) -> u64 {
 /// Judges one session whose rows were all understood.
 #[must_use]
 pub fn diagnose(session: &Session, sdk: &Sdk, judge: &Judge) -> Diagnosis {
-    let cut = after_revert(session);
-    let outcome: Vec<(&'static RuleSet, Resume)> = RULE_SETS.iter().map(|set| (set, resume(&cut, set, sdk))).collect();
+    let outcome: Vec<(&'static RuleSet, Resume)> =
+        RULE_SETS.iter().map(|set| (set, resume(session, set, sdk))).collect();
     let stuck_under = |sets: &dyn Fn(&RuleSet) -> bool| {
         outcome.iter().rev().find(|(set, r)| *r == Resume::EndsWithAssistant && sets(set)).map(|(set, _)| *set)
     };
@@ -164,7 +164,8 @@ pub fn diagnose(session: &Session, sdk: &Sdk, judge: &Judge) -> Diagnosis {
     let mut findings = Vec::new();
     let mut evidence = None;
     let mut tail_ids: Vec<&str> = Vec::new();
-    if let Some(set) = counting
+    let cut = counting.or(any).map(|set| after_revert(session, set));
+    if let (Some(set), Some(cut)) = (counting, &cut)
         && let Some(tail) = Tail::of(&view(&cut.messages, set), set, sdk)
     {
         for row in &tail.rows {
@@ -181,7 +182,7 @@ pub fn diagnose(session: &Session, sdk: &Sdk, judge: &Judge) -> Diagnosis {
         evidence =
             Some(if tail.rows.iter().any(|m| m.prefill_400()) { Evidence::Evidenced } else { Evidence::Predicted });
         tail_ids = tail.rows.iter().map(|m| m.id()).collect();
-    } else if let Some(set) = any
+    } else if let (Some(set), Some(cut)) = (any, &cut)
         && let Some(tail) = Tail::of(&view(&cut.messages, set), set, sdk)
         && let Some(speaker) = tail.speaker()
     {
@@ -192,7 +193,7 @@ pub fn diagnose(session: &Session, sdk: &Sdk, judge: &Judge) -> Diagnosis {
     }
     let newest_set = judge.counting.last().copied().unwrap_or(&RULE_SETS[RULE_SETS.len() - 1]);
     if let Some((set, _)) = outcome.iter().find(|(set, r)| counts(set) && *r == Resume::RunsTask)
-        && let Some(user) = newest(&view(&cut.messages, set), set).user
+        && let Some(user) = newest(&view(&after_revert(session, set).messages, set), set).user
     {
         findings.push(finding(Code::PendingTask, user.id(), None, "worked off before anything is sent"));
     }

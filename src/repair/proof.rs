@@ -45,9 +45,9 @@ pub(super) fn unchanged(before: &Session, after: &Session, sdks: &[Sdk], allowed
         return Some(Check::Totals);
     }
     let whole = (before, after);
-    let cut = (after_revert(before), after_revert(after));
     let reverted = before.info.revert.is_some();
     for set in &RULE_SETS {
+        let cut = (after_revert(before, set), after_revert(after, set));
         for (b, a) in std::iter::once(whole).chain(reverted.then_some((cut.0.as_ref(), cut.1.as_ref()))) {
             if let Some(check) = steering(b, a, set, allowed).or_else(|| turns(b, a, set, sdks)) {
                 return Some(check);
@@ -72,8 +72,12 @@ pub fn prove(before: &Session, after: &Session, sdk: &Sdk, allowed: Allowed) -> 
 /// The newest rule set under which the tail does not resume; `None` when it does under all.
 #[must_use]
 pub(super) fn blocked(session: &Session, sdk: &Sdk) -> Option<&'static RuleSet> {
-    let cut = after_revert(session);
-    RULE_SETS.iter().rev().find(|set| !matches!(resume(&cut, set, sdk), Resume::NoRequest | Resume::EndsWithUser))
+    RULE_SETS.iter().rev().find(|set| match resume(session, set, sdk) {
+        Resume::NoRequest => false,
+        // The model must have something to answer.
+        Resume::EndsWithUser => content(&after_revert(session, set), set, sdk).is_empty(),
+        _ => true,
+    })
 }
 
 fn steering(before: &Session, after: &Session, set: &RuleSet, allowed: Allowed) -> Option<Check> {

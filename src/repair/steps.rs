@@ -5,7 +5,7 @@ use super::proof::blocked;
 use crate::diagnosis::{Code, LeftReason, Tail, rules};
 use crate::history::json::Object;
 use crate::history::{Message, NEVER_ENDED, Part, PartKind, Session, ids, json};
-use crate::replay::{Order, RULE_SETS, RuleSet, Sdk, after_revert, newest, pending_task, view};
+use crate::replay::{Order, RULE_SETS, RuleSet, Sdk, after_revert, newest, pending_task, reverted, view};
 
 /// Totals of a row that passes its own on to the row after it.
 const NO_TOKENS: &str = r#"{"input":0,"output":0,"reasoning":0,"cache":{"read":0,"write":0}}"#;
@@ -25,10 +25,10 @@ pub(super) fn next(session: &Session, sdks: &[Sdk]) -> Next {
     let Some((set, sdk)) = sdks.iter().find_map(|sdk| blocked(session, sdk).map(|set| (set, sdk))) else {
         return Next::Resumes;
     };
-    let cut = after_revert(session);
-    if RULE_SETS.iter().any(|set| pending_task(&view(&cut.messages, set), set)) {
+    if RULE_SETS.iter().any(|set| pending_task(&view(&after_revert(session, set).messages, set), set)) {
         return Next::Leave(LeftReason::PendingTask);
     }
+    let cut = after_revert(session, set);
     let seen = view(&cut.messages, set);
     let Some(tail) = Tail::of(&seen, set, sdk) else {
         return Next::Leave(LeftReason::NoLosslessEdit);
@@ -62,10 +62,7 @@ pub(super) fn next(session: &Session, sdks: &[Sdk]) -> Next {
     let before = out.len();
     out.retain(|change| !touches_revert(session, change));
     if out.is_empty() {
-        let reverted = before > 0
-            || reverted_from(session).is_some_and(|from| {
-                answers.iter().any(|a| session.messages[from..].iter().any(|m| m.row.id == a.row.id))
-            });
+        let reverted = before > 0 || answers.iter().any(|a| reverted(session, a.id()));
         return Next::Leave(if reverted {
             LeftReason::PendingRevert
         } else if inside_block {
@@ -81,15 +78,9 @@ fn reason(row: &Message, tail: &Tail<'_>) -> Code {
     rules::first_match(row, tail).map_or(Code::UnfinishedTextTail, |(code, _)| code)
 }
 
-/// Where the rows begin that a pending revert names: they and all after them are not touched.
-fn reverted_from(session: &Session) -> Option<usize> {
-    let revert = session.info.revert.as_ref()?;
-    session.messages.iter().position(|m| m.row.id == revert.message_id)
-}
-
+/// Whether the change touches a row that a pending revert names or takes away.
 pub(super) fn touches_revert(session: &Session, change: &Change) -> bool {
-    reverted_from(session)
-        .is_some_and(|from| session.messages[from..].iter().any(|m| change.messages().any(|id| id == m.row.id)))
+    change.messages().any(|id| reverted(session, id))
 }
 
 /// Cuts the row at the first step-start after its last counted tool call. More than one way where the row

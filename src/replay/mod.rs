@@ -11,7 +11,7 @@ pub use bound::{Bound, bound};
 pub use request::{Block, BlockKind, Skip, Turn, TurnRole, prompt, request, request_with_skips};
 pub use resume::{Newest, Resume, newest, resume, resume_in};
 pub use rules::{Order, Pairing, RULE_SETS, RuleSet, ToolCheck, Version, counting_from};
-pub use view::{View, after_revert, overflow_tokens, pending_task, view};
+pub use view::{View, after_revert, overflow_tokens, pending_task, reverted, view};
 
 /// What the request's shape depends on besides the rows: the AI SDK package behind the newest user row's
 /// model (docs/opencode.md §5.7).

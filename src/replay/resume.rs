@@ -95,7 +95,7 @@ impl RuleSet {
 /// What re-entering the loop does with the session under `set`, its pending revert carried out first.
 #[must_use]
 pub fn resume(session: &Session, set: &RuleSet, sdk: &Sdk) -> Resume {
-    resume_in(&view(&after_revert(session).messages, set), set, sdk)
+    resume_in(&view(&after_revert(session, set).messages, set), set, sdk)
 }
 
 /// The same for a view that is already cut.

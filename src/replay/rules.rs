@@ -81,6 +81,8 @@ pub struct RuleSet {
     pub pairing: Pairing,
     /// What "newest" means.
     pub newest: Order,
+    /// What a pending revert takes away: rows with a greater id (up to 1.18.14), or rows after it in replay order.
+    pub revert_by_id: bool,
     /// 1.14 and later: `metadata.output` of orphans, provider-executed calls, another model's thinking as
     /// text, empty user text dropped, a blank stand-in beside signed thinking, the kept tail of a compaction.
     /// (The last three since 1.14.48, which stands for 1.14 here.)
@@ -98,6 +100,7 @@ pub const RULE_SETS: [RuleSet; 6] = [
         tools: ToolCheck::None,
         pairing: Pairing::IdOrder,
         newest: Order::Replay,
+        revert_by_id: true,
         modern_replay: false,
         strict_bedrock: false,
     },
@@ -108,6 +111,7 @@ pub const RULE_SETS: [RuleSet; 6] = [
         tools: ToolCheck::Own,
         pairing: Pairing::IdOrder,
         newest: Order::Replay,
+        revert_by_id: true,
         modern_replay: true,
         strict_bedrock: false,
     },
@@ -118,6 +122,7 @@ pub const RULE_SETS: [RuleSet; 6] = [
         tools: ToolCheck::Own,
         pairing: Pairing::IdOrder,
         newest: Order::Id,
+        revert_by_id: true,
         modern_replay: true,
         strict_bedrock: false,
     },
@@ -128,6 +133,7 @@ pub const RULE_SETS: [RuleSet; 6] = [
         tools: ToolCheck::OwnSettled,
         pairing: Pairing::IdOrder,
         newest: Order::Id,
+        revert_by_id: true,
         modern_replay: true,
         strict_bedrock: true,
     },
@@ -138,6 +144,7 @@ pub const RULE_SETS: [RuleSet; 6] = [
         tools: ToolCheck::OwnSettled,
         pairing: Pairing::Parent,
         newest: Order::Created,
+        revert_by_id: false,
         modern_replay: true,
         strict_bedrock: true,
     },
@@ -148,6 +155,7 @@ pub const RULE_SETS: [RuleSet; 6] = [
         tools: ToolCheck::OwnSettled,
         pairing: Pairing::Parent,
         newest: Order::Created,
+        revert_by_id: false,
         modern_replay: true,
         strict_bedrock: true,
     },

@@ -10,29 +10,38 @@ use crate::history::{Assistant, Message, PartKind, Session};
 /// The messages that the loop sees, in the order in which they are replayed.
 pub type View<'a> = Vec<&'a Message>;
 
-/// The session after its pending revert, as opencode cleans it up on every prompt and re-entry. Borrowed
-/// where no revert is set or the message that it names is gone (opencode then clears the mark alone).
+/// The session after its pending revert, as opencode cleans it up on every prompt and re-entry. Borrowed where no
+/// revert is set.
+///
+/// Up to 1.18.14 every row with a greater id than the named one goes, even where that is gone itself; from
+/// 1.18.15 on the rows after it in replay order, and none where it is gone (read in 1.14.48, 1.18.14, 1.18.15
+/// and 1.18.33; the older rule seen on 1.15.3).
 #[must_use]
-pub fn after_revert(session: &Session) -> Cow<'_, Session> {
-    let Some(revert) = &session.info.revert else {
-        return Cow::Borrowed(session);
-    };
-    let Some(at) = session.messages.iter().position(|m| m.row.id == revert.message_id) else {
-        return Cow::Borrowed(session);
-    };
+pub fn after_revert<'a>(session: &'a Session, set: &RuleSet) -> Cow<'a, Session> {
+    let Some(revert) = &session.info.revert else { return Cow::Borrowed(session) };
     let mut cut = session.clone();
     cut.info.revert = None;
-    match &revert.part_id {
-        None => cut.messages.truncate(at),
-        Some(part) => {
-            cut.messages.truncate(at + 1);
-            let parts = &mut cut.messages[at].parts;
-            if let Some(from) = parts.iter().position(|p| p.row.id == *part) {
-                parts.truncate(from);
-            }
-        }
+    if set.revert_by_id {
+        cut.messages
+            .retain(|m| m.row.id < revert.message_id || (m.row.id == revert.message_id && revert.part_id.is_some()));
+    } else if let Some(at) = cut.messages.iter().position(|m| m.row.id == revert.message_id) {
+        cut.messages.truncate(at + usize::from(revert.part_id.is_some()));
+    }
+    if let Some(part) = &revert.part_id
+        && let Some(named) = cut.messages.iter_mut().find(|m| m.row.id == revert.message_id)
+        && let Some(from) = named.parts.iter().position(|p| p.row.id == *part)
+    {
+        named.parts.truncate(from);
     }
     Cow::Owned(cut)
+}
+
+/// Whether a pending revert names the row or takes it away, under any rule set.
+#[must_use]
+pub fn reverted(session: &Session, id: &str) -> bool {
+    let Some(revert) = &session.info.revert else { return false };
+    let at = |id: &str| session.messages.iter().position(|m| m.row.id == id);
+    id >= revert.message_id.as_str() || at(&revert.message_id).is_some_and(|from| at(id).is_some_and(|at| at >= from))
 }
 
 fn compaction(message: &Message) -> Option<&Option<String>> {

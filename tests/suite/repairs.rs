@@ -81,7 +81,7 @@ fn prompts(place: &Place, fixture: &Fixture) -> Prompts {
             assert!(loaded.unreadable.is_empty(), "{:?}", loaded.unreadable);
             for set in &RULE_SETS {
                 out.insert((info.id.clone(), set.key, false), said(&loaded.session, set, &sdk));
-                out.insert((info.id.clone(), set.key, true), said(&after_revert(&loaded.session), set, &sdk));
+                out.insert((info.id.clone(), set.key, true), said(&after_revert(&loaded.session, set), set, &sdk));
             }
         }
         Ok(out)
