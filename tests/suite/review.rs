@@ -1,0 +1,87 @@
+//! What a hard look at repair and undo turned up: states that were told wrongly, tails that a repair made worse.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::fixtures;
+use crate::place::{Place, Run};
+
+fn repair(place: &Place) -> Run {
+    place.repair_with(&["--opencode", "any"]).exits(0)
+}
+
+fn undo(place: &Place, more: &[&str]) -> Run {
+    place.unstick(&[&["undo", "--yes", "--json"], more].concat())
+}
+
+/// The states that `undo --list` gives, oldest journal first.
+fn states(place: &Place) -> Vec<String> {
+    let list = place.unstick(&["undo", "--list", "--json"]).exits(0).json();
+    list["journals"].as_array().unwrap().iter().map(|j| j["state"].as_str().unwrap().to_owned()).collect()
+}
+
+fn journals(place: &Place) -> Vec<PathBuf> {
+    let mut out: Vec<PathBuf> =
+        fs::read_dir(place.root().join("state/opencode-unstick")).unwrap().map(|e| e.unwrap().path()).collect();
+    out.sort_by_key(|p| fs::read_to_string(p).unwrap().contains(r#""kind":"undo""#));
+    out
+}
+
+#[test]
+fn a_copy_that_was_taken_back_does_not_keep_the_store_from_it() {
+    let place = Place::named("1.18.33");
+    let before = place.dump();
+    repair(&place);
+    let repaired = fs::read(place.db()).unwrap();
+    undo(&place, &[]).exits(0);
+    // As if all that had happened to a copy: both have one identity.
+    fs::write(place.db(), repaired).unwrap();
+    assert_eq!(states(&place)[0], "done");
+    undo(&place, &[]).exits(0);
+    assert!(before == place.dump());
+}
+
+#[test]
+fn an_undo_that_was_taken_back_leaves_the_repair_done() {
+    let place = Place::named("1.18.33");
+    let before = place.dump();
+    repair(&place);
+    undo(&place, &[]).exits(0);
+    let list = place.unstick(&["undo", "--list", "--json"]).json();
+    let id = list["journals"][1]["id"].as_str().unwrap().to_owned();
+    let said = place.unstick(&["undo", "--yes", &id]).exits(0);
+    assert!(said.stdout.contains("as before the undo"), "{said:?}");
+    assert_eq!(states(&place), ["done", "taken-back", "done"]);
+    undo(&place, &[]).exits(0);
+    assert!(before == place.dump());
+}
+
+#[test]
+fn an_undo_whose_commit_was_not_noted_is_told_by_the_rows() {
+    let place = Place::named("1.18.33");
+    repair(&place);
+    undo(&place, &[]).exits(0);
+    let journal = journals(&place).remove(1);
+    let whole = fs::read_to_string(&journal).unwrap();
+    fs::write(&journal, whole.trim_end().rsplit_once('\n').unwrap().0.to_owned() + "\n").unwrap();
+    assert_eq!(states(&place), ["taken-back", "done"]);
+    assert_eq!(undo(&place, &[]).exits(2).json()["error"]["code"], "nothing-to-undo");
+}
+
+#[test]
+fn a_journal_that_was_cut_off_later_does_not_say_that_nothing_happened() {
+    let place = Place::named("1.18.33");
+    repair(&place);
+    let journal = journals(&place).remove(0);
+    let whole = fs::read_to_string(&journal).unwrap();
+    let header = whole.find('\n').unwrap() + 1;
+    for end in [header, whole.len() / 2] {
+        fs::write(&journal, &whole[..end]).unwrap();
+        assert_eq!(states(&place), ["broken"], "{end}");
+    }
+    // Killed while its first line was written: under the name that journals have until they are whole.
+    fs::remove_file(&journal).unwrap();
+    fs::write(journal.with_extension("partial"), &whole[..40]).unwrap();
+    assert_eq!(states(&place), ["never-happened"]);
+}
