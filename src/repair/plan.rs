@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Allowed;
-use super::change::apply_change;
-use super::proof::{Check, prove, unchanged};
+use super::change::{Change, apply_change};
+use super::proof::{Check, prove, unchanged, worse};
 use super::steps::{Next, next, settled_tools, touches_revert};
 use crate::diagnosis::{Code, LeftReason};
 use crate::history::{Message, Part, Session};
@@ -149,7 +149,9 @@ pub fn plan_session(
     }
     // A buried turn that cannot be helped is no reason to leave the rest.
     for cut in aim.cuts {
-        if let Ok(further) = reach(session, &at, Some(cut), &both[..1], allowed) {
+        if let Ok(further) = reach(session, &at, Some(cut), &both[..1], allowed)
+            && !worse(&at.0, &further.0, sdk)
+        {
             at = further;
         }
     }
@@ -160,7 +162,7 @@ pub fn plan_session(
     let check = if aim.tail {
         prove(session, &after, sdk, allowed).err()
     } else {
-        unchanged(session, &after, &both[..1], allowed)
+        unchanged(session, &after, &both[..1], allowed).or(worse(session, &after, sdk).then_some(Check::Tail))
     };
     if let Some(check) = check {
         return Err(left(reason_of(check), format!("not so: {check}")));

@@ -76,6 +76,16 @@ pub(super) fn blocked(session: &Session, sdk: &Sdk) -> Option<&'static RuleSet> 
     RULE_SETS.iter().rev().find(|set| !matches!(resume(&cut, set, sdk), Resume::NoRequest | Resume::EndsWithUser))
 }
 
+/// Whether the tail resumes under some rule set before, and no longer does under it after.
+#[must_use]
+pub fn worse(before: &Session, after: &Session, sdk: &Sdk) -> bool {
+    let resumes = |session: &Session, set| {
+        matches!(resume(session, set, sdk), Resume::NoRequest | Resume::EndsWithUser | Resume::RunsTask)
+    };
+    let (before, after) = (after_revert(before), after_revert(after));
+    RULE_SETS.iter().any(|set| resumes(&before, set) && !resumes(&after, set))
+}
+
 fn steering(before: &Session, after: &Session, set: &RuleSet, allowed: Allowed) -> Option<Check> {
     let seen = (view(&before.messages, set), view(&after.messages, set));
     if pending_task(&seen.0, set) != pending_task(&seen.1, set) {

@@ -85,3 +85,50 @@ fn a_journal_that_was_cut_off_later_does_not_say_that_nothing_happened() {
     fs::write(journal.with_extension("partial"), &whole[..40]).unwrap();
     assert_eq!(states(&place), ["never-happened"]);
 }
+
+/// Two turns of which the first answer names the second prompt and was made last by its own time: opencode from
+/// 1.18.15 on stops there.
+fn answers_out_of_order(place: &Place, session: &str) {
+    let turn = |table: &str, columns: &str, filter: &str| {
+        place.edit(&format!(
+            "INSERT INTO {table} SELECT {columns} FROM {table} WHERE session_id = '{session}' AND {filter}"
+        ));
+    };
+    let (user, answer) = ("msg_ffffffffff01AAAAAAAAAAAAAA", "msg_ffffffffff02AAAAAAAAAAAAAA");
+    let role = |role: &str| format!("json_extract(data, '$.role') = '{role}' AND id NOT LIKE 'msg_ffff%'");
+    let hangs =
+        |r: &str| format!("message_id IN (SELECT id FROM message WHERE session_id = '{session}' AND {})", role(r));
+    for (id, r) in [(user, "user"), (answer, "assistant")] {
+        turn(
+            "message",
+            &format!(
+                "'{id}', session_id, time_created + 1000, time_updated, json_set(data, '$.time.created', json_extract(data, '$.time.created') + 1000)"
+            ),
+            &role(r),
+        );
+        let part = "'prt_ffff' || substr(id, 9)".replace("ffff", &id[12..16]);
+        turn("part", &format!("{part}, '{id}', session_id, time_created, time_updated, data"), &hangs(r));
+    }
+    place.edit(&format!(
+        "UPDATE message SET data = json_set(data, '$.parentID', '{user}') WHERE id = '{answer}';
+         UPDATE message SET data = json_set(data, '$.parentID', '{user}', '$.time.created', json_extract(data, '$.time.created') + 5000)
+         WHERE session_id = '{session}' AND {}",
+        role("assistant")
+    ));
+}
+
+#[test]
+fn a_latent_turn_is_not_helped_at_the_cost_of_a_sound_tail() {
+    let place = Place::named("1.18.33");
+    let session = fixtures::one("1.18.33").id("healthy-text").to_owned();
+    answers_out_of_order(&place, &session);
+    let sound = |place: &Place| {
+        let scan = place.scan_with(&["--opencode", "any"]);
+        let resume = scan.session("healthy-text")["resume"].clone();
+        assert!(resume.as_object().unwrap().values().all(|r| r == "no-request"), "{resume}");
+        scan.status("healthy-text").to_owned()
+    };
+    assert_eq!(sound(&place), "latent");
+    place.repair_with(&["--opencode", "any", "--include", "latent", &session]);
+    sound(&place);
+}
