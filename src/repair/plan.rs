@@ -11,7 +11,7 @@ use super::change::{Change, apply_change};
 use super::proof::{Check, prove, unchanged, worse};
 use super::steps::{Next, next, settled_tools, touches_revert};
 use crate::diagnosis::{Code, LeftReason};
-use crate::history::{Message, Part, Session};
+use crate::history::{Message, Part, PartKind, Session};
 use crate::replay::Sdk;
 
 /// All edits of a repair.
@@ -220,7 +220,7 @@ impl Search<'_> {
             }
             Next::Try(candidates) => candidates,
         };
-        for change in candidates {
+        for change in candidates.into_iter().filter(|change| !leaves_dangling(now, change)) {
             self.tried += 1;
             if self.tried > MOST_TRIED {
                 return None;
@@ -240,6 +240,17 @@ impl Search<'_> {
         }
         None
     }
+}
+
+/// Whether the change removes a row that one which stays names: an answer its prompt, a compaction where the
+/// history that it keeps begins. opencode's clients show an answer under the prompt that it names.
+fn leaves_dangling(now: &Session, change: &Change) -> bool {
+    let Change::Remove { id, .. } = change else { return false };
+    let names = |part: &Part| matches!(&part.kind, PartKind::Compaction { tail_start_id: Some(tail) } if tail == id);
+    now.messages
+        .iter()
+        .filter(|m| m.row.id != *id)
+        .any(|m| m.assistant().is_some_and(|a| a.parent_id.as_deref() == Some(id)) || m.parts.iter().any(names))
 }
 
 /// Settles every tool call that is stored as still going on, where the next prompt stays the same.

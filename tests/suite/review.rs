@@ -132,3 +132,22 @@ fn a_latent_turn_is_not_helped_at_the_cost_of_a_sound_tail() {
     place.repair_with(&["--opencode", "any", "--include", "latent", &session]);
     sound(&place);
 }
+
+#[test]
+fn a_prompt_that_an_answer_names_stays() {
+    let place = Place::named("1.17.11");
+    let session = fixtures::one("1.17.11").id("empty-after-orphan").to_owned();
+    let refused = place.text(&format!(
+        "SELECT id FROM message WHERE session_id = '{session}' ORDER BY time_created DESC, id DESC LIMIT 1"
+    ));
+    place.edit(&format!(r#"UPDATE session SET revert = '{{"messageID":"{refused}"}}' WHERE id = '{session}'"#));
+    let dangling = |place: &Place| {
+        place.text(&format!(
+            "SELECT cast(count(*) AS text) FROM message WHERE session_id = '{session}'
+             AND json_extract(data, '$.parentID') NOT IN (SELECT id FROM message)"
+        ))
+    };
+    assert_eq!(dangling(&place), "0");
+    place.repair_with(&["--opencode", "any", &session]);
+    assert_eq!(dangling(&place), "0", "the reverted answer can come back, and its prompt is gone");
+}
