@@ -1,7 +1,7 @@
 //! The plan: each row edit with what the row must be before and is to be after. What is shown is this very
 //! value, and this very value is executed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -323,6 +323,10 @@ fn with_rowid(mut image: Image, rowid: i64) -> Image {
     image
 }
 
+fn by_id(session: &Session) -> HashMap<&str, &Message> {
+    session.messages.iter().map(|m| (m.id(), m)).collect()
+}
+
 /// The row edits that lead from `before` to `after`: new messages first, then moved parts, changed messages,
 /// and what is removed, parts before their message.
 fn diff(before: &Session, after: &Session, reasons: &BTreeMap<String, Code>, now: i64) -> Vec<RowEdit> {
@@ -336,9 +340,10 @@ fn diff(before: &Session, after: &Session, reasons: &BTreeMap<String, Code>, now
         reason: reason(why),
     };
     let mut edits = Vec::new();
+    let (old, new) = (by_id(before), by_id(after));
     let old_parts: BTreeMap<&str, &Part> =
         before.messages.iter().flat_map(|m| &m.parts).map(|p| (p.row.id.as_str(), p)).collect();
-    for message in after.messages.iter().filter(|m| before.message(m.id()).is_none()) {
+    for message in after.messages.iter().filter(|m| !old.contains_key(m.id())) {
         let image = message_image(message, &message.data, now);
         edits.push(edit(Op::Insert, "message", message.id(), None, Some(image), message.id()));
     }
@@ -353,14 +358,14 @@ fn diff(before: &Session, after: &Session, reasons: &BTreeMap<String, Code>, now
         }
     }
     for message in &after.messages {
-        let Some(old) = before.message(message.id()).filter(|old| old.data != message.data) else {
+        let Some(old) = old.get(message.id()).filter(|old| old.data != message.data) else {
             continue;
         };
         let was = with_rowid(message_image(old, &old.data, old.row.time_updated), old.row.rowid);
         let is = with_rowid(message_image(message, &message.data, now), old.row.rowid);
         edits.push(edit(Op::Update, "message", message.id(), Some(was), Some(is), message.id()));
     }
-    for message in before.messages.iter().filter(|m| after.message(m.id()).is_none()) {
+    for message in before.messages.iter().filter(|m| !new.contains_key(m.id())) {
         for part in &message.parts {
             let was = with_rowid(part_image(part, part.row.time_updated), part.row.rowid);
             edits.push(edit(Op::Delete, "part", part.id(), Some(was), None, message.id()));
