@@ -152,6 +152,16 @@ fn a_prompt_that_an_answer_names_stays() {
     assert_eq!(dangling(&place), "0", "the reverted answer can come back, and its prompt is gone");
 }
 
+#[test]
+fn one_odd_row_of_the_log_does_not_stop_the_repair_of_the_others() {
+    let place = Place::named("1.18.33");
+    let session = fixtures::one("1.18.33").id("rstpar").to_owned();
+    place.edit(&format!("UPDATE event_sequence SET owner_id = x'00' WHERE aggregate_id = '{session}'"));
+    let said = place.unstick(&["repair", "--yes", "--opencode", "any"]).exits(0);
+    assert!(said.stdout.contains("event log is left alone"), "{said:?}");
+    assert_eq!(place.scan().status("rstpar"), "healthy");
+}
+
 /// Quadratic work took minutes here.
 #[test]
 fn a_long_session_is_planned_in_a_moment() {
