@@ -162,6 +162,15 @@ fn one_odd_row_of_the_log_does_not_stop_the_repair_of_the_others() {
     assert_eq!(place.scan().status("rstpar"), "healthy");
 }
 
+#[test]
+fn no_time_is_too_odd_to_be_shown() {
+    for time in [i64::MIN, i64::MAX, -1, 8_640_000_000_000_001] {
+        let place = Place::named("1.18.33");
+        place.edit(&format!("UPDATE session SET time_updated = {time}; UPDATE message SET time_updated = {time}"));
+        place.unstick(&["scan", "--all"]).exits(1);
+    }
+}
+
 /// Quadratic work took minutes here.
 #[test]
 fn a_long_session_is_planned_in_a_moment() {
