@@ -7,7 +7,7 @@ use opencode_unstick::diagnosis::{Code, Diagnosis, Evidence, LeftReason, Status,
 use opencode_unstick::history::Session;
 use opencode_unstick::repair::journal::{Entry, Header, Kind, VERSION};
 use opencode_unstick::repair::log::{self, Log};
-use opencode_unstick::repair::{Aim, Allowed, Left, Plan, SessionPlan, plan_session, prove};
+use opencode_unstick::repair::{Aim, Allowed, Check, Left, Plan, SessionPlan, plan_session, prove, worse};
 use opencode_unstick::replay::{Resume, Sdk};
 use opencode_unstick::report::{self, Progress, RepairDoc};
 use opencode_unstick::store::journal::JournalWriter;
@@ -267,6 +267,8 @@ fn write(
         }
         if *tail {
             prove(before, &reread.session, sdk, allowed).map_err(|check| failed(check.to_string()))?;
+        } else if worse(before, &reread.session, sdk) {
+            return Err(failed(Check::Tail.to_string()));
         }
         if *told && !matches!(store.log(&reread.session)?, Log::Folds(_)) {
             return Err(failed("the event log folds to the rows".to_owned()));

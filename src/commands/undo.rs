@@ -44,8 +44,7 @@ pub(crate) fn run(context: &Context<'_>, args: &Undo) -> Result<Exit, Error> {
         .filter_map(|f| f.journal.as_ref().ok())
         .find(|j| j.header.id == line.id)
         .ok_or_else(|| CallError::new("no-such-journal", "the journal is gone", "see `unstick undo --list`"))?;
-    let done = undone(&found, &journal.header.id);
-    let mut shown = with_snapshot(&target.path, |store| plan(context, store, journal, &done, None))?;
+    let mut shown = with_snapshot(&target.path, |store| plan(context, store, journal, &found, None))?;
     let mut doc = UndoDoc::new(args.dry_run, &shown.plan, shown.left.clone());
     if !context.global.json {
         context.out.print(&report::undo_plan(
@@ -76,7 +75,7 @@ pub(crate) fn run(context: &Context<'_>, args: &Undo) -> Result<Exit, Error> {
         doc = UndoDoc::new(false, &shown.plan, shown.left.clone());
     }
     let exclusive = Exclusive::open(&target.path, args.wait)?;
-    let again = plan(context, &exclusive.store(), journal, &done, Some(&shown.plan))?;
+    let again = plan(context, &exclusive.store(), journal, &found, Some(&shown.plan))?;
     if again.plan != shown.plan {
         let detail = "the store has changed since the plan was shown".to_owned();
         return Err(StoreError::RowChanged { table: "store".to_owned(), id: line.id.clone(), detail }.into());
@@ -110,7 +109,7 @@ pub(crate) fn run(context: &Context<'_>, args: &Undo) -> Result<Exit, Error> {
     if context.global.json {
         context.out.json(&doc)?;
     } else {
-        context.out.print(&report::undone(&context.out, &shown.plan))?;
+        context.out.print(&report::undone(&context.out, &shown.plan, journal.header.kind))?;
     }
     Ok(if nothing_left && !declined { Exit::Fine } else { Exit::Findings })
 }
@@ -154,14 +153,20 @@ fn with_now<T>(store: &Store<'_>, look: impl FnOnce(&StoreNow<'_>) -> Result<T, 
     }
 }
 
-/// Sessions of the journal that an undo has taken back already.
-fn undone(found: &[Found], id: &str) -> BTreeSet<String> {
-    found
+/// Sessions of the journal that are taken back. The rows have the last word: a copy of the store may have been
+/// taken back and this one not, an undo may have been taken back itself, and the note of a commit may be missing.
+fn undone(found: &[Found], journal: &Journal, now: &dyn Now) -> BTreeSet<String> {
+    let undos: Vec<&Journal> = found
         .iter()
         .filter_map(|f| f.journal.as_ref().ok())
-        .filter(|j| j.committed && j.header.undoes.as_deref() == Some(id))
-        .flat_map(|j| j.header.sessions.iter().cloned())
-        .collect()
+        .filter(|j| j.whole && j.header.undoes.as_deref() == Some(journal.header.id.as_str()))
+        .collect();
+    let gone = |session: &String| match standing(journal.of(session), now) {
+        Standing::Done => false,
+        Standing::NotDone => journal.committed,
+        Standing::Changed => undos.iter().any(|undo| undo.committed && undo.header.sessions.contains(session)),
+    };
+    journal.header.sessions.iter().filter(|s| gone(s)).cloned().collect()
 }
 
 /// How each journal of the folder stands to the store.
@@ -171,12 +176,21 @@ fn list(store: &Store<'_>, found: &[Found]) -> Result<Vec<JournalLine>, StoreErr
         Ok(found
             .iter()
             .map(|f| match &f.journal {
-                Err(why) => JournalLine::broken(&f.path, why),
+                Err(why) => JournalLine::broken(&f.path, why, f.sealed),
                 Ok(j) if j.header.store_id != id => JournalLine::new(&j.header, JournalState::OtherStore),
-                Ok(j) => JournalLine::new(&j.header, state(j, &undone(found, &j.header.id), now)),
+                // Only whole journals get their final name: what breaks off under it was damaged later.
+                Ok(j) if f.sealed && !j.whole && !never_happened(j, now) => {
+                    JournalLine::broken(&f.path, "it breaks off before its end", true)
+                }
+                Ok(j) => JournalLine::new(&j.header, state(j, &undone(found, j, now), now)),
             })
             .collect())
     })
+}
+
+/// Whether the rows of a journal that breaks off show that it was never committed.
+fn never_happened(journal: &Journal, now: &dyn Now) -> bool {
+    !journal.entries.is_empty() && standing(journal.entries.iter().map(|e| &e.edit), now) == Standing::NotDone
 }
 
 fn state(journal: &Journal, undone: &BTreeSet<String>, now: &dyn Now) -> JournalState {
@@ -229,7 +243,7 @@ fn plan(
     context: &Context<'_>,
     store: &Store<'_>,
     journal: &Journal,
-    done: &BTreeSet<String>,
+    found: &[Found],
     only: Option<&Plan>,
 ) -> Result<Planned, StoreError> {
     let infos: Vec<SessionInfo> = store
@@ -242,6 +256,7 @@ fn plan(
         .collect();
     with_now(store, |now| {
         let mut out = Planned::default();
+        let done = undone(found, journal, now);
         for id in journal.header.sessions.iter().filter(|id| !done.contains(*id)) {
             if only.is_some_and(|plan| !plan.sessions.iter().any(|s| s.id == *id)) {
                 continue;

@@ -10,7 +10,7 @@ pub mod undo;
 
 pub use change::{Change, apply_change};
 pub use plan::{Aim, Cell, Image, Left, Op, Plan, RowEdit, SessionPlan, digest, plan_session};
-pub use proof::{Check, prove};
+pub use proof::{Check, prove, worse};
 
 /// What the user allowed beyond the default (docs/commands.md, `--include`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

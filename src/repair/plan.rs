@@ -1,17 +1,17 @@
 //! The plan: each row edit with what the row must be before and is to be after. What is shown is this very
 //! value, and this very value is executed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Allowed;
-use super::change::apply_change;
-use super::proof::{Check, prove, unchanged};
+use super::change::{Change, apply_change};
+use super::proof::{Check, prove, unchanged, worse};
 use super::steps::{Next, next, settled_tools, touches_revert};
 use crate::diagnosis::{Code, LeftReason};
-use crate::history::{Message, Part, Session};
+use crate::history::{Message, Part, PartKind, Session};
 use crate::replay::Sdk;
 
 /// All edits of a repair.
@@ -149,7 +149,9 @@ pub fn plan_session(
     }
     // A buried turn that cannot be helped is no reason to leave the rest.
     for cut in aim.cuts {
-        if let Ok(further) = reach(session, &at, Some(cut), &both[..1], allowed) {
+        if let Ok(further) = reach(session, &at, Some(cut), &both[..1], allowed)
+            && !worse(&at.0, &further.0, sdk)
+        {
             at = further;
         }
     }
@@ -160,7 +162,7 @@ pub fn plan_session(
     let check = if aim.tail {
         prove(session, &after, sdk, allowed).err()
     } else {
-        unchanged(session, &after, &both[..1], allowed)
+        unchanged(session, &after, &both[..1], allowed).or(worse(session, &after, sdk).then_some(Check::Tail))
     };
     if let Some(check) = check {
         return Err(left(reason_of(check), format!("not so: {check}")));
@@ -218,7 +220,7 @@ impl Search<'_> {
             }
             Next::Try(candidates) => candidates,
         };
-        for change in candidates {
+        for change in candidates.into_iter().filter(|change| !leaves_dangling(now, change)) {
             self.tried += 1;
             if self.tried > MOST_TRIED {
                 return None;
@@ -238,6 +240,17 @@ impl Search<'_> {
         }
         None
     }
+}
+
+/// Whether the change removes a row that one which stays names: an answer its prompt, a compaction where the
+/// history that it keeps begins. opencode's clients show an answer under the prompt that it names.
+fn leaves_dangling(now: &Session, change: &Change) -> bool {
+    let Change::Remove { id, .. } = change else { return false };
+    let names = |part: &Part| matches!(&part.kind, PartKind::Compaction { tail_start_id: Some(tail) } if tail == id);
+    now.messages
+        .iter()
+        .filter(|m| m.row.id != *id)
+        .any(|m| m.assistant().is_some_and(|a| a.parent_id.as_deref() == Some(id)) || m.parts.iter().any(names))
 }
 
 /// Settles every tool call that is stored as still going on, where the next prompt stays the same.
@@ -310,6 +323,10 @@ fn with_rowid(mut image: Image, rowid: i64) -> Image {
     image
 }
 
+fn by_id(session: &Session) -> HashMap<&str, &Message> {
+    session.messages.iter().map(|m| (m.id(), m)).collect()
+}
+
 /// The row edits that lead from `before` to `after`: new messages first, then moved parts, changed messages,
 /// and what is removed, parts before their message.
 fn diff(before: &Session, after: &Session, reasons: &BTreeMap<String, Code>, now: i64) -> Vec<RowEdit> {
@@ -323,9 +340,10 @@ fn diff(before: &Session, after: &Session, reasons: &BTreeMap<String, Code>, now
         reason: reason(why),
     };
     let mut edits = Vec::new();
+    let (old, new) = (by_id(before), by_id(after));
     let old_parts: BTreeMap<&str, &Part> =
         before.messages.iter().flat_map(|m| &m.parts).map(|p| (p.row.id.as_str(), p)).collect();
-    for message in after.messages.iter().filter(|m| before.message(m.id()).is_none()) {
+    for message in after.messages.iter().filter(|m| !old.contains_key(m.id())) {
         let image = message_image(message, &message.data, now);
         edits.push(edit(Op::Insert, "message", message.id(), None, Some(image), message.id()));
     }
@@ -340,14 +358,14 @@ fn diff(before: &Session, after: &Session, reasons: &BTreeMap<String, Code>, now
         }
     }
     for message in &after.messages {
-        let Some(old) = before.message(message.id()).filter(|old| old.data != message.data) else {
+        let Some(old) = old.get(message.id()).filter(|old| old.data != message.data) else {
             continue;
         };
         let was = with_rowid(message_image(old, &old.data, old.row.time_updated), old.row.rowid);
         let is = with_rowid(message_image(message, &message.data, now), old.row.rowid);
         edits.push(edit(Op::Update, "message", message.id(), Some(was), Some(is), message.id()));
     }
-    for message in before.messages.iter().filter(|m| after.message(m.id()).is_none()) {
+    for message in before.messages.iter().filter(|m| !new.contains_key(m.id())) {
         for part in &message.parts {
             let was = with_rowid(part_image(part, part.row.time_updated), part.row.rowid);
             edits.push(edit(Op::Delete, "part", part.id(), Some(was), None, message.id()));

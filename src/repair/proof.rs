@@ -1,9 +1,11 @@
 //! What must hold for the rows that a repair leaves (docs/architecture.md, "What a repair may do").
 
+use std::collections::HashSet;
+
 use strum::Display;
 
 use super::Allowed;
-use crate::history::{Session, Tokens};
+use crate::history::{Message, Session, Tokens};
 use crate::replay::{
     Block, BlockKind, RULE_SETS, Resume, RuleSet, Sdk, TurnRole, after_revert, newest, overflow_tokens, pending_task,
     prompt, resume, view,
@@ -80,16 +82,25 @@ pub(super) fn blocked(session: &Session, sdk: &Sdk) -> Option<&'static RuleSet> 
     })
 }
 
+/// Whether the tail resumes under some rule set before, and no longer does under it after.
+#[must_use]
+pub fn worse(before: &Session, after: &Session, sdk: &Sdk) -> bool {
+    let resumes = |session: &Session, set| {
+        matches!(resume(session, set, sdk), Resume::NoRequest | Resume::EndsWithUser | Resume::RunsTask)
+    };
+    let (before, after) = (after_revert(before), after_revert(after));
+    RULE_SETS.iter().any(|set| resumes(&before, set) && !resumes(&after, set))
+}
+
 fn steering(before: &Session, after: &Session, set: &RuleSet, allowed: Allowed) -> Option<Check> {
     let seen = (view(&before.messages, set), view(&after.messages, set));
     if pending_task(&seen.0, set) != pending_task(&seen.1, set) {
         return Some(Check::Tasks);
     }
     // Rows that one side lacks are the removed and the new ones; the others must be cut and ordered alike.
-    let common = |seen: &[&crate::history::Message], other: &Session| -> Vec<String> {
-        seen.iter().filter(|m| other.message(m.id()).is_some()).map(|m| m.row.id.clone()).collect()
-    };
-    if common(&seen.0, after) != common(&seen.1, before) {
+    let (old, new) = (ids(before), ids(after));
+    let was = seen.0.iter().map(|m| m.id()).filter(|id| new.contains(*id));
+    if !was.eq(seen.1.iter().map(|m| m.id()).filter(|id| old.contains(*id))) {
         return Some(Check::Cut);
     }
     let tokens = (overflow_tokens(&seen.0, set).unwrap_or(0.0), overflow_tokens(&seen.1, set).unwrap_or(0.0));
@@ -98,6 +109,10 @@ fn steering(before: &Session, after: &Session, set: &RuleSet, allowed: Allowed) 
         return Some(Check::Overflow);
     }
     None
+}
+
+fn ids(session: &Session) -> HashSet<&str> {
+    session.messages.iter().map(Message::id).collect()
 }
 
 type Content<'a> = (TurnRole, Vec<Block<'a>>);

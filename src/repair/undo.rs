@@ -101,7 +101,7 @@ pub fn plan_undo(
         turned.extend(events);
     }
     let log_left_alone = match log {
-        Log::Differs(why) => Some(why.clone()),
+        Log::Differs(why) if !unmoved => Some(why.clone()),
         _ => None,
     };
     Ok(SessionPlan { id: id.clone(), edits: turned, log_left_alone })

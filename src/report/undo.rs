@@ -83,9 +83,10 @@ impl JournalLine {
         }
     }
 
-    /// A file that is no journal.
+    /// A file that is no journal, or a damaged one. Without its final name it was still being written, and what
+    /// it would have told of was never committed.
     #[must_use]
-    pub fn broken(path: &Path, why: &str) -> Self {
+    pub fn broken(path: &Path, why: &str, sealed: bool) -> Self {
         Self {
             id: path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default(),
             kind: None,
@@ -93,7 +94,7 @@ impl JournalLine {
             time_ms: None,
             store_path: None,
             sessions: Vec::new(),
-            state: JournalState::Broken,
+            state: if sealed { JournalState::Broken } else { JournalState::NeverHappened },
             detail: Some(why.to_owned()),
         }
     }
@@ -214,8 +215,9 @@ pub fn undo_plan(
 
 /// What an undo did.
 #[must_use]
-pub fn undone(out: &Output, plan: &Plan) -> String {
+pub fn undone(out: &Output, plan: &Plan, of: Kind) -> String {
     let n = plan.sessions.len();
-    let sessions = if n == 1 { "1 session is".to_owned() } else { format!("{n} sessions are") };
-    format!("{}\n", out.paint("32", &format!("{sessions} as before the repair, byte for byte.")))
+    let sessions = if n == 1 { "1 session".to_owned() } else { format!("{n} sessions") };
+    let text = format!("Messages and parts of {sessions} are as before the {of}, byte for byte.");
+    format!("{}\n", out.paint("32", &text))
 }

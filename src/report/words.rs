@@ -21,7 +21,7 @@ pub(super) fn moment(ms: i64, now: i64, zone: &TimeZone) -> String {
 
 /// How long ago, in one unit: "3 hours", "12 days".
 pub(super) fn age(ms: i64, now: i64) -> String {
-    let seconds = (now - ms).max(0) / 1000;
+    let seconds = now.saturating_sub(ms).max(0) / 1000;
     let (n, unit) = match seconds {
         0..60 => (seconds, "second"),
         60..3_600 => (seconds / 60, "minute"),

@@ -143,6 +143,8 @@ impl JournalWriter {
 pub struct Found {
     /// Where it is.
     pub path: PathBuf,
+    /// It has its final name, which only whole journals are given.
+    pub sealed: bool,
     /// What it is, or what is wrong with it.
     pub journal: Result<Journal, String>,
 }
@@ -164,8 +166,9 @@ pub fn journals(folder: &Path) -> Result<Vec<Found>, StoreError> {
         if suffix != SUFFIX && suffix != UNFINISHED {
             continue;
         }
+        let sealed = suffix == SUFFIX;
         let journal = fs::read_to_string(&path).map_err(|e| e.to_string()).and_then(|text| read(&text));
-        out.push(Found { path, journal });
+        out.push(Found { path, sealed, journal });
     }
     out.sort_by_key(|f| (f.journal.as_ref().map_or(0, |j| j.header.time_ms), f.path.clone()));
     Ok(out)

@@ -402,7 +402,13 @@ impl<'db> Store<'db> {
                 return Ok(Log::Differs(format!("{}: {error}", message.id())));
             }
         }
-        let Some(sequence) = self.row("event_sequence", rowid)? else { return Ok(Log::None) };
+        let sequence = match self.row("event_sequence", rowid) {
+            Ok(Some(sequence)) => sequence,
+            Ok(None) => return Ok(Log::None),
+            // One odd row of one session is no reason to stop the work on all the others.
+            Err(StoreError::RowChanged { detail, .. }) => return Ok(Log::Differs(format!("event_sequence: {detail}"))),
+            Err(error) => return Err(error),
+        };
         if sequence.get("seq") != Some(&Cell::Int(seq)) {
             return Ok(Log::Differs("event_sequence is not at the last event".to_owned()));
         }

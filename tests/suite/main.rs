@@ -14,6 +14,7 @@ mod place;
 mod predict;
 mod properties;
 mod repairs;
+mod review;
 mod rules;
 mod shown;
 mod states;
