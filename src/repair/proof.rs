@@ -88,8 +88,7 @@ pub fn worse(before: &Session, after: &Session, sdk: &Sdk) -> bool {
     let resumes = |session: &Session, set| {
         matches!(resume(session, set, sdk), Resume::NoRequest | Resume::EndsWithUser | Resume::RunsTask)
     };
-    let (before, after) = (after_revert(before), after_revert(after));
-    RULE_SETS.iter().any(|set| resumes(&before, set) && !resumes(&after, set))
+    RULE_SETS.iter().any(|set| resumes(before, set) && !resumes(after, set))
 }
 
 fn steering(before: &Session, after: &Session, set: &RuleSet, allowed: Allowed) -> Option<Check> {
