@@ -52,7 +52,15 @@ pub(crate) fn run(context: &Context<'_>, args: &Stats) -> Result<Exit, Error> {
             [one] => one.clone(),
             _ => format!("{} stores", reports.len()),
         };
-        context.out.print(&report::stats(&context.out, &reports, Some(&name), &summary, context.now, &zone))?;
+        context.out.print(&report::stats(
+            &context.out,
+            &reports,
+            &name,
+            args.from.is_empty(),
+            &summary,
+            context.now,
+            &zone,
+        ))?;
     }
     context.warn();
     Ok(Exit::Fine)

@@ -315,12 +315,14 @@ pub fn stats_csv(reports: &[StoreReport], summary: &Summary) -> Result<String, c
 /// Days and pairs that are shown without `-v`.
 const SHORT: usize = 10;
 
-/// The tables for people. `path` is the store's where it was read here; `now` in ms since the epoch.
+/// The tables for people, headed by `name`. `here`: the stores were read here, so that something can be done about
+/// them; `now` in ms since the epoch.
 #[must_use]
 pub fn stats(
     out: &Output,
     reports: &[StoreReport],
-    path: Option<&str>,
+    name: &str,
+    here: bool,
     summary: &Summary,
     now: i64,
     zone: &TimeZone,
@@ -329,7 +331,7 @@ pub fn stats(
     if out.quiet {
         return head + "\n";
     }
-    let store = StoreDoc { path: path.map(str::to_owned), ..together(reports) };
+    let store = StoreDoc { path: Some(name.to_owned()), ..together(reports) };
     let mut text = format!("{}\n", store_line(out, &store));
     let since = common_time(reports, |r| r.since_ms).map(|ms| format!("since {}", moment(ms, now, zone)));
     let until = common_time(reports, |r| r.until_ms).map(|ms| format!("until {}", moment(ms, now, zone)));
@@ -369,7 +371,7 @@ pub fn stats(
         text.push_str(&format!("\n{}\n", bars(out, "FROM ORPHAN TO 400", &rows).trim_fmt()));
     }
     text.push_str(&pairs(out, reports, now, zone));
-    if refused.still_stuck.total > 0 {
+    if here && refused.still_stuck.total > 0 {
         text.push_str(&format!("\nNext: {}\n", out.bold("unstick repair --dry-run")));
     }
     text

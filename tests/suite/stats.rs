@@ -759,6 +759,9 @@ fn reports_are_put_together_and_no_store_counts_twice() {
     let cut = merge(&place, &["--json", "--by", "provider", "--since", "2026-11-01", "--from", &a, &b]).exits(0).json();
     assert_eq!(cut["prefill_400s"]["total"], 10);
     assert_eq!(cut["by"]["rows"][0]["key"], "mock");
+    // Nothing can be repaired from here.
+    let said = merge(&place, &["--from", &a, &b]).exits(0).stdout;
+    assert!(said.contains("2 stores") && !said.contains("unstick repair"), "{said}");
     // Several stores read in one go come as the same document.
     let two = Place::named("1.14.34");
     let other = Place::named("1.18.33");
