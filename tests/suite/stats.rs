@@ -849,6 +849,7 @@ fn a_row_that_cannot_be_read_is_said_and_its_session_gets_no_cause() {
     assert_eq!(doc["prefill_400s"]["total"], 10);
     let pair = doc["pairs"].as_array().unwrap().iter().find(|p| p["session_id"] == id.as_str()).unwrap();
     assert_eq!(pair["cause"], "unexplained");
+    assert_eq!(pair["still_stuck"], false, "nobody can tell");
 }
 
 #[test]
