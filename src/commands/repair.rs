@@ -45,6 +45,12 @@ pub(crate) fn run(context: &Context<'_>, args: &Repair) -> Result<Exit, Error> {
         let hint = "repair one store at a time with --db";
         return Err(CallError::new("several-stores", "--json and --backup are about one store", hint).into());
     }
+    if targets.len() > 1 {
+        // One that cannot be read must be known before another is written: exit code 2 means nothing was changed.
+        for target in &targets {
+            with_snapshot(&target.path, |store| store.identity())?;
+        }
+    }
     let mut exit = Exit::Fine;
     for target in &targets {
         exit = exit.max(one(context, args, target, &filter)?);

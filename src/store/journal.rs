@@ -17,7 +17,8 @@ const UNFINISHED: &str = "partial";
 #[must_use]
 pub fn default_folder(env: &Environment) -> Option<PathBuf> {
     const NAME: &str = "opencode-unstick";
-    if let Some(state) = env.var("XDG_STATE_HOME") {
+    // A relative path would mean another folder from every working folder: such a value is to be passed over.
+    if let Some(state) = env.var("XDG_STATE_HOME").filter(|p| Path::new(p).is_absolute()) {
         return Some(Path::new(state).join(NAME));
     }
     if cfg!(windows)
@@ -132,9 +133,12 @@ impl JournalWriter {
         let _ = self.file.sync_all();
     }
 
-    /// Takes the journal away: nothing was committed.
+    /// Takes the journal away where it is not whole: nothing was committed. A whole one stays, for a commit that
+    /// failed to sync may be in force all the same; the rows tell whether it happened.
     pub fn abandon(self) {
-        let _ = fs::remove_file(if self.sealed { &self.path } else { &self.partial });
+        if !self.sealed {
+            let _ = fs::remove_file(&self.partial);
+        }
     }
 }
 

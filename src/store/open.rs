@@ -101,10 +101,21 @@ fn check_header(path: &Path) -> Result<(), StoreError> {
     }
 }
 
+/// The bytes of a path: on Unix it need not be Unicode.
+fn bytes_of(path: &Path) -> Vec<u8> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt;
+        path.as_os_str().as_bytes().to_vec()
+    }
+    #[cfg(not(unix))]
+    path.to_string_lossy().into_owned().into_bytes()
+}
+
 /// A path as the URI that SQLite wants, with every byte that means something in a URI escaped.
 fn uri(path: &Path, query: &str) -> String {
     let mut out = String::from("file:");
-    for byte in path.to_string_lossy().bytes() {
+    for byte in bytes_of(path) {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
             _ => out.push_str(&format!("%{byte:02X}")),
