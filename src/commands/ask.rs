@@ -14,27 +14,44 @@ pub(crate) fn choose(context: &Context<'_>, verb: &str, choices: &[(String, Stri
     }
     let all = || choices.iter().map(|(id, _)| id.clone()).collect();
     let question = match choices.len() {
-        1 => format!("{verb} it? [y/N]"),
+        1 => format!("{verb}: {}? [y/N]", report::clean(&choices[0].1)),
         n => format!("{verb} all {n}? [y/N/each]"),
     };
-    match while_asking(|| context.out.ask(&question))?.as_deref() {
-        Some("y" | "yes" | "a" | "all") => return Ok(all()),
-        Some("e" | "each") if choices.len() > 1 => {}
-        _ => return Ok(Vec::new()),
+    loop {
+        match ask(context, &question)?.as_deref() {
+            Some("y" | "yes" | "a" | "all") => return Ok(all()),
+            Some("e" | "each") if choices.len() > 1 => break,
+            Some("" | "n" | "no" | "q" | "quit") | None => return Ok(Vec::new()),
+            Some(_) => context.out.note("Please answer y (go on) or n (change nothing)."),
+        }
     }
     let mut chosen = Vec::new();
-    for (at, (id, title)) in choices.iter().enumerate() {
-        match while_asking(|| context.out.ask(&format!("{verb} \"{}\"? [y/n/all/quit]", report::clean(title))))?
-            .as_deref()
-        {
+    let mut at = 0;
+    while at < choices.len() {
+        let (id, title) = &choices[at];
+        match ask(context, &format!("{verb}: {}? [y/n/all/quit]", report::clean(title)))?.as_deref() {
             Some("y" | "yes") => chosen.push(id.clone()),
+            Some("n" | "no") => {}
             Some("a" | "all") => {
                 chosen.extend(choices[at..].iter().map(|(id, _)| id.clone()));
                 break;
             }
-            Some("n" | "no") => {}
-            _ => break,
+            // Leaving in the middle means that nothing is wanted: a half answer is no yes.
+            Some("q" | "quit") | None => return Ok(Vec::new()),
+            Some(_) => {
+                context.out.note("y: this one, n: not this one, all: this and all that follow, quit: change nothing.");
+                continue;
+            }
         }
+        at += 1;
+    }
+    let left = choices.len() - chosen.len();
+    if left > 0 && !chosen.is_empty() {
+        context.out.note(&format!("{left} of {} left as they are.", choices.len()));
     }
     Ok(chosen)
+}
+
+fn ask(context: &Context<'_>, question: &str) -> Result<Option<String>, Error> {
+    Ok(while_asking(|| context.out.ask(question))?)
 }

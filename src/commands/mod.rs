@@ -25,7 +25,7 @@ use opencode_unstick::store::environment::Environment;
 use opencode_unstick::store::journal::{default_folder, journals};
 use opencode_unstick::store::locate::{LocateError, all_stores, locate};
 
-use crate::cli::{Cli, Color, Command, Global};
+use crate::cli::{Cli, Color, Command, Global, Opencode};
 
 /// What a run ends with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -123,6 +123,9 @@ pub(crate) fn run(cli: &Cli) -> Exit {
 fn dispatch(cli: &Cli, env: Environment, out: &Output) -> Result<Exit, Error> {
     let resolver = SdkResolver::new(cli.global.sdk.clone(), &env)?;
     let now = Timestamp::now().as_millisecond();
+    let mut out = out.clone();
+    out.repeat = repeat(&cli.global);
+    let out = &out;
     let named = match &cli.command {
         Command::Repair(args) => args.journal.as_deref(),
         Command::Undo(args) => args.journal.as_deref(),
@@ -183,6 +186,40 @@ impl Context<'_> {
         for warning in self.resolver.warnings() {
             self.out.note(&format!("warning: {}", opencode_unstick::report::clean(&warning)));
         }
+    }
+}
+
+/// The flags that say which store is meant and how it is to be judged, as they must be typed again.
+fn repeat(global: &Global) -> String {
+    let mut words = Vec::new();
+    for path in &global.db {
+        words.extend(["--db".to_owned(), quoted(&path.to_string_lossy())]);
+    }
+    if global.all_stores {
+        words.push("--all-stores".to_owned());
+    }
+    match global.opencode {
+        Some(Opencode::Any) => words.extend(["--opencode".to_owned(), "any".to_owned()]),
+        Some(Opencode::From(version)) => words.extend(["--opencode".to_owned(), version.to_string()]),
+        None => {}
+    }
+    for model in &global.refuses {
+        words.extend(["--refuses".to_owned(), quoted(model)]);
+    }
+    for sdk in &global.sdk {
+        let model = sdk.model.as_ref().map(|m| format!("/{m}")).unwrap_or_default();
+        words.extend(["--sdk".to_owned(), quoted(&format!("{}{model}={}", sdk.provider, sdk.package))]);
+    }
+    opencode_unstick::report::clean(&words.join(" "))
+}
+
+/// A word as a shell takes it.
+pub(crate) fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-=@:,+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
     }
 }
 

@@ -70,7 +70,7 @@ fn one(context: &Context<'_>, args: &Repair, target: &Target, filter: &Filter) -
     let mut doc = RepairDoc::new(shown.audit.store.clone(), args.dry_run, &shown.plan, shown.left.clone(), args.text);
     let nothing_left = shown.left.is_empty();
     if !context.global.json {
-        context.out.print(&human(context, args, &shown))?;
+        context.out.print(&human(context, args, &shown, !filter.is_all()))?;
     }
     if shown.plan.sessions.is_empty() || args.dry_run {
         if context.global.json {
@@ -104,7 +104,9 @@ fn one(context: &Context<'_>, args: &Repair, target: &Target, filter: &Filter) -
         doc.undo_id = Some(undo_id);
         context.out.json(&doc)?;
     } else {
-        context.out.print(&report::repaired(&context.out, &shown.plan, &undo_id))?;
+        let journal = args.journal.as_ref().map(|p| format!(" --journal {}", super::quoted(&p.to_string_lossy())));
+        let undo = format!("undo {undo_id}{}", journal.unwrap_or_default());
+        context.out.print(&report::repaired(&context.out, &shown.plan, &undo))?;
     }
     Ok(if nothing_left && !declined { Exit::Fine } else { Exit::Findings })
 }
@@ -189,11 +191,15 @@ fn tell_log(store: &Store<'_>, session: &Session, edits: &mut SessionPlan, now: 
     }
 }
 
-fn human(context: &Context<'_>, args: &Repair, planned: &Planned) -> String {
+fn human(context: &Context<'_>, args: &Repair, planned: &Planned, filtered: bool) -> String {
     let out = &context.out;
     let mut text = String::new();
     if planned.plan.sessions.is_empty() && planned.left.is_empty() {
-        text.push_str("Nothing to repair: no session is stuck.\n");
+        text.push_str(if filtered {
+            "Nothing to repair: no session that the call is about is stuck.\n"
+        } else {
+            "Nothing to repair: no session is stuck.\n"
+        });
     }
     if !out.quiet {
         text.push_str(&report::plan(out, &planned.plan, &planned.titles, context.now));
@@ -202,7 +208,8 @@ fn human(context: &Context<'_>, args: &Repair, planned: &Planned) -> String {
     if args.dry_run && !planned.plan.sessions.is_empty() {
         let n = planned.plan.sessions.len();
         let sessions = if n == 1 { "1 session".to_owned() } else { format!("{n} sessions") };
-        text.push_str(&format!("\nDry run: nothing was changed. `unstick repair` would repair {sessions}.\n"));
+        let gap = if out.quiet { "" } else { "\n" };
+        text.push_str(&format!("{gap}Dry run: nothing was changed. Without it, {sessions} would be repaired.\n"));
     }
     text
 }

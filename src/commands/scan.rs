@@ -37,6 +37,10 @@ pub(crate) fn run(context: &Context<'_>, args: &Scan) -> Result<Exit, Error> {
         } else if context.global.json {
             let sessions = shown.iter().map(|j| SessionDoc::new(&j.diagnosis, j.sdk.as_ref())).collect();
             docs.push(ScanDoc::new(audit.store.clone(), summary, audit.unreadable_rows.clone(), sessions));
+        } else if audit.sessions.is_empty() && !filter.is_all() {
+            context
+                .out
+                .print(&format!("None of the {} sessions matches; nothing was judged.\n", audit.store.sessions))?;
         } else {
             context.out.print(&human(context, target, &audit, &summary, &shown))?;
         }

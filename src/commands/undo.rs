@@ -57,6 +57,9 @@ pub(crate) fn run(context: &Context<'_>, args: &Undo) -> Result<Exit, Error> {
         ))?;
     }
     let nothing_left = shown.left.is_empty();
+    if args.dry_run && !context.global.json {
+        context.out.print("\nDry run: nothing was changed.\n")?;
+    }
     if shown.plan.sessions.is_empty() || args.dry_run {
         if context.global.json {
             context.out.json(&doc)?;

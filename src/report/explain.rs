@@ -485,7 +485,7 @@ pub fn explain(out: &Output, explained: &Explained<'_>, bound: &str, now: i64, z
             text.push_str(&heading(out, "What the model would be sent after that"));
             text.push_str(&rows(out, after, first_changed(e, after).max(first_shown(out, after)), now, zone));
             text.push_str(&paragraphs(out, &[afterwards(after)]));
-            text.push_str(&format!("\nNext: {}\n", out.bold(&format!("unstick repair{asked} {}", clean(&d.info.id)))));
+            text.push_str(&format!("\nNext: {}\n", out.command(&format!("repair{asked} {}", clean(&d.info.id)))));
         }
     }
     text

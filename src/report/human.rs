@@ -147,6 +147,19 @@ pub fn scan(
             }
         }
     }
+    let guessed: std::collections::BTreeSet<&str> = sessions
+        .iter()
+        .filter(|s| s.sdk.is_some_and(|(_, source)| source == "default"))
+        .filter_map(|s| s.diagnosis.model.as_ref().map(|m| m.provider.as_str()))
+        .collect();
+    for provider in guessed {
+        let provider = clean(provider);
+        let line = format!(
+            "\nNothing tells which package opencode uses for {provider}: taken for @ai-sdk/openai-compatible, as opencode \
+             does. If its configuration says otherwise elsewhere, add --sdk {provider}=PACKAGE.\n"
+        );
+        text.push_str(&out.wrap(&line, ""));
+    }
     if summary.unreadable_rows > 0 {
         let rows = plural(summary.unreadable_rows, "row could not be understood", "rows could not be understood");
         text.push_str(&format!("\n{rows}: see `unstick scan --json`. Sessions with such rows are left alone.\n"));
@@ -157,7 +170,9 @@ pub fn scan(
              resumes without one: clients that retry, subagents, automation, `opencode run -s`.\n",
             "",
         ));
-        text.push_str(&format!("\nNext: {}\n", out.bold("unstick repair --dry-run")));
+        let worst = sessions.first().map_or("SESSION", |s| s.diagnosis.info.id.as_str());
+        text.push_str(&format!("\nWhy:  {}\n", out.command(&format!("explain {}", clean(worst)))));
+        text.push_str(&format!("Next: {}\n", out.command("repair --dry-run")));
     } else if summary.at_risk > 0 {
         text.push_str(&out.wrap(
             "\nAt risk: the same tail, but the model is not known to refuse it. If yours does, name it with \
@@ -303,12 +318,17 @@ pub fn left(out: &Output, left: &[Left], titles: &[(String, String)]) -> String 
 
 /// What a repair did.
 #[must_use]
-pub fn repaired(out: &Output, plan: &Plan, undo_id: &str) -> String {
-    let edits: usize = plan.sessions.iter().map(|s| s.edits.len()).sum();
+pub fn repaired(out: &Output, plan: &Plan, undo: &str) -> String {
+    let of_log = |e: &&crate::repair::RowEdit| e.table.starts_with("event");
+    let edits = || plan.sessions.iter().flat_map(|s| &s.edits);
+    let rows = edits().count() - edits().filter(of_log).count();
+    let told = edits().filter(|e| e.table == "event").count() as u64;
+    let log =
+        if told == 0 { String::new() } else { format!(", {} told to opencode's log", plural(told, "event", "events")) };
     let done = format!(
-        "Repaired {}: {} changed, read again, proven to resume with the same next prompt.",
+        "Repaired {}: {} of messages and parts changed{log}, read again, proven to resume with the same next prompt.",
         plural(plan.sessions.len() as u64, "session", "sessions"),
-        plural(edits as u64, "row", "rows")
+        plural(rows as u64, "row", "rows")
     );
     let mut text = format!("{}\n", out.paint("32", &out.wrap(&done, "")));
     if out.quiet {
@@ -320,6 +340,6 @@ pub fn repaired(out: &Output, plan: &Plan, undo_id: &str) -> String {
     if plan.sessions.len() > 3 {
         text.push_str(&format!("… and {} more.\n", plan.sessions.len() - 3));
     }
-    text.push_str(&format!("Take it back with: {}\n", out.bold(&format!("unstick undo {undo_id}"))));
+    text.push_str(&format!("Take it back with: {}\n", out.command(undo)));
     text
 }

@@ -29,6 +29,8 @@ pub struct Output {
     pub quiet: bool,
     /// More detail.
     pub verbose: bool,
+    /// Flags of the call that the next command must repeat to be about the same store, in the shell's spelling.
+    pub repeat: String,
 }
 
 /// Columns that are assumed where standard output is no terminal.
@@ -55,7 +57,7 @@ impl Output {
         };
         let columns = var("COLUMNS").and_then(|c| c.parse().ok());
         let width = if terminal { comfy_table::Table::new().width().or(columns) } else { columns };
-        Self { color, width: width.unwrap_or(DEFAULT_WIDTH).max(40), quiet, verbose }
+        Self { color, width: width.unwrap_or(DEFAULT_WIDTH).max(40), quiet, verbose, repeat: String::new() }
     }
 
     /// Prints to standard output. A closed pipe is not an error: the reader has seen enough.
@@ -106,6 +108,12 @@ impl Output {
     #[must_use]
     pub fn interactive() -> bool {
         io::stdin().is_terminal() && io::stderr().is_terminal()
+    }
+
+    /// A command to go on with: it repeats what this call said of the store.
+    #[must_use]
+    pub fn command(&self, words: &str) -> String {
+        self.bold(format!("unstick {words} {}", self.repeat).trim_end())
     }
 
     /// The text in lines of the terminal's width, broken between words; later lines start with `indent`.

@@ -372,7 +372,7 @@ pub fn stats(
     }
     text.push_str(&pairs(out, reports, now, zone));
     if here && refused.still_stuck.total > 0 {
-        text.push_str(&format!("\nNext: {}\n", out.bold("unstick repair --dry-run")));
+        text.push_str(&format!("\nNext: {}\n", out.command("repair --dry-run")));
     }
     text
 }

@@ -151,6 +151,10 @@ pub fn journals(out: &Output, lines: &[JournalLine], folder: &Path, now: i64) ->
         table.enforce_styling();
     }
     table.set_header(["ID", "WHAT", "AGE", "SESSIONS", "STATE"].map(|h| Cell::new(h).add_attribute(Attribute::Dim)));
+    // Ids are what is typed next: they stand whole.
+    for column in table.column_iter_mut().take(2) {
+        column.set_constraint(comfy_table::ColumnConstraint::ContentWidth);
+    }
     for line in lines.iter().rev() {
         let what = match (line.kind, &line.undoes) {
             (Some(Kind::Undo), Some(of)) => format!("undo of {}", clean(of)),
@@ -194,16 +198,19 @@ pub fn undo_plan(
         let title = titles.iter().find(|(id, _)| *id == session.id).map_or("", |(_, t)| t);
         let count = |table: &str| session.edits.iter().filter(|e| e.table == table).count();
         let rows = count("message") + count("part");
-        let noun = if rows == 1 { "row is" } else { "rows are" };
+        let put = if rows == 1 { "row is put back as it was" } else { "rows are put back as they were" };
         text.push_str(&format!("{}  {}\n", out.bold(&clean(title)), out.dim(&clean(&session.id))));
-        text.push_str(&format!("  - {rows} {noun} put back as they were\n"));
-        let events = session.edits.iter().filter(|e| e.table == "event");
-        let (gone, added): (Vec<_>, Vec<_>) = events.partition(|e| e.after.is_none());
+        text.push_str(&format!("  - {rows} {put}\n"));
+        let told = session.edits.iter().filter(|e| e.table == "event");
+        let (gone, added): (Vec<_>, Vec<_>) = told.partition(|e| e.after.is_none());
         if !gone.is_empty() {
-            text.push_str(&format!("  - {} events of its log are taken back\n", gone.len()));
+            text.push_str(&format!("  - {} of opencode's event log taken back\n", events(gone.len())));
         }
         if !added.is_empty() {
-            text.push_str(&format!("  - its log has moved on: {} compensating events are appended\n", added.len()));
+            text.push_str(&format!(
+                "  - its event log has moved on: {} appended that take back\n",
+                events(added.len())
+            ));
         }
         if let Some(why) = &session.log_left_alone {
             text.push_str(&format!("  - its event log is left alone: {}\n", clean(why)));
@@ -211,6 +218,10 @@ pub fn undo_plan(
     }
     text.push_str(&left(out, leaves, titles));
     text
+}
+
+fn events(n: usize) -> String {
+    if n == 1 { "1 event".to_owned() } else { format!("{n} events") }
 }
 
 /// What an undo did.

@@ -264,8 +264,9 @@ fn lines_fit_the_terminal() {
             for columns in ["80", "120"] {
                 let mut command = place.on_store(&["explain", id]);
                 let run = crate::place::Run::of(command.env("COLUMNS", columns)).exits(0);
-                let wide: Vec<&str> =
-                    run.stdout.lines().filter(|l| l.trim_end().width() > columns.parse().unwrap()).collect();
+                // A command stands on one line, whatever it repeats: it is there to be copied.
+                let lines = run.stdout.lines().filter(|l| !l.starts_with("Next: "));
+                let wide: Vec<&str> = lines.filter(|l| l.trim_end().width() > columns.parse().unwrap()).collect();
                 assert!(wide.is_empty(), "{columns}: {wide:#?}");
             }
         }
