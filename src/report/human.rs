@@ -330,10 +330,10 @@ pub fn repaired(out: &Output, plan: &Plan, undo: &str) -> String {
         plural(plan.sessions.len() as u64, "session", "sessions"),
         plural(rows as u64, "row", "rows")
     );
-    let mut text = format!("{}\n", out.paint("32", &out.wrap(&done, "")));
     if out.quiet {
-        return text;
+        return out.paint("32", &done) + "\n";
     }
+    let mut text = format!("{}\n", out.paint("32", &out.wrap(&done, "")));
     for session in plan.sessions.iter().take(3) {
         text.push_str(&format!("Go on with: {}\n", out.bold(&format!("opencode -s {}", clean(&session.id)))));
     }
