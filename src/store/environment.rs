@@ -90,7 +90,7 @@ mod tests {
         Environment {
             vars: vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             home: Some(PathBuf::from("/home/u")),
-            cwd: PathBuf::from("/work"),
+            cwd: PathBuf::from("/srv"),
         }
     }
 
@@ -102,7 +102,7 @@ mod tests {
         assert_eq!(plain.cache_folder(), Some(PathBuf::from("/home/u/.cache/opencode")));
         let set = environment(&[("XDG_DATA_HOME", "/d"), ("XDG_CONFIG_HOME", "c"), ("XDG_CACHE_HOME", "/k")]);
         assert_eq!(set.data_folder(), Some(PathBuf::from("/d/opencode")));
-        assert_eq!(set.config_folder(), Some(PathBuf::from("/work/c/opencode")));
+        assert_eq!(set.config_folder(), Some(PathBuf::from("/srv/c/opencode")));
         assert_eq!(set.cache_folder(), Some(PathBuf::from("/k/opencode")));
     }
 
