@@ -7,7 +7,7 @@ use opencode_unstick::diagnosis::{Code, Diagnosis, Evidence, LeftReason, Status,
 use opencode_unstick::history::Session;
 use opencode_unstick::repair::journal::{Entry, Header, Kind, VERSION};
 use opencode_unstick::repair::log::{self, Log};
-use opencode_unstick::repair::{Aim, Allowed, Check, Left, Plan, SessionPlan, plan_session, prove, worse};
+use opencode_unstick::repair::{Aim, Allowed, Check, Left, Op, Plan, SessionPlan, plan_session, prove, worse};
 use opencode_unstick::replay::{Resume, Sdk};
 use opencode_unstick::report::{self, Progress, RepairDoc};
 use opencode_unstick::store::journal::JournalWriter;
@@ -161,6 +161,10 @@ fn plan(
         planned.titles.push(title);
         match plan_session(&session, &sdk, aim, allowed, context.now, &part_data) {
             Ok((edits, _)) if edits.edits.is_empty() => {}
+            Ok((edits, _)) if takes_an_id(store, &edits)? => {
+                let detail = "the id that its new row would get is taken by another session's".to_owned();
+                planned.left.push(Left { id: session.info.id, reason: LeftReason::NoLosslessEdit, detail });
+            }
             Ok((mut edits, after)) => {
                 let told = tell_log(store, &session, &mut edits, context.now)?;
                 planned.plan.sessions.push(edits);
@@ -170,6 +174,16 @@ fn plan(
         }
     }
     Ok(planned)
+}
+
+/// Whether a new row would get an id that is there already: ids are the store's, and a plan sees one session.
+fn takes_an_id(store: &Store<'_>, edits: &SessionPlan) -> Result<bool, StoreError> {
+    for edit in edits.edits.iter().filter(|e| e.op == Op::Insert) {
+        if store.rowid(&edit.table, &edit.id)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Adds the events that tell the session's log of the edits, if it has one that told of its rows so far.

@@ -335,3 +335,20 @@ fn latent_turns_are_split_on_request_alone() {
     let scan = place.scan();
     assert!(scan.titles("latent").is_empty(), "{:?}", scan.titles("latent"));
 }
+
+#[test]
+fn an_id_that_another_session_has_taken_stops_no_other_repair() {
+    let fixture = fixtures::one("1.18.33");
+    let place = Place::of(&fixture);
+    let plan = place.unstick(&["repair", "-n", "--json", fixture.id("rstpar")]).exits(1).json();
+    let edits = plan["plan"]["sessions"][0]["edits"].as_array().unwrap().clone();
+    let made = edits.iter().find(|e| e["op"] == "insert" && e["table"] == "message").unwrap()["id"].as_str().unwrap();
+    place.edit(&format!(
+        "INSERT INTO message SELECT '{made}', session_id, time_created + 1, time_updated, data FROM message
+         WHERE session_id = '{}' LIMIT 1",
+        fixture.id("healthy")
+    ));
+    let run = place.repair_with(&[]).exits(1);
+    assert!(left(&run).contains(&(fixture.id("rstpar").to_owned(), "no-lossless-edit".to_owned())), "{run:?}");
+    assert_eq!(run.json()["applied"], true);
+}
