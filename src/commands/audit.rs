@@ -1,13 +1,16 @@
 //! Reading a store and judging its sessions: what scan and repair have in common.
 
+use std::collections::HashSet;
 use std::path::Path;
 
-use opencode_unstick::diagnosis::{Diagnosis, Judge, Refuses, diagnose, model_of, unreadable};
+use opencode_unstick::diagnosis::{
+    Diagnosis, Judge, Refuses, Scope, diagnose, diagnose_tail, model_of, plain, unreadable,
+};
 use opencode_unstick::history::{Session, SessionInfo, UnreadableRow};
 use opencode_unstick::replay::{Bound, Sdk, bound, counting_from};
 use opencode_unstick::report::{Progress, StoreDoc};
 use opencode_unstick::sdk::SdkChoice;
-use opencode_unstick::store::{SessionEntry, Store, StoreError, with_snapshot};
+use opencode_unstick::store::{Loaded, SessionEntry, Store, StoreError, with_snapshot};
 
 use super::select::Filter;
 use super::{CallError, Context};
@@ -19,6 +22,8 @@ pub(crate) struct Audit {
     pub(crate) judge: Judge,
     pub(crate) sessions: Vec<Judged>,
     pub(crate) unreadable_rows: Vec<UnreadableRow>,
+    /// Only tails were looked at.
+    pub(crate) tails: bool,
 }
 
 /// A session, judged.
@@ -47,9 +52,20 @@ pub(crate) fn replay_sdk(choice: Option<&SdkChoice>) -> Sdk {
     choice.map_or_else(Sdk::keeping, |c| Sdk::new(c.package.clone()))
 }
 
+/// How much an audit is to find out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// Which sessions are stuck.
+    Stuck,
+    /// Everything that there is to say.
+    Findings,
+    /// That, and which SDK package stands behind every healthy session as well.
+    Everything,
+}
+
 /// Runs the audit on the store at `path` without disturbing it.
-pub(crate) fn audit_at(context: &Context<'_>, path: &Path, filter: &Filter) -> Result<Audit, AuditError> {
-    Ok(with_snapshot(path, |store| unwrap_call(audit(context, store, filter)))??)
+pub(crate) fn audit_at(context: &Context<'_>, path: &Path, filter: &Filter, want: Want) -> Result<Audit, AuditError> {
+    Ok(with_snapshot(path, |store| unwrap_call(audit(context, store, filter, want)))??)
 }
 
 /// An error of the call is carried through the reading of a store as a value: it is no reason to read again.
@@ -61,16 +77,23 @@ pub(crate) fn unwrap_call<T>(result: Result<T, AuditError>) -> Result<Result<T, 
     }
 }
 
-/// Reads the whole store and judges the sessions that the filter lets through.
-pub(crate) fn audit(context: &Context<'_>, store: &Store<'_>, filter: &Filter) -> Result<Audit, AuditError> {
-    audit_each(context, store, filter, |_, _| {})
+/// Judges the sessions that the filter lets through.
+pub(crate) fn audit(
+    context: &Context<'_>,
+    store: &Store<'_>,
+    filter: &Filter,
+    want: Want,
+) -> Result<Audit, AuditError> {
+    audit_each(context, store, filter, want, |_, _| {})
 }
 
-/// The same, with `each` called for every session while its history is at hand: one is at any time.
+/// The same, with `each` called for every session that there is something to say about, while its history is at
+/// hand. It may be called several times in a row for the same session: the last time counts.
 pub(crate) fn audit_each(
     context: &Context<'_>,
     store: &Store<'_>,
     filter: &Filter,
+    want: Want,
     mut each: impl FnMut(&Session, &Diagnosis),
 ) -> Result<Audit, AuditError> {
     let facts = store.facts()?;
@@ -91,39 +114,84 @@ pub(crate) fn audit_each(
         Some(Opencode::From(version)) => Bound { version: Some(version), source: "--opencode".to_owned() },
         None => bound(infos.iter().map(|i| i.version.as_str()), facts.newest_migration.as_deref()),
     };
-    let mut proven = store.refusals()?;
-    proven.extend(context.proven_before(&facts.id));
+    let chosen = filter.apply(infos.clone())?;
+    // Sessions that somebody names are read to the last byte, whatever there is to say about them.
+    let named = filter.names_sessions();
+    let scope = if want == Want::Stuck && !named { Scope::Tail } else { Scope::All };
+    let mut progress = Progress::new("reading", context.progress());
+    progress.total(facts.messages + if scope == Scope::All && !named { facts.parts } else { 0 });
+    let walked = if named { Scope::Tail } else { scope };
+    let sweep = store.sweep(&infos, walked, &mut |rows| progress.at(rows))?;
+    progress.done();
     let judge = Judge {
         counting: counting_from(bound.version),
-        refuses: Refuses::new(proven, context.global.refuses.iter().cloned()),
+        refuses: Refuses::new(
+            sweep.refusing.iter().cloned().chain(context.proven_before(&facts.id)),
+            context.global.refuses.iter().cloned(),
+        ),
     };
-    let strays = store.strays()?;
-    let chosen = filter.apply(infos)?;
-    let all = filter.is_all();
-
-    let mut progress = Progress::new("reading", context.progress());
-    progress.total(chosen.len() as u64);
+    let mut reader = Reader { context, store, judge: &judge, scope, each: &mut each };
     let mut sessions = Vec::with_capacity(chosen.len());
-    for (at, info) in chosen.iter().enumerate() {
-        progress.at(at as u64);
-        let mut loaded = store.load(info)?;
-        loaded.unreadable.extend(strays.iter().filter(|r| r.session_id.as_deref() == Some(&info.id)).cloned());
-        let sdk = sdk_of(context, &loaded.session);
-        let diagnosis = if loaded.unreadable.is_empty() {
-            diagnose(&loaded.session, &replay_sdk(sdk.as_ref()), &judge)
+    let ids: HashSet<&str> = chosen.iter().map(|info| info.id.as_str()).collect();
+    for (at, info) in (0u32..).zip(&infos).filter(|(_, info)| ids.contains(info.id.as_str())) {
+        let (judged, unreadable) = if named {
+            let mut loaded = store.load(info)?;
+            loaded.unreadable.extend(store.strays_of(info)?);
+            reader.judge(loaded)?
+        } else if store.is_plain(&sweep, at, info)? {
+            let diagnosis = plain(info, sweep.model(at));
+            let model = diagnosis.model.as_ref().filter(|_| want == Want::Everything);
+            let sdk = model.map(|m| context.resolver.choose(&m.provider, &m.model, Path::new(&info.directory)));
+            (Judged { diagnosis, sdk }, Vec::new())
         } else {
-            unreadable(info, &loaded.unreadable, Some(&loaded.session))
+            let mut loaded = store.outline(info, &sweep, at)?;
+            let known = sweep.unreadable(Some(at)).filter(|r| !loaded.unreadable.iter().any(|l| l.id == r.id));
+            let known: Vec<_> = known.map(|r| with_session(r, info)).collect();
+            loaded.unreadable.extend(known);
+            reader.judge(loaded)?
         };
-        each(&loaded.session, &diagnosis);
-        rows.append(&mut loaded.unreadable);
-        sessions.push(Judged { diagnosis, sdk });
+        rows.extend(unreadable);
+        sessions.push(judged);
     }
-    if all {
+    if filter.is_all() {
         sessions.extend(broken.into_iter().map(|diagnosis| Judged { diagnosis, sdk: None }));
-        let known = |r: &UnreadableRow| chosen.iter().any(|i| r.session_id.as_deref() == Some(&i.id));
-        rows.extend(strays.into_iter().filter(|r| !known(r)));
+        rows.extend(sweep.unreadable(None).cloned());
     }
-    Ok(Audit { store: StoreDoc::new(&facts, store.path(), &bound), judge, sessions, unreadable_rows: rows })
+    let tails = scope == Scope::Tail;
+    Ok(Audit { store: StoreDoc::new(&facts, store.path(), &bound), judge, sessions, unreadable_rows: rows, tails })
+}
+
+fn with_session(row: &UnreadableRow, info: &SessionInfo) -> UnreadableRow {
+    UnreadableRow { session_id: row.session_id.clone().or_else(|| Some(info.id.clone())), ..row.clone() }
+}
+
+/// Judges histories, and has the store read what a verdict asks for.
+struct Reader<'a, 'c, E> {
+    context: &'a Context<'c>,
+    store: &'a Store<'a>,
+    judge: &'a Judge,
+    scope: Scope,
+    each: &'a mut E,
+}
+
+impl<E: FnMut(&Session, &Diagnosis)> Reader<'_, '_, E> {
+    fn judge(&mut self, mut loaded: Loaded) -> Result<(Judged, Vec<UnreadableRow>), StoreError> {
+        loop {
+            let session = &loaded.session;
+            let sdk = sdk_of(self.context, session);
+            let diagnosis = if !loaded.unreadable.is_empty() {
+                unreadable(&session.info, &loaded.unreadable, Some(session))
+            } else if self.scope == Scope::Tail {
+                diagnose_tail(session, &replay_sdk(sdk.as_ref()), self.judge)
+            } else {
+                diagnose(session, &replay_sdk(sdk.as_ref()), self.judge)
+            };
+            (self.each)(session, &diagnosis);
+            if !self.store.fill(&mut loaded)? {
+                return Ok((Judged { diagnosis, sdk }, loaded.unreadable));
+            }
+        }
+    }
 }
 
 /// A stand-in for a session whose own row cannot be read.

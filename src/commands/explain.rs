@@ -12,7 +12,7 @@ use opencode_unstick::report::{self, ExplainDoc, Explained};
 use opencode_unstick::stats::{Cause, Events};
 use opencode_unstick::store::{Store, StoreError, with_snapshot};
 
-use super::audit::{Audit, AuditError, audit_each, replay_sdk, unwrap_call};
+use super::audit::{Audit, AuditError, Want, audit_each, replay_sdk, unwrap_call};
 use super::select::Filter;
 use super::stats::sdks;
 use super::{CallError, Context, Exit};
@@ -47,7 +47,7 @@ pub(crate) fn run(context: &Context<'_>, args: &Explain) -> Result<Exit, Error> 
 
 fn find(context: &Context<'_>, store: &Store<'_>, filter: &Filter, text: bool) -> Result<Found, AuditError> {
     let mut events = Events::default();
-    let audit = audit_each(context, store, filter, |session, diagnosis| {
+    let audit = audit_each(context, store, filter, Want::Findings, |session, diagnosis| {
         events.add(session, diagnosis, &sdks(context, session));
     })?;
     let cause = events.pairs.iter().find(|p| p.still_stuck).map(|p| p.root_cause);

@@ -3,17 +3,17 @@
 use std::path::Path;
 
 use anyhow::Error;
-use opencode_unstick::diagnosis::{Code, Diagnosis, Evidence, LeftReason, Status, latent_cuts};
-use opencode_unstick::history::Session;
+use opencode_unstick::diagnosis::{Code, Diagnosis, Evidence, Judge, LeftReason, Status, diagnose, latent_cuts};
+use opencode_unstick::history::{Session, SessionInfo};
 use opencode_unstick::repair::journal::{Entry, Header, Kind, VERSION};
 use opencode_unstick::repair::log::{self, Log};
 use opencode_unstick::repair::{Aim, Allowed, Check, Left, Op, Plan, SessionPlan, plan_session, prove, worse};
 use opencode_unstick::replay::{Resume, Sdk};
 use opencode_unstick::report::{self, Progress, RepairDoc};
 use opencode_unstick::store::journal::JournalWriter;
-use opencode_unstick::store::{Exclusive, Store, StoreError, with_snapshot};
+use opencode_unstick::store::{Exclusive, SessionEntry, Store, StoreError, with_snapshot};
 
-use super::audit::{Audit, AuditError, audit, replay_sdk, unwrap_call};
+use super::audit::{Audit, AuditError, Judged, Want, audit, replay_sdk, sdk_of, unwrap_call};
 use super::select::Filter;
 use super::{CallError, Context, Exit, Target};
 use crate::cli::{Include, Repair};
@@ -66,7 +66,7 @@ fn one(context: &Context<'_>, args: &Repair, target: &Target, filter: &Filter) -
         latent: args.include.contains(&Include::Latent),
         unsettled: args.include.contains(&Include::Unsettled),
     };
-    let mut shown = with_snapshot(&target.path, |store| unwrap_call(plan(context, store, filter, allowed, None)))??;
+    let mut shown = with_snapshot(&target.path, |store| unwrap_call(plan(context, store, filter, allowed)))??;
     let mut doc = RepairDoc::new(shown.audit.store.clone(), args.dry_run, &shown.plan, shown.left.clone(), args.text);
     let nothing_left = shown.left.is_empty();
     if !context.global.json {
@@ -98,7 +98,7 @@ fn one(context: &Context<'_>, args: &Repair, target: &Target, filter: &Filter) -
         }
         doc = RepairDoc::new(shown.audit.store.clone(), false, &shown.plan, shown.left.clone(), args.text);
     }
-    let undo_id = apply(context, args, target, filter, allowed, &shown, &folder)?;
+    let undo_id = apply(context, args, target, allowed, &shown, &folder)?;
     doc.applied = true;
     if context.global.json {
         doc.undo_id = Some(undo_id);
@@ -125,55 +125,106 @@ fn aim(d: &Diagnosis, allowed: Allowed) -> Option<(bool, bool, bool)> {
     (aim != (false, false, false)).then_some(aim)
 }
 
-/// Judges the store and plans what is to be done; for the sessions of `only`, if given.
-fn plan(
-    context: &Context<'_>,
-    store: &Store<'_>,
-    filter: &Filter,
-    allowed: Allowed,
-    only: Option<&Plan>,
-) -> Result<Planned, AuditError> {
-    let audit = audit(context, store, filter)?;
-    let mut planned =
-        Planned { audit, plan: Plan::default(), left: Vec::new(), proofs: Vec::new(), titles: Vec::new() };
-    let mut order: Vec<usize> = (0..planned.audit.sessions.len()).collect();
+/// Judges the store and plans what is to be done.
+fn plan(context: &Context<'_>, store: &Store<'_>, filter: &Filter, allowed: Allowed) -> Result<Planned, AuditError> {
+    // Buried turns and calls that never ended are only found by looking at everything.
+    let want = if allowed.latent || allowed.unsettled { Want::Findings } else { Want::Stuck };
+    let audit = audit(context, store, filter, want)?;
+    let mut work = Work::default();
+    let mut order: Vec<&Judged> = audit.sessions.iter().collect();
     // Sessions whose tail holds the refusal come first: these are what the person came for.
-    order.sort_by_key(|i| planned.audit.sessions[*i].diagnosis.evidence != Some(Evidence::Evidenced));
-    for at in order {
-        let judged = &planned.audit.sessions[at];
+    order.sort_by_key(|judged| judged.diagnosis.evidence != Some(Evidence::Evidenced));
+    for judged in order {
         let info = &judged.diagnosis.info;
-        if only.is_some_and(|plan| !plan.sessions.iter().any(|s| s.id == info.id)) {
-            continue;
+        if judged.diagnosis.status == Status::Unreadable {
+            work.unreadable(info, filter);
+        } else if let Some(aim) = aim(&judged.diagnosis, allowed) {
+            let loaded = store.load_guarded(info)?;
+            if loaded.unreadable.is_empty() {
+                let sdk = replay_sdk(judged.sdk.as_ref());
+                work.session(context, store, &loaded.session, sdk, aim, &audit.judge, allowed)?;
+            } else {
+                // A verdict reads a tail; whoever writes has to understand every row.
+                work.unreadable(info, filter);
+            }
         }
-        let title = (info.id.clone(), info.title.clone());
-        if judged.diagnosis.status == Status::Unreadable && filter.names_sessions() {
+    }
+    let Work { plan, left, proofs, titles } = work;
+    Ok(Planned { audit, plan, left, proofs, titles })
+}
+
+/// Plans the shown sessions once more, with who refuses taken as it was: the plan must come out the same.
+fn plan_again(context: &Context<'_>, store: &Store<'_>, shown: &Planned, allowed: Allowed) -> Result<Plan, StoreError> {
+    let judge = &shown.audit.judge;
+    let infos = store.sessions()?;
+    let mut work = Work::default();
+    for session in &shown.plan.sessions {
+        let found = infos.iter().find_map(|entry| match entry {
+            SessionEntry::Readable(info) if info.id == session.id => Some(info),
+            _ => None,
+        });
+        let Some(info) = found else { continue };
+        let loaded = store.load_guarded(info)?;
+        let choice = sdk_of(context, &loaded.session);
+        let sdk = replay_sdk(choice.as_ref());
+        if loaded.unreadable.is_empty()
+            && let Some(aim) = aim(&diagnose(&loaded.session, &sdk, judge), allowed)
+        {
+            work.session(context, store, &loaded.session, sdk, aim, judge, allowed)?;
+        }
+    }
+    Ok(work.plan)
+}
+
+/// Plans as they come together.
+#[derive(Default)]
+struct Work {
+    plan: Plan,
+    left: Vec<Left>,
+    proofs: Vec<Proof>,
+    titles: Vec<(String, String)>,
+}
+
+impl Work {
+    /// A session that cannot be understood is left; that is said where it was asked for by name.
+    fn unreadable(&mut self, info: &SessionInfo, filter: &Filter) {
+        if filter.names_sessions() {
             let reason = LeftReason::Unreadable;
-            planned.left.push(Left { id: info.id.clone(), reason, detail: reason.description().to_owned() });
-            planned.titles.push(title);
-            continue;
+            self.left.push(Left { id: info.id.clone(), reason, detail: reason.description().to_owned() });
+            self.titles.push((info.id.clone(), info.title.clone()));
         }
-        let Some((tail, latent, settled)) = aim(&judged.diagnosis, allowed) else { continue };
-        let session = store.load_guarded(info)?.session;
-        let sdk = replay_sdk(judged.sdk.as_ref());
-        let cuts = if latent { latent_cuts(&session, &sdk, &planned.audit.judge) } else { Vec::new() };
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what a plan is made from, each of its own kind")]
+    fn session(
+        &mut self,
+        context: &Context<'_>,
+        store: &Store<'_>,
+        session: &Session,
+        sdk: Sdk,
+        (tail, latent, settled): (bool, bool, bool),
+        judge: &Judge,
+        allowed: Allowed,
+    ) -> Result<(), StoreError> {
+        let cuts = if latent { latent_cuts(session, &sdk, judge) } else { Vec::new() };
         let aim = Aim { tail, cuts: &cuts, settled };
         let part_data = |id: &str| store.part_data(id).ok().flatten();
-        planned.titles.push(title);
-        match plan_session(&session, &sdk, aim, allowed, context.now, &part_data) {
+        self.titles.push((session.info.id.clone(), session.info.title.clone()));
+        match plan_session(session, &sdk, aim, allowed, context.now, &part_data) {
             Ok((edits, _)) if edits.edits.is_empty() => {}
             Ok((edits, _)) if takes_an_id(store, &edits)? => {
                 let detail = "the id that its new row would get is taken by another session's".to_owned();
-                planned.left.push(Left { id: session.info.id, reason: LeftReason::NoLosslessEdit, detail });
+                self.left.push(Left { id: session.info.id.clone(), reason: LeftReason::NoLosslessEdit, detail });
             }
             Ok((mut edits, after)) => {
-                let told = tell_log(store, &session, &mut edits, context.now)?;
-                planned.plan.sessions.push(edits);
-                planned.proofs.push(Proof { before: session, after, sdk, tail, told });
+                let told = tell_log(store, session, &mut edits, context.now)?;
+                self.plan.sessions.push(edits);
+                self.proofs.push(Proof { before: session.clone(), after, sdk, tail, told });
             }
-            Err(left) => planned.left.push(left),
+            Err(left) => self.left.push(left),
         }
+        Ok(())
     }
-    Ok(planned)
 }
 
 /// Whether a new row would get an id that is there already: ids are the store's, and a plan sees one session.
@@ -234,14 +285,12 @@ fn apply(
     context: &Context<'_>,
     args: &Repair,
     target: &Target,
-    filter: &Filter,
     allowed: Allowed,
     shown: &Planned,
     folder: &Path,
 ) -> Result<String, Error> {
     let exclusive = Exclusive::open(&target.path, args.wait)?;
-    let again = plan(context, &exclusive.store(), filter, allowed, Some(&shown.plan))?;
-    if again.plan != shown.plan {
+    if plan_again(context, &exclusive.store(), shown, allowed)? != shown.plan {
         let detail = "the store has changed since the plan was shown".to_owned();
         let id = target.path.display().to_string();
         return Err(StoreError::RowChanged { table: "store".to_owned(), id, detail }.into());

@@ -5,7 +5,7 @@ use opencode_unstick::diagnosis::Status;
 use opencode_unstick::report::{self, ScanDoc, SessionDoc, Shown, Summary};
 use serde::Serialize;
 
-use super::audit::{Audit, Judged, audit_at};
+use super::audit::{Audit, Judged, Want, audit_at};
 use super::select::Filter;
 use super::{Context, Exit, Target};
 use crate::cli::Scan;
@@ -24,8 +24,14 @@ pub(crate) fn run(context: &Context<'_>, args: &Scan) -> Result<Exit, Error> {
     let mut exit = Exit::Fine;
     let mut docs = Vec::new();
     for target in &targets {
-        let audit = audit_at(context, &target.path, &filter)?;
-        let summary = Summary::of(audit.sessions.iter().map(|j| &j.diagnosis), audit.unreadable_rows.len() as u64);
+        let want = match args {
+            Scan { stuck: true, .. } => Want::Stuck,
+            Scan { all: true, .. } => Want::Everything,
+            _ => Want::Findings,
+        };
+        let audit = audit_at(context, &target.path, &filter, want)?;
+        let summary =
+            Summary::of(audit.sessions.iter().map(|j| &j.diagnosis), audit.unreadable_rows.len() as u64, audit.tails);
         if summary.stuck > 0 {
             exit = Exit::Findings;
         }

@@ -14,7 +14,7 @@ use opencode_unstick::report::{self, ReportError, StatsDoc, StoreDoc, StoreRepor
 use opencode_unstick::stats::{Events, Key, Summary, newest_of_each_store, refusing_models};
 use opencode_unstick::store::with_snapshot;
 
-use super::audit::{AuditError, audit_each, unwrap_call};
+use super::audit::{AuditError, Want, audit_each, unwrap_call};
 use super::select::{Filter, when};
 use super::{CallError, Context, Exit};
 use crate::cli::{By, Stats};
@@ -90,9 +90,18 @@ fn of_store(context: &Context<'_>, path: &Path) -> Result<StoreReport, AuditErro
     let filter = Filter::default();
     let report = with_snapshot(path, |store| {
         let mut events = Events::default();
-        let audit = audit_each(context, store, &filter, |session, diagnosis| {
-            events.add(session, diagnosis, &sdks(context, session));
+        // A session may come several times, the last time with all that was asked for.
+        let mut newest: Option<(String, Events)> = None;
+        let audit = audit_each(context, store, &filter, Want::Findings, |session, diagnosis| {
+            let mut found = Events::default();
+            found.add(session, diagnosis, &sdks(context, session));
+            if let Some((id, before)) = newest.replace((session.info.id.clone(), found))
+                && id != session.info.id
+            {
+                events.append(before);
+            }
         });
+        events.append(newest.map(|(_, found)| found).unwrap_or_default());
         unwrap_call(audit.map(|audit| {
             let journals = context.journals_of(&audit.store.id);
             // A row that is there is not gone, whatever a journal says: the store may be a copy from before.

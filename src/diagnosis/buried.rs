@@ -5,7 +5,7 @@ use super::refuses::Refuses;
 use super::tail::Tail;
 use super::{Finding, finding};
 use crate::history::{Message, Session};
-use crate::replay::{RULE_SETS, Resume, RuleSet, Sdk, TurnRole, newest, request, resume_in, view};
+use crate::replay::{RULE_SETS, Resume, RuleSet, Sdk, TurnRole, last_turn, newest, resume_in, view};
 
 /// The prompts before which a revert or a fork would leave a stuck tail, with the row that would be in the way.
 pub(super) fn cuts<'a>(
@@ -76,7 +76,7 @@ impl<'a> Orderly<'a> {
 pub(super) fn rest(session: &Session, sdk: &Sdk, tail: &[&str], newest_set: &'static RuleSet) -> Vec<Finding> {
     let mut out = Vec::new();
     for (at, message) in session.messages.iter().enumerate() {
-        for (part, call) in message.tools() {
+        for (part, call) in message.loud_tools() {
             if call.unsettled() {
                 let detail = format!("the {} call is stored as still going on", call.tool);
                 out.push(finding(Code::UnsettledTool, message.id(), Some(part.id()), detail));
@@ -107,5 +107,5 @@ fn ended_with_user(before: &[Message], set: &'static RuleSet, sdk: &Sdk) -> bool
     let seen = view(before, set);
     newest(&seen, set)
         .user
-        .is_some_and(|user| request(&seen, set, sdk, user).last().is_some_and(|t| t.role != TurnRole::Assistant))
+        .is_some_and(|user| last_turn(&seen, set, sdk, user).is_some_and(|(role, _)| role != TurnRole::Assistant))
 }

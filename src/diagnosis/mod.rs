@@ -2,6 +2,7 @@
 
 mod buried;
 pub mod code;
+mod outline;
 pub mod refuses;
 pub mod rules;
 mod tail;
@@ -10,6 +11,7 @@ use serde::Serialize;
 use strum::Display;
 
 pub use code::{Applicability, Code, LeftReason};
+pub use outline::{Outline, Scope};
 pub use refuses::Refuses;
 pub use tail::Tail;
 
@@ -92,10 +94,10 @@ pub struct Diagnosis {
     pub evidence: Option<Evidence>,
     /// The model that re-entering would send to.
     pub model: Option<ModelRef>,
-    /// Tool calls that opencode cut off.
-    pub orphans: u64,
-    /// Stored prefill 400s.
-    pub prefill_400s: u64,
+    /// Tool calls that opencode cut off, where they were counted.
+    pub orphans: Option<u64>,
+    /// Stored prefill 400s, where they were counted.
+    pub prefill_400s: Option<u64>,
     /// What re-entering does under each rule set, oldest first.
     pub resume: Vec<(&'static str, Resume)>,
     /// What there is to say.
@@ -125,8 +127,8 @@ pub fn unreadable(info: &SessionInfo, rows: &[UnreadableRow], known: Option<&Ses
         status: Status::Unreadable,
         evidence: None,
         model: known.and_then(model_of),
-        orphans: known.map_or(0, count_orphans),
-        prefill_400s: known.map_or(0, count_400s),
+        orphans: Some(known.map_or(0, count_orphans)),
+        prefill_400s: Some(known.map_or(0, count_400s)),
         resume: RULE_SETS.iter().map(|set| (set.key, Resume::Unreadable)).collect(),
         findings: rows
             .iter()
@@ -140,16 +142,52 @@ pub fn unreadable(info: &SessionInfo, rows: &[UnreadableRow], known: Option<&Ses
 }
 
 fn count_orphans(session: &Session) -> u64 {
-    session.messages.iter().flat_map(|m| m.tools()).filter(|(_, t)| t.orphan()).count() as u64
+    session.messages.iter().flat_map(|m| m.loud_tools()).filter(|(_, t)| t.orphan()).count() as u64
 }
 
 fn count_400s(session: &Session) -> u64 {
     session.messages.iter().filter(|m| m.prefill_400()).count() as u64
 }
 
+/// A session that the outline of its rows clears: every rule set stops at its last row.
+#[must_use]
+pub fn plain(info: &SessionInfo, model: Option<&ModelRef>) -> Diagnosis {
+    Diagnosis {
+        info: info.clone(),
+        status: Status::Healthy,
+        evidence: None,
+        model: model.cloned(),
+        orphans: Some(0),
+        prefill_400s: Some(0),
+        resume: RULE_SETS.iter().map(|set| (set.key, Resume::NoRequest)).collect(),
+        findings: Vec::new(),
+    }
+}
+
+/// Judges a session by its tail alone: stuck, at risk, or neither, which is said as healthy. Of a session that is
+/// neither, only what the counting rule sets do is told.
+#[must_use]
+pub fn diagnose_tail(session: &Session, sdk: &Sdk, judge: &Judge) -> Diagnosis {
+    let outcome: Vec<_> = judge.counting.iter().map(|set| (set.key, resume(session, set, sdk))).collect();
+    if outcome.iter().any(|(_, r)| *r == Resume::EndsWithAssistant) {
+        return diagnose_within(session, sdk, judge, Scope::Tail);
+    }
+    Diagnosis {
+        resume: outcome,
+        model: model_of(session),
+        orphans: None,
+        prefill_400s: None,
+        ..plain(&session.info, None)
+    }
+}
+
 /// Judges one session whose rows were all understood.
 #[must_use]
 pub fn diagnose(session: &Session, sdk: &Sdk, judge: &Judge) -> Diagnosis {
+    diagnose_within(session, sdk, judge, Scope::All)
+}
+
+fn diagnose_within(session: &Session, sdk: &Sdk, judge: &Judge, scope: Scope) -> Diagnosis {
     let outcome: Vec<(&'static RuleSet, Resume)> =
         RULE_SETS.iter().map(|set| (set, resume(session, set, sdk))).collect();
     let stuck_under = |sets: &dyn Fn(&RuleSet) -> bool| {
@@ -197,9 +235,12 @@ pub fn diagnose(session: &Session, sdk: &Sdk, judge: &Judge) -> Diagnosis {
     {
         findings.push(finding(Code::PendingTask, user.id(), None, "worked off before anything is sent"));
     }
-    findings.extend(buried::latent(session, &judge.counting, sdk, &judge.refuses));
-    findings.extend(buried::rest(session, sdk, &tail_ids, newest_set));
+    if scope == Scope::All {
+        findings.extend(buried::latent(session, &judge.counting, sdk, &judge.refuses));
+        findings.extend(buried::rest(session, sdk, &tail_ids, newest_set));
+    }
 
+    let counted = scope == Scope::All;
     let has = |code: Code| findings.iter().any(|f| f.code == code);
     let status = match counting {
         Some(_) if refused => Status::Stuck,
@@ -213,8 +254,8 @@ pub fn diagnose(session: &Session, sdk: &Sdk, judge: &Judge) -> Diagnosis {
         status,
         evidence: evidence.filter(|_| counting.is_some()),
         model,
-        orphans: count_orphans(session),
-        prefill_400s: count_400s(session),
+        orphans: counted.then(|| count_orphans(session)),
+        prefill_400s: counted.then(|| count_400s(session)),
         resume: outcome.iter().map(|(set, r)| (set.key, *r)).collect(),
         findings,
     }

@@ -2,7 +2,7 @@
 //! row after it.
 
 use crate::history::Message;
-use crate::replay::{RULE_SETS, RuleSet, Sdk, TurnRole, newest, request};
+use crate::replay::{RULE_SETS, RuleSet, Sdk, TurnRole, last_turn, newest};
 
 /// The tail that makes a request end with an assistant turn.
 #[derive(Debug)]
@@ -20,9 +20,8 @@ impl<'a> Tail<'a> {
     #[must_use]
     pub fn of(seen: &[&'a Message], set: &'static RuleSet, sdk: &Sdk) -> Option<Self> {
         let user = newest(seen, set).user?;
-        let turns = request(seen, set, sdk, user);
-        let last = turns.last().filter(|t| t.role == TurnRole::Assistant)?;
-        let from = seen.iter().rposition(|m| m.row.id == last.message_id)?;
+        let (_, speaker) = last_turn(seen, set, sdk, user).filter(|(role, _)| *role == TurnRole::Assistant)?;
+        let from = seen.iter().rposition(|m| m.row.id == speaker)?;
         Some(Self { rows: seen[from..].to_vec(), user, set })
     }
 

@@ -10,10 +10,14 @@ use super::json;
 /// name, so only what comes before it is asked for.
 const TAGS: [&str; 4] = ["<function_calls>", "<antml:function_calls>", "<invoke name=", "<antml:invoke name="];
 
+/// Whether the string that `raw` (JSON) is may hold such markup: nearly every text lacks both words.
+pub(super) fn perhaps(raw: &str) -> bool {
+    raw.contains("invoke") || raw.contains("function_calls")
+}
+
 /// Whether the string that `raw` (JSON) is holds such markup outside of code.
 pub(super) fn in_json(raw: &str) -> bool {
-    // Nearly every text lacks both words, and is not decoded.
-    (raw.contains("invoke") || raw.contains("function_calls")) && json::string(raw).is_some_and(|text| in_text(&text))
+    perhaps(raw) && json::string(raw).is_some_and(|text| in_text(&text))
 }
 
 /// Whether `text` (Markdown) holds such markup outside of fenced and inline code.

@@ -1,12 +1,16 @@
 //! Typed, narrow and faithful view of one session's rows: what the rules need, and nothing re-serialised.
 
+mod head;
 pub mod ids;
 pub mod json;
 mod leaked;
 mod parse;
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 
+pub use head::{MessageFact, PartFact, RoleFact, message_fact, part_fact, part_fact_of_start};
 pub use parse::{NEVER_ENDED, message, part, revert};
 
 /// A model as opencode names it: `PROVIDER/MODEL` in print.
@@ -74,8 +78,43 @@ pub struct Message {
     pub created: f64,
     /// What the row says about its turn.
     pub role: Role,
-    /// The parts in replay order.
+    /// The parts in replay order, as far as they were read: see `depth`.
     pub parts: Vec<Part>,
+    /// How much of the parts was read.
+    pub depth: Depth,
+}
+
+/// How much of a message's parts was read.
+///
+/// A verdict needs the parts of few messages. So a history may be judged with most of them unread: whatever asks
+/// for a message's parts leaves a note, the store reads those, and the history is judged again. A verdict that was
+/// reached without leaving a note has seen nothing but what was read, so it is the one of the whole history.
+#[derive(Debug, Clone, Default)]
+pub enum Depth {
+    /// All of them.
+    #[default]
+    Whole,
+    /// None; with what is known of them all the same.
+    Unread(Rc<Unread>),
+}
+
+/// What is known of parts that were not read, and what was asked.
+#[derive(Debug, Default)]
+pub struct Unread {
+    /// There is no tool call among them.
+    pub no_tools: bool,
+    /// Whether a call among them was run by the provider, where that was looked up.
+    pub provider_call: Cell<Option<bool>>,
+    parts_asked: Cell<bool>,
+    provider_asked: Cell<bool>,
+}
+
+impl Depth {
+    /// Parts that were not read; `no_tools` where it is known that there is no tool call among them.
+    #[must_use]
+    pub fn unread(no_tools: bool) -> Self {
+        Self::Unread(Rc::new(Unread { no_tools, ..Unread::default() }))
+    }
 }
 
 /// The columns of a `message` row other than `data`.
@@ -406,15 +445,61 @@ impl Message {
         }
     }
 
+    /// The parts. Where they were not read, that they were asked for is noted.
+    #[must_use]
+    pub fn parts(&self) -> &[Part] {
+        if let Depth::Unread(unread) = &self.depth {
+            unread.parts_asked.set(true);
+        }
+        &self.parts
+    }
+
+    /// Whether its parts were asked for and are still unread.
+    #[must_use]
+    pub fn parts_asked(&self) -> bool {
+        matches!(&self.depth, Depth::Unread(unread) if unread.parts_asked.get())
+    }
+
+    /// Whether it was asked for calls that the provider ran, and nobody knows.
+    #[must_use]
+    pub fn provider_asked(&self) -> bool {
+        matches!(&self.depth, Depth::Unread(u) if u.provider_asked.get() && u.provider_call.get().is_none())
+    }
+
+    /// Whether the provider ran a tool call of the row.
+    #[must_use]
+    pub fn provider_call(&self) -> bool {
+        match &self.depth {
+            Depth::Unread(unread) if unread.no_tools => false,
+            Depth::Unread(unread) => unread.provider_call.get().unwrap_or_else(|| {
+                unread.provider_asked.set(true);
+                false
+            }),
+            Depth::Whole => self.tools().any(|(_, t)| t.provider_executed),
+        }
+    }
+
     /// The tool calls of the row with their parts.
     pub fn tools(&self) -> impl Iterator<Item = (&Part, &ToolCall)> {
-        self.parts.iter().filter_map(|p| match &p.kind {
+        let known = matches!(&self.depth, Depth::Unread(unread) if unread.no_tools);
+        let parts = if known { &self.parts } else { self.parts() };
+        Self::calls(parts)
+    }
+
+    /// The calls that were cut off or are stored as still going on. Messages that hold any are read by whoever
+    /// counts them, so this leaves no note.
+    pub fn loud_tools(&self) -> impl Iterator<Item = (&Part, &ToolCall)> {
+        Self::calls(&self.parts).filter(|(_, call)| call.orphan() || call.unsettled())
+    }
+
+    fn calls(parts: &[Part]) -> impl Iterator<Item = (&Part, &ToolCall)> {
+        parts.iter().filter_map(|p| match &p.kind {
             PartKind::Tool(t) => Some((p, t.as_ref())),
             _ => None,
         })
     }
 
-    /// The text parts of an assistant's row that hold raw tool-call markup.
+    /// The text parts of an assistant's row that hold raw tool-call markup. Leaves no note, as `loud_tools`.
     pub fn leaked_calls(&self) -> impl Iterator<Item = &Part> {
         let leaks = |p: &&Part| matches!(p.kind, PartKind::Text { text: Text { leaked_call: true, .. }, .. });
         self.parts.iter().filter(move |_| self.assistant().is_some()).filter(leaks)
@@ -432,14 +517,14 @@ impl Message {
     #[must_use]
     pub fn removable(&self) -> bool {
         let Some(a) = self.assistant() else {
-            return self.parts.is_empty();
+            return self.parts().is_empty();
         };
         a.finish.is_none()
             && !a.summary
             && a.cost == 0.0
             && a.tokens.is_zero()
             && a.error.as_ref().is_none_or(|e| e.prefill_400 || e.aborted())
-            && self.parts.iter().all(|p| match &p.kind {
+            && self.parts().iter().all(|p| match &p.kind {
                 PartKind::StepStart | PartKind::StepFinish { spent: false } => true,
                 PartKind::Text { text, .. } => text.empty,
                 PartKind::Reasoning { text, proofs } => text.empty && proofs.is_empty(),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::json::{self, Object, ShapeError, shape};
 use super::leaked;
 use super::{
-    Assistant, Message, MessageRow, ModelRef, Part, PartKind, PartRow, Proof, Revert, Role, RowError, Text, Tokens,
-    ToolCall, ToolState, User, Wrapper,
+    Assistant, Depth, Message, MessageRow, ModelRef, Part, PartKind, PartRow, Proof, Revert, Role, RowError, Text,
+    Tokens, ToolCall, ToolState, User, Wrapper,
 };
 
 /// What error texts say when a model takes no assistant prefill, lower case (docs/opencode.md §9).
@@ -42,7 +42,7 @@ pub fn message(row: MessageRow, data: &str) -> Result<Message, ShapeError> {
         "assistant" => Role::Assistant(Box::new(assistant(&object)?)),
         _ => return shape("`role` is neither user nor assistant"),
     };
-    Ok(Message { row, data: Arc::from(data), created, role, parts: Vec::new() })
+    Ok(Message { row, data: Arc::from(data), created, role, parts: Vec::new(), depth: Depth::Whole })
 }
 
 fn model(object: &Object<'_>) -> Result<ModelRef, ShapeError> {

@@ -116,6 +116,18 @@ pub fn request_with_skips<'a>(
     build(seen, set, sdk, user.user().and_then(|u| u.model.as_ref()), reminder)
 }
 
+/// The last turn of that request: whose it is, and the row that gives it. Looks back no further than it must.
+#[must_use]
+pub fn last_turn<'a>(seen: &[&'a Message], set: &RuleSet, sdk: &Sdk, user: &Message) -> Option<(TurnRole, &'a str)> {
+    let model = user.user().and_then(|u| u.model.as_ref());
+    let reminder = reminds(seen, user).then(|| seen.iter().rposition(|m| m.user().is_some())).flatten();
+    (0..seen.len()).rev().find_map(|at| {
+        // Every row gives its turns by itself.
+        let (turns, _) = build(&seen[at..=at], set, sdk, model, reminder.filter(|r| *r == at).map(|_| 0));
+        turns.last().map(|turn| (turn.role, turn.message_id))
+    })
+}
+
 /// The turns that every next prompt sends before its own: what a repair must not change. `model` is the one
 /// that the prompt goes to.
 #[must_use]
@@ -143,7 +155,7 @@ fn build<'a>(
     let mut out = Out { turns: Vec::new(), skips: Vec::new(), set, sdk, model };
     for (at, message) in seen.iter().enumerate() {
         let reminded = reminder == Some(at);
-        if message.parts.is_empty() && !reminded {
+        if message.parts().is_empty() && !reminded {
             out.skips.push((message.id(), Skip::NoParts));
             continue;
         }
@@ -180,7 +192,7 @@ fn text_kind(text: crate::history::Text) -> BlockKind {
 impl<'a> Out<'a, '_> {
     fn user(&mut self, message: &'a Message, reminded: bool) {
         let mut blocks = Vec::new();
-        for part in &message.parts {
+        for part in message.parts() {
             match &part.kind {
                 PartKind::Text { text, ignored: false } if !(text.empty && self.set.modern_replay) => {
                     blocks.push(block(text_kind(*text), part));
@@ -205,20 +217,20 @@ impl<'a> Out<'a, '_> {
 
     fn assistant(&mut self, message: &'a Message, a: &Assistant) {
         let says_something = |p: &Part| !matches!(p.kind, PartKind::StepStart | PartKind::Reasoning { .. });
-        if a.error.as_ref().is_some_and(|e| !(e.aborted() && message.parts.iter().any(says_something))) {
+        if a.error.as_ref().is_some_and(|e| !(e.aborted() && message.parts().iter().any(says_something))) {
             self.skips.push((message.id(), Skip::Error));
             return;
         }
         let foreign = self.model.is_some_and(|m| *m != a.model);
         let signed = self.set.modern_replay
-            && message.parts.iter().any(|p| {
+            && message.parts().iter().any(|p| {
                 matches!(&p.kind, PartKind::Reasoning { proofs, .. } if proofs.iter().any(|x| x.namespace == "anthropic" && x.signature))
             });
         let before = self.turns.len();
         let mut sent_any = false;
         let mut media = Vec::new();
         let mut step = Step::default();
-        for part in &message.parts {
+        for part in message.parts() {
             match &part.kind {
                 PartKind::StepStart => sent_any |= self.close(message.id(), &mut step),
                 PartKind::Text { text, .. } => {

@@ -4,7 +4,7 @@ use serde::Serialize;
 use strum::{Display, EnumString};
 
 use super::Sdk;
-use super::request::{TurnRole, request};
+use super::request::{TurnRole, last_turn};
 use super::rules::{Order, Pairing, RuleSet, ToolCheck};
 use super::view::{after_revert, pending_task, view};
 use crate::history::{Message, Session};
@@ -112,10 +112,10 @@ pub fn resume_in(seen: &[&Message], set: &RuleSet, sdk: &Sdk) -> Resume {
         return Resume::RunsTask;
     }
     // Up to 1.3 the SDK's own check refuses a history with provider-executed calls before anything is sent.
-    if !set.modern_replay && seen.iter().any(|m| m.tools().any(|(_, t)| t.provider_executed)) {
+    if !set.modern_replay && seen.iter().any(|m| m.provider_call()) {
         return Resume::NoRequest;
     }
-    match request(seen, set, sdk, user).last().map(|t| t.role) {
+    match last_turn(seen, set, sdk, user).map(|(role, _)| role) {
         Some(TurnRole::Assistant) => Resume::EndsWithAssistant,
         // A history of which nothing is sent ends with no assistant turn either: whatever the provider says to
         // an empty request, it does not say prefill.

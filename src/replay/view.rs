@@ -29,7 +29,7 @@ pub fn after_revert<'a>(session: &'a Session, set: &RuleSet) -> Cow<'a, Session>
     }
     if let Some(part) = &revert.part_id
         && let Some(named) = cut.messages.iter_mut().find(|m| m.row.id == revert.message_id)
-        && let Some(from) = named.parts.iter().position(|p| p.row.id == *part)
+        && let Some(from) = named.parts().iter().position(|p| p.row.id == *part)
     {
         named.parts.truncate(from);
     }
@@ -46,7 +46,7 @@ pub fn reverted(session: &Session, id: &str) -> bool {
 
 fn compaction(message: &Message) -> Option<&Option<String>> {
     message.user()?;
-    message.parts.iter().find_map(|p| match &p.kind {
+    message.parts().iter().find_map(|p| match &p.kind {
         PartKind::Compaction { tail_start_id } => Some(tail_start_id),
         _ => None,
     })
@@ -96,6 +96,9 @@ pub fn view<'a>(messages: &'a [Message], set: &RuleSet) -> View<'a> {
 
 /// From 1.14.48 on, the tail that a compaction keeps is replayed after its summary.
 fn kept_tail_after_summary(seen: View<'_>) -> View<'_> {
+    if !seen.iter().any(|m| m.assistant().is_some_and(|a| a.summary)) {
+        return seen;
+    }
     let Some(at) = seen.iter().rposition(|m| compaction(m).is_some_and(Option::is_some)) else {
         return seen;
     };
@@ -125,7 +128,7 @@ pub fn pending_task(seen: &[&Message], set: &RuleSet) -> bool {
     use super::rules::Order;
     let finished = newest_by(seen, set.newest, |m| m.assistant().is_some_and(|a| a.finish.is_some()));
     let is_task =
-        |m: &Message| m.parts.iter().any(|p| matches!(p.kind, PartKind::Compaction { .. } | PartKind::Subtask));
+        |m: &Message| m.parts().iter().any(|p| matches!(p.kind, PartKind::Compaction { .. } | PartKind::Subtask));
     match (finished, set.newest) {
         (None, _) => seen.iter().any(|m| is_task(m)),
         (Some(f), Order::Replay) => {
@@ -136,9 +139,9 @@ pub fn pending_task(seen: &[&Message], set: &RuleSet) -> bool {
         (Some(f), Order::Created) => {
             let user = newest_by(seen, set.newest, |m| m.user().is_some());
             seen.iter().any(|m| {
-                is_task(m)
-                    && (user.is_some_and(|u| u.row.id == m.row.id)
-                        || (m.created, m.row.id.as_str()) > (f.created, f.row.id.as_str()))
+                (user.is_some_and(|u| u.row.id == m.row.id)
+                    || (m.created, m.row.id.as_str()) > (f.created, f.row.id.as_str()))
+                    && is_task(m)
             })
         }
     }

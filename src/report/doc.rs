@@ -86,26 +86,27 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Counts.
+    /// Counts. What only a look at whole histories tells is left out where `tails` alone were looked at.
     #[must_use]
-    pub fn of<'a>(sessions: impl Iterator<Item = &'a Diagnosis>, unreadable_rows: u64) -> Self {
+    pub fn of<'a>(sessions: impl Iterator<Item = &'a Diagnosis>, unreadable_rows: u64, tails: bool) -> Self {
         let mut by: BTreeMap<Status, u64> = BTreeMap::new();
         let (mut orphans, mut prefill_400s) = (0, 0);
         for d in sessions {
             *by.entry(d.status).or_default() += 1;
-            orphans += d.orphans;
-            prefill_400s += d.prefill_400s;
+            orphans += d.orphans.unwrap_or(0);
+            prefill_400s += d.prefill_400s.unwrap_or(0);
         }
         let count = |status| by.get(&status).copied().unwrap_or(0);
+        let whole = |n: u64| (!tails).then_some(n);
         Self {
             stuck: count(Status::Stuck),
             at_risk: count(Status::AtRisk),
-            latent: Some(count(Status::Latent)),
-            recovered: Some(count(Status::Recovered)),
-            healthy: Some(count(Status::Healthy)),
+            latent: whole(count(Status::Latent)),
+            recovered: whole(count(Status::Recovered)),
+            healthy: whole(count(Status::Healthy)),
             unreadable: count(Status::Unreadable),
-            orphans: Some(orphans),
-            prefill_400s: Some(prefill_400s),
+            orphans: whole(orphans),
+            prefill_400s: whole(prefill_400s),
             unreadable_rows,
         }
     }
@@ -145,10 +146,10 @@ pub struct SessionDoc {
     pub model: Option<String>,
     /// The package behind that model.
     pub sdk: Option<SdkDoc>,
-    /// Tool calls that opencode cut off.
-    pub orphans: u64,
-    /// Stored prefill 400s.
-    pub prefill_400s: u64,
+    /// Tool calls that opencode cut off; null where they were not counted.
+    pub orphans: Option<u64>,
+    /// Stored prefill 400s; null where they were not counted.
+    pub prefill_400s: Option<u64>,
     /// What re-entering does, by rule set.
     pub resume: BTreeMap<&'static str, Resume>,
     /// What there is to say.

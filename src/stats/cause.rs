@@ -5,7 +5,7 @@ use strum::{Display, EnumIter};
 
 use crate::diagnosis::Tail;
 use crate::history::{Message, ToolCall};
-use crate::replay::{RULE_SETS, Resume, RuleSet, Sdk, TurnRole, Version, View, counting_from, newest, request, view};
+use crate::replay::{RULE_SETS, Resume, RuleSet, Sdk, TurnRole, Version, View, counting_from, last_turn, newest, view};
 
 /// Why a request ended with an assistant turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Display, EnumIter)]
@@ -110,8 +110,8 @@ fn prompt(seen: &[&Message], set: &RuleSet) -> Option<usize> {
 /// On an agent's last step the history ends with the results of the step before; a prompt's first step is
 /// nobody's last one unless a plugin or a limit of one step is at work, which no row tells.
 fn ended_with_user(seen: &[&Message], set: &RuleSet, sdk: &Sdk) -> Cause {
-    let turns = newest(seen, set).user.map(|user| request(seen, set, sdk, user)).unwrap_or_default();
-    if turns.last().is_some_and(|t| t.role == TurnRole::Tool) { Cause::StepLimit } else { Cause::Unexplained }
+    let last = newest(seen, set).user.and_then(|user| last_turn(seen, set, sdk, user));
+    if last.is_some_and(|(role, _)| role == TurnRole::Tool) { Cause::StepLimit } else { Cause::Unexplained }
 }
 
 fn ended_with_assistant(seen: &[&Message], set: &'static RuleSet, sdk: &Sdk) -> Cause {

@@ -135,6 +135,14 @@ fn start(call: &ToolCall) -> Option<i64> {
 }
 
 impl Events {
+    /// Adds what another has.
+    pub fn append(&mut self, mut other: Self) {
+        self.orphans.append(&mut other.orphans);
+        self.pairs.append(&mut other.pairs);
+        self.other_400s.append(&mut other.other_400s);
+        self.leaked.append(&mut other.leaked);
+    }
+
     /// Adds what one session holds. `sdks` has the package of every model in [`refusing_models`].
     ///
     /// Where rows could not be understood, what can be read is counted, but no cause is told.
@@ -145,7 +153,7 @@ impl Events {
         for (at, message) in session.messages.iter().enumerate() {
             let Some(a) = message.assistant() else { continue };
             let model = a.model.to_string();
-            let orphans = message.tools().filter(|(_, call)| call.orphan()).map(|(part, call)| Orphan {
+            let orphans = message.loud_tools().filter(|(_, call)| call.orphan()).map(|(part, call)| Orphan {
                 session_id: info.id.clone(),
                 message_id: message.row.id.clone(),
                 part_id: part.row.id.clone(),
@@ -216,7 +224,7 @@ impl Events {
 }
 
 fn newest_orphan<'a>(seen: &[&'a Message]) -> Option<(&'a Part, &'a ToolCall)> {
-    let of = |message: &'a Message| message.tools().filter(|(_, call)| call.orphan()).last();
+    let of = |message: &'a Message| message.loud_tools().filter(|(_, call)| call.orphan()).last();
     seen.iter().rev().find_map(|message| of(message))
 }
 

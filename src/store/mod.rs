@@ -9,6 +9,7 @@ pub mod locate;
 mod open;
 mod read;
 mod schema;
+mod sweep;
 mod write;
 
 pub use backup::backup_to;
@@ -16,4 +17,5 @@ pub use error::StoreError;
 pub use open::{COPY_LIMIT, Snapshot, sidecar, with_snapshot};
 pub use read::{Facts, Loaded, SessionEntry, Store};
 pub use schema::Schema;
+pub use sweep::Sweep;
 pub use write::{Exclusive, holders};

@@ -159,11 +159,16 @@ struct Opened {
     _copy: Option<tempfile::TempDir>,
     /// What must still be so at the end.
     unchanged: Option<Snapshot>,
+    /// What opens the same state once more: none where only this connection's lock holds it still.
+    again: Option<String>,
 }
+
+/// How a store is opened for reading.
+pub(super) const READ_ONLY: OpenFlags =
+    OpenFlags::SQLITE_OPEN_READ_ONLY.union(OpenFlags::SQLITE_OPEN_URI).union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 
 fn open(path: &Path, now: &Snapshot) -> Result<Opened, StoreError> {
     let sql = |e| StoreError::sqlite(path, e);
-    let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let crashed = now.journal_bytes() > 0 || (now.wal_bytes() > 0 && !now.shm);
     if crashed {
         let why = if now.journal_bytes() > 0 {
@@ -188,14 +193,15 @@ fn open(path: &Path, now: &Snapshot) -> Result<Opened, StoreError> {
         let db =
             Connection::open_with_flags(&copy, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
                 .map_err(sql)?;
-        return Ok(Opened { db, _copy: Some(folder), unchanged: Some(now.clone()) });
+        return Ok(Opened { db, _copy: Some(folder), unchanged: Some(now.clone()), again: None });
     }
     if now.wal_bytes() > 0 {
-        let db = Connection::open_with_flags(uri(path, "mode=ro"), read_only).map_err(sql)?;
-        return Ok(Opened { db, _copy: None, unchanged: None });
+        let db = Connection::open_with_flags(uri(path, "mode=ro"), READ_ONLY).map_err(sql)?;
+        return Ok(Opened { db, _copy: None, unchanged: None, again: None });
     }
-    let db = Connection::open_with_flags(uri(path, "mode=ro&immutable=1"), read_only).map_err(sql)?;
-    Ok(Opened { db, _copy: None, unchanged: Some(now.clone()) })
+    let again = uri(path, "mode=ro&immutable=1");
+    let db = Connection::open_with_flags(&again, READ_ONLY).map_err(sql)?;
+    Ok(Opened { db, _copy: None, unchanged: Some(now.clone()), again: Some(again) })
 }
 
 /// Opens the store at `path` for reading, runs `read` on it, and makes sure that what was read was not
@@ -216,7 +222,7 @@ pub fn with_snapshot<T>(
             check_header(path)?;
         }
         let mut opened = open(path, &before)?;
-        let result = attempt(&mut opened.db, path, before.bytes(), &mut read);
+        let result = attempt(&mut opened, path, before.bytes(), &mut read);
         match &opened.unchanged {
             Some(expected) if Snapshot::take(path)? != *expected => {}
             _ => return result,
@@ -229,19 +235,20 @@ pub fn with_snapshot<T>(
 }
 
 fn attempt<T>(
-    db: &mut Connection,
+    opened: &mut Opened,
     path: &Path,
     bytes: u64,
     read: &mut impl FnMut(&Store<'_>) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
     let sql = |e| StoreError::sqlite(path, e);
+    let db = &mut opened.db;
     harden(db).map_err(sql)?;
     db.pragma_update(None, "query_only", true).map_err(sql)?;
     db.busy_timeout(std::time::Duration::from_secs(5)).map_err(sql)?;
     // One read transaction: everything that is read belongs to one state of the store.
     db.execute_batch("BEGIN").map_err(sql)?;
     let schema = Schema::check(db, path)?;
-    read(&Store::new(db, path, schema, bytes))
+    read(&Store::new(db, path, schema, bytes).with_twin(opened.again.clone()))
 }
 
 #[cfg(test)]

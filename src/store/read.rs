@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row};
 use sha2::{Digest, Sha256};
 
-use super::{Schema, StoreError};
+use super::{Schema, StoreError, Sweep};
 use crate::history::json::ShapeError;
-use crate::history::{self, Message, MessageRow, ModelRef, PartRow, Session, SessionInfo, UnreadableRow};
+use crate::history::{self, Depth, Message, MessageRow, PartKind, PartRow, Session, SessionInfo, UnreadableRow};
 use crate::repair::log::{Fold, Log, LogEnd};
 use crate::repair::{Cell, Image};
 
@@ -20,6 +21,8 @@ pub struct Store<'db> {
     path: &'db Path,
     schema: Schema,
     bytes: u64,
+    /// How to open the same state of the store a second time, where that is possible.
+    again: Option<String>,
 }
 
 /// What a store is, counted and identified.
@@ -57,7 +60,7 @@ pub struct Loaded {
     pub unreadable: Vec<UnreadableRow>,
 }
 
-fn text<'r>(row: &'r Row<'_>, at: usize, name: &str) -> Result<&'r str, ShapeError> {
+pub(super) fn text<'r>(row: &'r Row<'_>, at: usize, name: &str) -> Result<&'r str, ShapeError> {
     match row.get_ref(at) {
         Ok(ValueRef::Text(bytes)) => {
             std::str::from_utf8(bytes).map_err(|_| ShapeError(format!("`{name}` is not valid UTF-8")))
@@ -74,7 +77,7 @@ fn optional_text<'r>(row: &'r Row<'_>, at: usize, name: &str) -> Result<Option<&
     }
 }
 
-fn integer(row: &Row<'_>, at: usize, name: &str) -> Result<i64, ShapeError> {
+pub(super) fn integer(row: &Row<'_>, at: usize, name: &str) -> Result<i64, ShapeError> {
     match row.get_ref(at) {
         Ok(ValueRef::Integer(n)) => Ok(n),
         Ok(other) => Err(ShapeError(format!("`{name}` is {}, expected an integer", kind(other)))),
@@ -92,6 +95,17 @@ fn kind(value: ValueRef<'_>) -> &'static str {
     }
 }
 
+/// A row that cannot be understood, for a report. Its columns begin with rowid and id.
+pub(super) fn bad_row(
+    table: &'static str,
+    row: &Row<'_>,
+    session_id: Option<&str>,
+    error: &ShapeError,
+) -> UnreadableRow {
+    let session_id = session_id.map(str::to_owned);
+    UnreadableRow { table, id: name_of(row, 0, 1), session_id, detail: error.to_string() }
+}
+
 /// The row's id for a report: the rowid where the id itself is not text.
 fn name_of(row: &Row<'_>, rowid: usize, id: usize) -> String {
     text(row, id, "id").map_or_else(|_| format!("rowid {}", integer(row, rowid, "rowid").unwrap_or(-1)), str::to_owned)
@@ -99,7 +113,24 @@ fn name_of(row: &Row<'_>, rowid: usize, id: usize) -> String {
 
 impl<'db> Store<'db> {
     pub(super) fn new(db: &'db Connection, path: &'db Path, schema: Schema, bytes: u64) -> Self {
-        Self { db, path, schema, bytes }
+        Self { db, path, schema, bytes, again: None }
+    }
+
+    /// The same store, which `uri` opens once more: what it leads to does not change.
+    pub(super) fn with_twin(mut self, uri: Option<String>) -> Self {
+        self.again = uri;
+        self
+    }
+
+    /// Opens the store a second time, for another thread.
+    pub(super) fn twin(&self) -> Option<impl Fn() -> rusqlite::Result<Connection> + Send + Sync + use<>> {
+        self.again.clone().map(|uri| {
+            move || {
+                let mut db = Connection::open_with_flags(&uri, super::open::READ_ONLY)?;
+                super::open::harden(&mut db)?;
+                Ok(db)
+            }
+        })
     }
 
     /// Where the store is.
@@ -219,7 +250,10 @@ impl<'db> Store<'db> {
     /// # Errors
     /// As [`Store::load`].
     pub fn load_guarded(&self, info: &SessionInfo) -> Result<Loaded, StoreError> {
-        self.load_with(info, true)
+        let mut loaded = self.load_with(info, true)?;
+        // A part that hangs on nothing is a row that nobody understands.
+        loaded.unreadable.extend(self.strays_of(info)?);
+        Ok(loaded)
     }
 
     fn load_with(&self, info: &SessionInfo, guarded: bool) -> Result<Loaded, StoreError> {
@@ -269,16 +303,111 @@ impl<'db> Store<'db> {
         let mut session = Session { info: info.clone(), messages };
         session.sort();
         if session.messages.is_empty() && unreadable.is_empty() && self.only_in_session_message(info)? {
-            unreadable.push(UnreadableRow {
-                table: "session",
-                id: info.id.clone(),
-                session_id: Some(info.id.clone()),
-                detail:
-                    "its history is in `session_message` alone, which the run loop that is known here does not read"
-                        .to_owned(),
-            });
+            unreadable.push(elsewhere(info));
         }
         Ok(Loaded { session, unreadable })
+    }
+
+    /// The session's messages with their parts unread, but for those that the sweep found something in. `at` is
+    /// the session's place in the list that was swept.
+    ///
+    /// # Errors
+    /// When SQLite cannot read it.
+    pub fn outline(&self, info: &SessionInfo, sweep: &Sweep, at: u32) -> Result<Loaded, StoreError> {
+        let mut unreadable = Vec::new();
+        let mut messages = Vec::new();
+        let nothing: Arc<str> = Arc::from("");
+        let mut statement = self
+            .db
+            .prepare_cached(
+                "SELECT rowid, id, session_id, time_created, time_updated, data FROM message WHERE session_id = ?1",
+            )
+            .map_err(|e| self.sql(e))?;
+        let mut rows = statement.query([&info.id]).map_err(|e| self.sql(e))?;
+        while let Some(row) = rows.next().map_err(|e| self.sql(e))? {
+            match message_row(row) {
+                Ok(mut message) => {
+                    // A verdict needs the fields alone.
+                    message.data = nothing.clone();
+                    let no_tools = sweep.no_tools(message.id());
+                    message.depth = Depth::unread(no_tools);
+                    messages.push(message);
+                }
+                Err(error) => unreadable.push(bad_row("message", row, Some(&info.id), &error)),
+            }
+        }
+        drop(rows);
+        let mut session = Session { info: info.clone(), messages };
+        session.sort();
+        for id in sweep.loud(at) {
+            if let Some(message) = session.messages.iter_mut().find(|m| m.row.id == *id) {
+                unreadable.extend(self.read_parts(message)?);
+            }
+        }
+        if session.messages.is_empty() && unreadable.is_empty() && self.only_in_session_message(info)? {
+            unreadable.push(elsewhere(info));
+        }
+        Ok(Loaded { session, unreadable })
+    }
+
+    /// Reads what was asked for while the session was judged. Returns whether there was anything.
+    ///
+    /// # Errors
+    /// When SQLite cannot read it.
+    pub fn fill(&self, loaded: &mut Loaded) -> Result<bool, StoreError> {
+        let mut any = false;
+        let mut unreadable = Vec::new();
+        for message in &mut loaded.session.messages {
+            if message.parts_asked() {
+                any = true;
+                unreadable.extend(self.read_parts(message)?);
+            } else if message.provider_asked() {
+                any = true;
+                let found = self.provider_call(message.id())?;
+                if let Depth::Unread(unread) = &message.depth {
+                    unread.provider_call.set(Some(found));
+                }
+            }
+        }
+        unreadable.retain(|row| !loaded.unreadable.iter().any(|known| known.id == row.id));
+        loaded.unreadable.append(&mut unreadable);
+        Ok(any)
+    }
+
+    fn read_parts(&self, message: &mut Message) -> Result<Vec<UnreadableRow>, StoreError> {
+        let mut unreadable = Vec::new();
+        let mut statement =
+            self.db.prepare_cached(&format!("{PART} WHERE message_id = ?1")).map_err(|e| self.sql(e))?;
+        let mut rows = statement.query([&message.row.id]).map_err(|e| self.sql(e))?;
+        message.parts.clear();
+        while let Some(row) = rows.next().map_err(|e| self.sql(e))? {
+            match part_row(row, false) {
+                Ok(part) => message.parts.push(part),
+                Err(error) => unreadable.push(bad_row("part", row, Some(&message.row.session_id), &error)),
+            }
+        }
+        message.parts.sort_by(|a, b| a.row.id.cmp(&b.row.id));
+        message.depth = Depth::Whole;
+        Ok(unreadable)
+    }
+
+    /// Whether the provider ran a tool call of the message.
+    fn provider_call(&self, message: &str) -> Result<bool, StoreError> {
+        let mut statement =
+            self.db.prepare_cached(&format!("{PART} WHERE message_id = ?1")).map_err(|e| self.sql(e))?;
+        let mut rows = statement.query([message]).map_err(|e| self.sql(e))?;
+        while let Some(row) = rows.next().map_err(|e| self.sql(e))? {
+            // The mark stands behind the result; only a row in which its name may stand is parsed.
+            let perhaps = text(row, 6, "data").is_ok_and(|d| d.contains("providerExecuted") || d.contains("\\u"));
+            if perhaps
+                && let Ok(part) = part_row(row, false)
+                && let PartKind::Tool(call) = &part.kind
+                && call.provider_executed
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn only_in_session_message(&self, info: &SessionInfo) -> Result<bool, StoreError> {
@@ -418,60 +547,56 @@ impl<'db> Store<'db> {
         })
     }
 
-    /// Models for which the store holds a prefill 400: proof that they refuse.
+    /// Parts that say they are the session's and hang on no message.
     ///
     /// # Errors
     /// When SQLite cannot read it.
-    pub fn refusals(&self) -> Result<Vec<ModelRef>, StoreError> {
-        // LIKE passes over case as the phrases of docs/opencode.md §9 ask; the parser decides.
-        let query = "SELECT rowid, id, session_id, time_created, time_updated, data FROM message WHERE \
-             data LIKE '%prefill%' OR data LIKE '%pre-fill%' OR data LIKE '%must end with a user message%' \
-             OR data LIKE '%must start with a thinking block%'";
-        let mut statement = self.db.prepare(query).map_err(|e| self.sql(e))?;
-        let mut rows = statement.query([]).map_err(|e| self.sql(e))?;
+    pub fn strays_of(&self, info: &SessionInfo) -> Result<Vec<UnreadableRow>, StoreError> {
+        let (query, detail) = (STRAYS[1].1, STRAYS[1].2);
+        let mut statement = self.db.prepare_cached(&format!("{query} AND session_id = ?1")).map_err(|e| self.sql(e))?;
+        let mut rows = statement.query([&info.id]).map_err(|e| self.sql(e))?;
         let mut out = Vec::new();
         while let Some(row) = rows.next().map_err(|e| self.sql(e))? {
-            let Ok(message) = message_row(row) else { continue };
-            if message.prefill_400()
-                && let Some(a) = message.assistant()
-                && !out.contains(&a.model)
-            {
-                out.push(a.model.clone());
-            }
+            out.push(bad_row("part", row, Some(&info.id), &ShapeError(detail.to_owned())));
         }
         Ok(out)
     }
 
-    /// Rows that belong to nothing: messages without their session, parts without their message.
-    ///
-    /// # Errors
-    /// When SQLite cannot read it.
-    pub fn strays(&self) -> Result<Vec<UnreadableRow>, StoreError> {
-        let mut out = Vec::new();
-        for (table, query, detail) in [
-            (
-                "message",
-                "SELECT rowid, id, session_id FROM message WHERE NOT EXISTS (SELECT 1 FROM session s WHERE s.id = session_id)",
-                "its session does not exist",
-            ),
-            (
-                "part",
-                "SELECT rowid, id, session_id FROM part WHERE NOT EXISTS (SELECT 1 FROM message m WHERE m.id = message_id)",
-                "its message does not exist",
-            ),
-        ] {
-            let mut statement = self.db.prepare(query).map_err(|e| self.sql(e))?;
-            let mut rows = statement.query([]).map_err(|e| self.sql(e))?;
-            while let Some(row) = rows.next().map_err(|e| self.sql(e))? {
-                out.push(UnreadableRow {
-                    table,
-                    id: name_of(row, 0, 1),
-                    session_id: text(row, 2, "session_id").ok().map(str::to_owned),
-                    detail: detail.to_owned(),
-                });
-            }
-        }
-        Ok(out)
+    /// The row, if it belongs to nothing.
+    pub(super) fn stray(&self, table: &'static str, rowid: i64) -> Result<Option<UnreadableRow>, StoreError> {
+        let (query, detail) = STRAYS.iter().find(|(t, ..)| *t == table).map_or(("", ""), |(_, q, d)| (*q, *d));
+        let mut statement = self.db.prepare_cached(&format!("{query} AND rowid = ?1")).map_err(|e| self.sql(e))?;
+        let mut rows = statement.query([rowid]).map_err(|e| self.sql(e))?;
+        let Some(row) = rows.next().map_err(|e| self.sql(e))? else { return Ok(None) };
+        let error = ShapeError(detail.to_owned());
+        Ok(Some(bad_row(table, row, text(row, 2, "session_id").ok(), &error)))
+    }
+}
+
+/// How rows that belong to nothing are found, and what is said of them.
+const STRAYS: [(&str, &str, &str); 2] = [
+    (
+        "message",
+        "SELECT rowid, id, session_id FROM message WHERE NOT EXISTS (SELECT 1 FROM session s WHERE s.id = session_id)",
+        "its session does not exist",
+    ),
+    (
+        "part",
+        "SELECT rowid, id, session_id FROM part WHERE NOT EXISTS (SELECT 1 FROM message m WHERE m.id = message_id)",
+        "its message does not exist",
+    ),
+];
+
+/// A part's row, whole.
+const PART: &str = "SELECT rowid, id, message_id, session_id, time_created, time_updated, data FROM part";
+
+fn elsewhere(info: &SessionInfo) -> UnreadableRow {
+    UnreadableRow {
+        table: "session",
+        id: info.id.clone(),
+        session_id: Some(info.id.clone()),
+        detail: "its history is in `session_message` alone, which the run loop that is known here does not read"
+            .to_owned(),
     }
 }
 
@@ -488,7 +613,7 @@ fn session_info(row: &Row<'_>) -> Result<SessionInfo, ShapeError> {
     })
 }
 
-fn message_row(row: &Row<'_>) -> Result<Message, ShapeError> {
+pub(super) fn message_row(row: &Row<'_>) -> Result<Message, ShapeError> {
     let columns = MessageRow {
         rowid: integer(row, 0, "rowid")?,
         id: text(row, 1, "id")?.to_owned(),
@@ -499,7 +624,7 @@ fn message_row(row: &Row<'_>) -> Result<Message, ShapeError> {
     history::message(columns, text(row, 5, "data")?)
 }
 
-fn part_row(row: &Row<'_>, guarded: bool) -> Result<history::Part, ShapeError> {
+pub(super) fn part_row(row: &Row<'_>, guarded: bool) -> Result<history::Part, ShapeError> {
     let columns = PartRow {
         rowid: integer(row, 0, "rowid")?,
         id: text(row, 1, "id")?.to_owned(),

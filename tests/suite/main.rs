@@ -19,4 +19,5 @@ mod rules;
 mod shown;
 mod states;
 mod stats;
+mod tails;
 mod undo;

@@ -1,0 +1,663 @@
+//! Rows judged without being parsed: a skim of the JSON that takes note of the outermost members alone.
+//!
+//! A sweep over a store asks little of a row, and mostly the start of it tells. The skim answers only where it is
+//! sure: whatever it does not expect (an escape in a name, a member that stands twice, a field of another kind) is
+//! `None`, and the caller reads the whole row with the parser that everything else uses. Of a value that is cut
+//! off, the part that is not there is taken to be what `JSON.stringify` would have written.
+
+use super::json::truthy;
+use super::{PartKind, leaked};
+
+/// What a sweep asks of a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PartFact {
+    /// Nothing that a sweep looks for.
+    Quiet,
+    /// A tool call that came to an end.
+    Tool,
+    /// A call that was cut off or is stored as still going on, or a call that leaked into the text.
+    Loud,
+}
+
+impl PartFact {
+    /// What a sweep asks of a part that was parsed.
+    #[must_use]
+    pub fn of(kind: &PartKind) -> Self {
+        match kind {
+            PartKind::Tool(call) if call.orphan() || call.unsettled() => Self::Loud,
+            PartKind::Tool(_) => Self::Tool,
+            PartKind::Text { text, .. } if text.leaked_call => Self::Loud,
+            _ => Self::Quiet,
+        }
+    }
+}
+
+/// What a sweep asks of a message.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MessageFact<'a> {
+    /// `data.time.created`.
+    pub created: f64,
+    /// Whose turn it is, with what that says.
+    pub role: RoleFact<'a>,
+}
+
+/// Whose turn a message is, as far as a sweep asks.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RoleFact<'a> {
+    /// The user's, with provider and model.
+    User(Option<(&'a str, &'a str)>),
+    /// The assistant's.
+    Assistant {
+        /// The user row that it answers.
+        parent: Option<&'a str>,
+        /// Why it ended.
+        finish: Option<&'a str>,
+        /// It is a compaction's summary.
+        summary: bool,
+    },
+}
+
+/// Most members of an object that are taken note of: opencode's rows have at most 14.
+const MEMBERS: usize = 24;
+
+/// Deepest nesting that is skimmed.
+const DEEPEST: u32 = 64;
+
+/// Why a skim ended.
+enum Stop {
+    /// The text ends here.
+    End,
+    /// Something that is not expected.
+    Odd,
+}
+
+type Skim<T> = Result<T, Stop>;
+
+struct Cursor<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+/// The members of an object: names without escapes, and raw values.
+struct Members<'a> {
+    found: [(&'a [u8], &'a [u8]); MEMBERS],
+    len: usize,
+    /// The member in which the text ends, with what is there of its value.
+    cut: Option<(&'a [u8], &'a [u8])>,
+}
+
+impl<'a> Members<'a> {
+    fn get(&self, key: &str) -> Option<&'a [u8]> {
+        self.found[..self.len].iter().find(|(k, _)| *k == key.as_bytes()).map(|(_, v)| *v)
+    }
+
+    /// The member, `null` taken for absent.
+    fn some(&self, key: &str) -> Option<&'a [u8]> {
+        self.get(key).filter(|raw| *raw != b"null")
+    }
+
+    /// Whether the value's first byte is `first`, where it is there at all.
+    fn absent_or(&self, key: &str, first: impl Fn(u8) -> bool) -> bool {
+        self.some(key).is_none_or(|raw| raw.first().is_some_and(|b| first(*b)))
+    }
+
+    fn is(&self, key: &str, first: u8) -> bool {
+        self.some(key).is_some_and(|raw| raw.first() == Some(&first))
+    }
+
+    fn numbers(&self, keys: &[&str]) -> bool {
+        keys.iter().all(|key| self.absent_or(key, |b| b == b'-' || b.is_ascii_digit()))
+    }
+}
+
+/// A string without escapes; `None` for anything else.
+fn plain(raw: &[u8]) -> Option<&str> {
+    let inner = raw.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    if inner.contains(&b'\\') { None } else { std::str::from_utf8(inner).ok() }
+}
+
+impl<'a> Cursor<'a> {
+    fn peek(&mut self) -> Skim<u8> {
+        while let Some(b) = self.bytes.get(self.at) {
+            if !matches!(b, b' ' | b'\n' | b'\t' | b'\r') {
+                return Ok(*b);
+            }
+            self.at += 1;
+        }
+        Err(Stop::End)
+    }
+
+    fn expect(&mut self, wanted: u8) -> Skim<()> {
+        if self.peek()? == wanted {
+            self.at += 1;
+            Ok(())
+        } else {
+            Err(Stop::Odd)
+        }
+    }
+
+    /// Passes over a string; the cursor stands at its opening quote.
+    fn string(&mut self) -> Skim<()> {
+        self.at += 1;
+        loop {
+            self.at += ordinary(&self.bytes[self.at..]);
+            match self.bytes.get(self.at) {
+                None => return Err(Stop::End),
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                Some(b'\\') => match self.bytes.get(self.at + 1) {
+                    None => return Err(Stop::End),
+                    Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 2,
+                    Some(b'u') => {
+                        let digits = self.bytes.get(self.at + 2..self.at + 6).ok_or(Stop::End)?;
+                        if !digits.iter().all(u8::is_ascii_hexdigit) {
+                            return Err(Stop::Odd);
+                        }
+                        self.at += 6;
+                    }
+                    Some(_) => return Err(Stop::Odd),
+                },
+                // A control character.
+                Some(_) => return Err(Stop::Odd),
+            }
+        }
+    }
+
+    fn number(&mut self) -> Skim<()> {
+        let digits = |this: &mut Self| {
+            let from = this.at;
+            while this.bytes.get(this.at).is_some_and(u8::is_ascii_digit) {
+                this.at += 1;
+            }
+            this.at - from
+        };
+        if self.bytes.get(self.at) == Some(&b'-') {
+            self.at += 1;
+        }
+        let first = self.bytes.get(self.at).copied();
+        let whole = digits(self);
+        if whole == 0 || (first == Some(b'0') && whole > 1) {
+            return Err(if self.at == self.bytes.len() { Stop::End } else { Stop::Odd });
+        }
+        if self.bytes.get(self.at) == Some(&b'.') {
+            self.at += 1;
+            if digits(self) == 0 {
+                return Err(if self.at == self.bytes.len() { Stop::End } else { Stop::Odd });
+            }
+        }
+        if matches!(self.bytes.get(self.at), Some(b'e' | b'E')) {
+            self.at += 1;
+            if matches!(self.bytes.get(self.at), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            if digits(self) == 0 {
+                return Err(if self.at == self.bytes.len() { Stop::End } else { Stop::Odd });
+            }
+        }
+        // A number at the very end may go on in what is not there.
+        if self.at == self.bytes.len() { Err(Stop::End) } else { Ok(()) }
+    }
+
+    fn word(&mut self, word: &[u8]) -> Skim<()> {
+        let there = &self.bytes[self.at..self.bytes.len().min(self.at + word.len())];
+        if there == word {
+            self.at += word.len();
+            Ok(())
+        } else {
+            Err(if word.starts_with(there) { Stop::End } else { Stop::Odd })
+        }
+    }
+
+    /// Passes over a value.
+    fn value(&mut self, depth: u32) -> Skim<()> {
+        if depth > DEEPEST {
+            return Err(Stop::Odd);
+        }
+        match self.peek()? {
+            b'"' => self.string(),
+            b'{' => {
+                self.at += 1;
+                if self.peek()? == b'}' {
+                    self.at += 1;
+                    return Ok(());
+                }
+                loop {
+                    if self.peek()? != b'"' {
+                        return Err(Stop::Odd);
+                    }
+                    self.string()?;
+                    self.expect(b':')?;
+                    self.value(depth + 1)?;
+                    match self.peek()? {
+                        b',' => self.at += 1,
+                        b'}' => {
+                            self.at += 1;
+                            return Ok(());
+                        }
+                        _ => return Err(Stop::Odd),
+                    }
+                }
+            }
+            b'[' => {
+                self.at += 1;
+                if self.peek()? == b']' {
+                    self.at += 1;
+                    return Ok(());
+                }
+                loop {
+                    self.value(depth + 1)?;
+                    match self.peek()? {
+                        b',' => self.at += 1,
+                        b']' => {
+                            self.at += 1;
+                            return Ok(());
+                        }
+                        _ => return Err(Stop::Odd),
+                    }
+                }
+            }
+            b't' => self.word(b"true"),
+            b'f' => self.word(b"false"),
+            b'n' => self.word(b"null"),
+            b'-' | b'0'..=b'9' => self.number(),
+            _ => Err(Stop::Odd),
+        }
+    }
+
+    /// The members of the object at the cursor; to where the text ends, if it does.
+    fn members(&mut self) -> Option<Members<'a>> {
+        let mut out = Members { found: [(&[], &[]); MEMBERS], len: 0, cut: None };
+        match self.collect(&mut out) {
+            Ok(()) => Some(out),
+            Err(Stop::End) => Some(out).filter(|_| self.at <= self.bytes.len()),
+            Err(Stop::Odd) => None,
+        }
+    }
+
+    fn collect(&mut self, out: &mut Members<'a>) -> Skim<()> {
+        self.expect(b'{')?;
+        if self.peek()? == b'}' {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            if self.peek()? != b'"' {
+                return Err(Stop::Odd);
+            }
+            let from = self.at + 1;
+            self.string()?;
+            let key = &self.bytes[from..self.at - 1];
+            if key.contains(&b'\\') || out.len == MEMBERS || out.found[..out.len].iter().any(|(k, _)| *k == key) {
+                return Err(Stop::Odd);
+            }
+            self.expect(b':')?;
+            self.peek()?;
+            let from = self.at;
+            out.cut = Some((key, &self.bytes[from..]));
+            self.value(1)?;
+            out.cut = None;
+            out.found[out.len] = (key, &self.bytes[from..self.at]);
+            out.len += 1;
+            match self.peek()? {
+                b',' => self.at += 1,
+                b'}' => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                _ => return Err(Stop::Odd),
+            }
+        }
+    }
+}
+
+/// How many bytes at the start are nothing special inside a string: neither quote, backslash nor control.
+fn ordinary(bytes: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let mut at = 0;
+    while let Some(eight) = bytes.get(at..at + 8).and_then(|b| <[u8; 8]>::try_from(b).ok()) {
+        let word = u64::from_le_bytes(eight);
+        // Borrows may mark bytes after the first that is meant, never before it: the lowest mark is right.
+        let zero = |w: u64| w.wrapping_sub(ONES) & !w & HIGH;
+        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
+        let marks = zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\'))) | control;
+        if marks != 0 {
+            return at + marks.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let special = |b: &u8| *b == b'"' || *b == b'\\' || *b < 0x20;
+    at + bytes[at..].iter().position(special).unwrap_or(bytes.len() - at)
+}
+
+/// Skims a whole row: its members, if it is an object and nothing else.
+fn whole(data: &[u8]) -> Option<Members<'_>> {
+    std::str::from_utf8(data).ok()?;
+    let mut cursor = Cursor { bytes: data, at: 0 };
+    let mut out = Members { found: [(&[], &[]); MEMBERS], len: 0, cut: None };
+    cursor.collect(&mut out).ok()?;
+    // Nothing but white space may follow.
+    matches!(cursor.peek(), Err(Stop::End)).then_some(out)
+}
+
+fn inner(raw: &[u8]) -> Option<Members<'_>> {
+    Cursor { bytes: raw, at: 0 }.members()
+}
+
+fn model<'a>(of: &Members<'a>) -> Option<(&'a str, &'a str)> {
+    Some((plain(of.some("providerID")?)?, plain(of.some("modelID")?)?))
+}
+
+/// Whether `tokens`, where they are there, are numbers as the parser wants them.
+fn tokens_fit(members: &Members<'_>) -> Option<()> {
+    let Some(raw) = members.some("tokens") else { return Some(()) };
+    let tokens = inner(raw)?;
+    let cache = match tokens.some("cache") {
+        None => true,
+        Some(raw) => inner(raw)?.numbers(&["read", "write"]),
+    };
+    (cache && tokens.numbers(&["total", "input", "output", "reasoning"])).then_some(())
+}
+
+/// What a sweep asks of a part whose JSON is `data`. `None`: the parser has to tell.
+#[must_use]
+pub fn part_fact(data: &[u8]) -> Option<PartFact> {
+    let members = whole(data)?;
+    match plain(members.get("type")?)? {
+        "text" => {
+            let text = members.get("text").filter(|raw| raw.starts_with(b"\""))?;
+            let text = std::str::from_utf8(text).ok()?;
+            (!leaked::perhaps(text)).then_some(PartFact::Quiet)
+        }
+        "reasoning" => {
+            (members.is("text", b'"') && members.absent_or("metadata", |b| b == b'{')).then_some(PartFact::Quiet)
+        }
+        "step-finish" => {
+            tokens_fit(&members)?;
+            members.numbers(&["cost"]).then_some(PartFact::Quiet)
+        }
+        "file" => members.is("mime", b'"').then_some(PartFact::Quiet),
+        "compaction" => members.absent_or("tail_start_id", |b| b == b'"').then_some(PartFact::Quiet),
+        "tool" => {
+            if !members.is("tool", b'"') || !members.is("callID", b'"') {
+                return None;
+            }
+            let state = inner(members.some("state")?)?;
+            match plain(state.get("status")?)? {
+                "completed" => {
+                    (state.some("attachments").is_none() && state.is("time", b'{')).then_some(PartFact::Tool)
+                }
+                _ => None,
+            }
+        }
+        _ => Some(PartFact::Quiet),
+    }
+}
+
+/// What a sweep asks of a part of whose JSON only the start is given. `None`: the row has to be read.
+#[must_use]
+pub fn part_fact_of_start(data: &[u8]) -> Option<PartFact> {
+    let members = inner(data)?;
+    let (cut, rest) = members.cut?;
+    match plain(members.get("type")?)? {
+        "reasoning" => (cut == b"text" || members.is("text", b'"')).then_some(PartFact::Quiet),
+        "tool" => {
+            if !members.is("tool", b'"') || !members.is("callID", b'"') {
+                return None;
+            }
+            let state = match members.some("state") {
+                Some(raw) => inner(raw)?,
+                None if cut == b"state" => inner(rest)?,
+                None => return None,
+            };
+            (plain(state.get("status")?)? == "completed").then_some(PartFact::Tool)
+        }
+        // Texts are small, and a call may have leaked anywhere in them.
+        "text" | "file" | "step-finish" | "compaction" => None,
+        _ => Some(PartFact::Quiet),
+    }
+}
+
+/// What a sweep asks of a message whose JSON is `data`. `None`: the parser has to tell, as with every error.
+#[must_use]
+pub fn message_fact(data: &[u8]) -> Option<MessageFact<'_>> {
+    let members = whole(data)?;
+    let time = inner(members.some("time")?)?;
+    let created: f64 = std::str::from_utf8(time.some("created")?).ok()?.parse().ok()?;
+    let string = |key: &str| match members.some(key) {
+        None => Some(None),
+        Some(raw) => plain(raw).map(Some),
+    };
+    let role = match plain(members.get("role")?)? {
+        "user" => {
+            string("agent")?;
+            RoleFact::User(match members.some("model") {
+                None => None,
+                Some(raw) => Some(model(&inner(raw)?)?),
+            })
+        }
+        "assistant" => {
+            string("agent")?;
+            model(&members)?;
+            if members.get("error").is_some_and(|raw| std::str::from_utf8(raw).map_or(true, truthy)) {
+                return None;
+            }
+            tokens_fit(&members)?;
+            if !members.numbers(&["cost"]) {
+                return None;
+            }
+            RoleFact::Assistant {
+                parent: string("parentID")?,
+                finish: string("finish")?.filter(|f| !f.is_empty()),
+                summary: members.get("summary").is_some_and(|raw| std::str::from_utf8(raw).is_ok_and(truthy)),
+            }
+        }
+        _ => return None,
+    };
+    Some(MessageFact { created, role })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::history::{self, MessageRow, PartRow, Role};
+
+    fn parsed_part(data: &str) -> Result<PartFact, history::json::ShapeError> {
+        let row = PartRow {
+            rowid: 1,
+            id: "prt_1".into(),
+            message_id: "msg_1".into(),
+            session_id: "ses_1".into(),
+            time_created: 0,
+            time_updated: 0,
+        };
+        history::part(row, data).map(|part| PartFact::of(&part.kind))
+    }
+
+    fn parsed_message(data: &str) -> Result<history::Message, history::json::ShapeError> {
+        let row = MessageRow { rowid: 1, id: "m".into(), session_id: "s".into(), time_created: 1, time_updated: 1 };
+        history::message(row, data)
+    }
+
+    /// Values that rows hold, and values that only look like them.
+    fn value() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            Just("null".to_owned()),
+            Just("true".to_owned()),
+            Just("false".to_owned()),
+            Just("\"\"".to_owned()),
+            Just("0".to_owned()),
+            Just("-1.5e3".to_owned()),
+            Just("01".to_owned()),
+            Just("1e400".to_owned()),
+            Just("nul".to_owned()),
+            Just("\"tool\"".to_owned()),
+            Just("\"\\ud800 \\u0041\"".to_owned()),
+            Just("\"\\q\"".to_owned()),
+            Just("\"\\\"type\\\":\\\"tool\\\"\"".to_owned()),
+            Just("\"to invoke\"".to_owned()),
+            Just("\"<invoke name=\\\"x\\\">\"".to_owned()),
+            Just("\"line\u{7}\"".to_owned()),
+            Just("\"caf\u{e9}\"".to_owned()),
+            "[a-z]{0,40}".prop_map(|s| format!("\"{s}\"")),
+        ];
+        leaf.prop_recursive(3, 12, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(|v| format!("[{}]", v.join(","))),
+                proptest::collection::vec((key(), inner), 0..4).prop_map(|m| object(&m)),
+            ]
+        })
+    }
+
+    fn key() -> impl Strategy<Value = String> {
+        proptest::sample::select(vec![
+            "type",
+            "text",
+            "tool",
+            "callID",
+            "state",
+            "status",
+            "metadata",
+            "interrupted",
+            "time",
+            "created",
+            "role",
+            "model",
+            "providerID",
+            "modelID",
+            "finish",
+            "parentID",
+            "error",
+            "summary",
+            "tokens",
+            "cache",
+            "cost",
+            "mime",
+            "attachments",
+            "agent",
+            "t\\u0079pe",
+            "x",
+        ])
+        .prop_map(str::to_owned)
+    }
+
+    fn object(members: &[(String, String)]) -> String {
+        let inner: Vec<String> = members.iter().map(|(k, v)| format!("\"{k}\":{v}")).collect();
+        format!("{{{}}}", inner.join(","))
+    }
+
+    /// Members that make a row of some kind, in any order, with strange ones among them.
+    fn row() -> impl Strategy<Value = String> {
+        let of = |members: &[(&str, &str)]| -> Vec<(String, String)> {
+            members.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        };
+        let tool =
+            |state: &str| of(&[("type", "\"tool\""), ("tool", "\"bash\""), ("callID", "\"c\""), ("state", state)]);
+        let kinds = vec![
+            of(&[("type", "\"text\""), ("text", "\"words\"")]),
+            of(&[("type", "\"reasoning\""), ("text", "\"words\""), ("metadata", "{}")]),
+            of(&[("type", "\"step-finish\""), ("cost", "0.5"), ("tokens", "{\"input\":1,\"cache\":{\"read\":2}}")]),
+            of(&[("type", "\"file\""), ("mime", "\"image/png\"")]),
+            of(&[("type", "\"compaction\"")]),
+            tool("{\"status\":\"completed\",\"input\":{},\"output\":\"status\",\"time\":{\"start\":1}}"),
+            tool("{\"input\":{\"status\":\"error\"},\"status\":\"completed\",\"time\":{}}"),
+            tool("{\"status\":\"error\",\"metadata\":{\"interrupted\":true}}"),
+            tool("{\"status\":\"running\"}"),
+            of(&[
+                ("role", "\"user\""),
+                ("time", "{\"created\":5}"),
+                ("model", "{\"providerID\":\"p\",\"modelID\":\"m\"}"),
+            ]),
+            of(&[
+                ("role", "\"assistant\""),
+                ("time", "{\"created\":5.5}"),
+                ("providerID", "\"p\""),
+                ("modelID", "\"m\""),
+                ("parentID", "\"u\""),
+                ("finish", "\"stop\""),
+            ]),
+        ];
+        let strange = proptest::collection::vec((key(), value()), 0..3);
+        let pad = prop_oneof![Just(0usize), Just(700usize)];
+        (proptest::sample::select(kinds), strange, pad, prop_oneof![Just(""), Just(" \n")])
+            .prop_map(|(mut members, strange, pad, space)| {
+                members.extend(strange);
+                members.push(("pad".to_owned(), format!("\"{}\"", "\\\"state\\\":{".repeat(pad / 8))));
+                (members, space)
+            })
+            .prop_flat_map(|(members, space)| (Just(members).prop_shuffle(), Just(space)))
+            .prop_map(|(members, space)| format!("{space}{}{space}", object(&members)))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 4_000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_skim_that_answers_agrees_with_the_parser(text in row(), cut in 0usize..2_000) {
+            for text in [text.as_str(), &text[..text.floor_char_boundary(cut)]] {
+                if let Some(fact) = part_fact(text.as_bytes()) {
+                    prop_assert_eq!(parsed_part(text), Ok(fact));
+                }
+                if let Some(fact) = message_fact(text.as_bytes()) {
+                    let message = parsed_message(text);
+                    prop_assert!(message.is_ok(), "{:?}", message.map(|_| ()));
+                    let Ok(message) = message else { continue };
+                    prop_assert_eq!(fact.created.to_bits(), message.created.to_bits());
+                    match (fact.role, message.role) {
+                        (RoleFact::User(fact), Role::User(user)) => {
+                            let model = user.model.as_ref().map(|m| (m.provider.as_str(), m.model.as_str()));
+                            prop_assert_eq!(fact, model);
+                        }
+                        (RoleFact::Assistant { parent, finish, summary }, Role::Assistant(a)) => {
+                            prop_assert_eq!(parent, a.parent_id.as_deref());
+                            prop_assert_eq!(finish, a.finish.as_deref());
+                            prop_assert_eq!(summary, a.summary);
+                            prop_assert!(a.error.is_none());
+                        }
+                        (fact, role) => prop_assert!(false, "{fact:?} {role:?}"),
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn the_start_of_a_sound_row_tells_what_the_whole_does(text in row(), cut in 1usize..2_000) {
+            // What comes after the start is taken to be as opencode writes it: sound, and no member twice.
+            let twice = history::json::Object::parse(&text).is_ok_and(|o| {
+                let names: Vec<_> = o.members().map(|(k, _)| k.to_owned()).collect();
+                (1..names.len()).any(|at| names[..at].contains(&names[at]))
+            });
+            if let (Ok(whole), false) = (parsed_part(&text), twice) {
+                let start = &text.as_bytes()[..cut.min(text.len() - 1)];
+                if let Some(fact) = part_fact_of_start(start) {
+                    prop_assert_eq!(fact, whole);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_opencode_writes_is_answered_without_the_parser() {
+        let tool = |status: &str| {
+            format!(
+                r#"{{"type":"tool","tool":"bash","callID":"c","state":{{"status":"{status}","input":{{}},"output":"{}","time":{{"start":1}}}}}}"#,
+                "x".repeat(9_000)
+            )
+        };
+        assert_eq!(part_fact_of_start(&tool("completed").as_bytes()[..512]), Some(PartFact::Tool));
+        assert_eq!(part_fact_of_start(&tool("error").as_bytes()[..512]), None, "the flag stands at the end");
+        assert_eq!(part_fact(tool("completed").as_bytes()), Some(PartFact::Tool));
+        let answer = br#"{"parentID":"u","role":"assistant","agent":"build","path":{"cwd":"/"},"cost":0,"tokens":{"input":1,"cache":{"read":0}},"modelID":"m","providerID":"p","time":{"created":1},"finish":"stop"}"#;
+        assert!(message_fact(answer).is_some());
+        assert!(
+            message_fact(
+                br#"{"role":"user","time":{"created":1},"agent":"build","model":{"providerID":"p","modelID":"m"}}"#
+            )
+            .is_some()
+        );
+    }
+}

@@ -1,0 +1,419 @@
+//! One walk over all messages, and one over all parts, in the order in which they lie in the file.
+//!
+//! Values beyond a page's room are in chains of overflow pages. SQL functions read a chain to its end even for the
+//! first few characters (measured: `substr`), so only the length is asked for, and the start is read with
+//! incremental blob I/O.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Row};
+
+use super::read::{bad_row, integer, message_row, part_row, text};
+use super::{Store, StoreError};
+use crate::diagnosis::{Outline, Scope};
+use crate::history::{self, ModelRef, PartFact, SessionInfo, UnreadableRow};
+
+/// Values up to this size are on the page that holds their row, in bytes, and are looked at whole.
+const ON_PAGE: i64 = 3_900;
+
+/// How much of a larger value is looked at before it is read whole.
+const START: usize = 512;
+
+/// Rows between two reports of progress.
+const STRIDE: u64 = 4_096;
+
+/// What a sweep found out.
+#[derive(Debug)]
+pub struct Sweep {
+    scope: Scope,
+    outlines: Vec<Outline>,
+    messages: Vec<Table>,
+    /// Answers that were taken for finished and hold tool calls.
+    tooled: HashSet<u64>,
+    /// Messages with calls that were cut off, never ended or leaked, by session.
+    loud: HashMap<u32, BTreeSet<String>>,
+    unreadable: Vec<(Option<u32>, UnreadableRow)>,
+    hasher: RandomState,
+    /// Models that refused a prefill.
+    pub refusing: Vec<ModelRef>,
+}
+
+/// Messages by a hash of their id: the session, and whether an outline rests on it.
+type Table = HashMap<u64, (u32, bool)>;
+
+/// Where rows of a session go.
+struct Places<'a> {
+    sessions: HashMap<&'a str, u32>,
+    hasher: RandomState,
+}
+
+struct MessageWalk {
+    outlines: Vec<Outline>,
+    table: Table,
+    unreadable: Vec<(Option<u32>, UnreadableRow)>,
+    refusing: Vec<ModelRef>,
+    strays: Vec<i64>,
+}
+
+#[derive(Default)]
+struct PartWalk {
+    tooled: HashSet<u64>,
+    loud: HashMap<u32, BTreeSet<String>>,
+    unreadable: Vec<(Option<u32>, UnreadableRow)>,
+    strays: Vec<i64>,
+}
+
+impl Sweep {
+    /// Whether there is nothing to say about the session at this place of the list that was swept.
+    fn plain(&self, at: u32, info: &SessionInfo) -> bool {
+        info.revert.is_none()
+            && !self.loud.contains_key(&at)
+            && self.outlines.get(at as usize).is_some_and(|o| o.plain(self.scope))
+            && !self.unreadable.iter().any(|(session, _)| *session == Some(at))
+    }
+
+    /// The rows of the session that could not be understood; those of no session for `None`.
+    pub fn unreadable(&self, at: Option<u32>) -> impl Iterator<Item = &UnreadableRow> {
+        self.unreadable.iter().filter(move |(session, _)| *session == at).map(|(_, row)| row)
+    }
+
+    /// Whether the message is known to hold no tool call.
+    pub(super) fn no_tools(&self, id: &str) -> bool {
+        let hash = self.hasher.hash_one(id);
+        self.scope == Scope::All
+            && !self.tooled.contains(&hash)
+            && self.messages.iter().any(|t| t.get(&hash).is_some_and(|(_, rests)| *rests))
+    }
+
+    /// The messages of the session that have something to report.
+    pub(super) fn loud(&self, at: u32) -> impl Iterator<Item = &String> {
+        self.loud.get(&at).into_iter().flatten()
+    }
+
+    /// The newest prompt's model of a plain session.
+    #[must_use]
+    pub fn model(&self, at: u32) -> Option<&ModelRef> {
+        self.outlines.get(at as usize).and_then(Outline::model)
+    }
+}
+
+impl Store<'_> {
+    /// Walks over the messages and, where everything is asked for, over the parts.
+    ///
+    /// # Errors
+    /// When SQLite cannot read them.
+    pub fn sweep(
+        &self,
+        infos: &[SessionInfo],
+        scope: Scope,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Sweep, StoreError> {
+        let sessions = infos.iter().zip(0..).map(|(info, at)| (info.id.as_str(), at)).collect();
+        let places = Places { sessions, hasher: RandomState::new() };
+        let done = AtomicU64::new(0);
+        let walks = self.both("message", progress, &done, |db, range, tick| walk_messages(db, range, &places, tick))?;
+        let mut sweep = Sweep {
+            scope,
+            outlines: vec![Outline::default(); infos.len()],
+            messages: Vec::new(),
+            tooled: HashSet::new(),
+            loud: HashMap::new(),
+            unreadable: Vec::new(),
+            hasher: places.hasher.clone(),
+            refusing: Vec::new(),
+        };
+        let mut strays = Vec::new();
+        for walk in walks {
+            for (mine, theirs) in sweep.outlines.iter_mut().zip(walk.outlines) {
+                mine.join(theirs);
+            }
+            sweep.messages.push(walk.table);
+            sweep.unreadable.extend(walk.unreadable);
+            for model in walk.refusing {
+                if !sweep.refusing.contains(&model) {
+                    sweep.refusing.push(model);
+                }
+            }
+            strays.extend(walk.strays.into_iter().map(|rowid| ("message", rowid)));
+        }
+        if scope == Scope::All {
+            let utf8 = self.is_utf8()?;
+            let (tables, hasher) = (&sweep.messages, &places.hasher);
+            let walks = self
+                .both("part", progress, &done, |db, range, tick| walk_parts(db, range, tables, hasher, utf8, tick))?;
+            for walk in walks {
+                sweep.tooled.extend(walk.tooled);
+                for (session, ids) in walk.loud {
+                    sweep.loud.entry(session).or_default().extend(ids);
+                }
+                sweep.unreadable.extend(walk.unreadable);
+                strays.extend(walk.strays.into_iter().map(|rowid| ("part", rowid)));
+            }
+            for hash in &sweep.tooled {
+                for table in &sweep.messages {
+                    if let Some((session, _)) = table.get(hash)
+                        && let Some(outline) = sweep.outlines.get_mut(*session as usize)
+                    {
+                        outline.doubt();
+                    }
+                }
+            }
+        }
+        for (table, rowid) in strays {
+            if let Some(row) = self.stray(table, rowid)? {
+                let session = row.session_id.as_deref().and_then(|id| places.sessions.get(id).copied());
+                sweep.unreadable.push((session, row));
+            }
+        }
+        Ok(sweep)
+    }
+
+    /// Whether there is nothing to say about the session at place `at` of the list that was swept.
+    ///
+    /// # Errors
+    /// When SQLite cannot read its last row's parts.
+    pub fn is_plain(&self, sweep: &Sweep, at: u32, info: &SessionInfo) -> Result<bool, StoreError> {
+        if !sweep.plain(at, info) {
+            return Ok(false);
+        }
+        if sweep.scope == Scope::All {
+            return Ok(true);
+        }
+        let last = sweep.outlines.get(at as usize).map_or("", Outline::last);
+        Ok(!self.holds_tool(last)?)
+    }
+
+    /// Whether a part of the message is a tool call, or could be one.
+    fn holds_tool(&self, message: &str) -> Result<bool, StoreError> {
+        let utf8 = self.is_utf8()?;
+        let query = format!("{PARTS} WHERE message_id = ?1");
+        let mut statement = self.db.prepare_cached(&query).map_err(|e| self.sql(e))?;
+        let mut rows = statement.query([message]).map_err(|e| self.sql(e))?;
+        let mut starts = Starts::new(self.db, utf8);
+        while let Some(row) = rows.next().map_err(|e| self.sql(e))? {
+            if starts.fact(row).map_err(|e| self.sql(e))? != Some(PartFact::Quiet) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn is_utf8(&self) -> Result<bool, StoreError> {
+        let name: String = self.db.query_row("PRAGMA encoding", [], |row| row.get(0)).map_err(|e| self.sql(e))?;
+        Ok(name == "UTF-8")
+    }
+
+    /// Runs `walk` over all rows of a table: in two halves at the same time, where a second connection is sure to
+    /// see the same state of the store.
+    fn both<T: Send>(
+        &self,
+        table: &str,
+        progress: &mut dyn FnMut(u64),
+        done: &AtomicU64,
+        walk: impl Fn(&Connection, (i64, i64), &mut dyn FnMut(u64)) -> rusqlite::Result<T> + Sync,
+    ) -> Result<Vec<T>, StoreError> {
+        let (first, last): (Option<i64>, Option<i64>) = self
+            .db
+            .query_row(&format!("SELECT min(rowid), max(rowid) FROM {table}"), [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .map_err(|e| self.sql(e))?;
+        let (Some(first), Some(last)) = (first, last) else { return Ok(Vec::new()) };
+        let mut shown = |rows| progress(done.fetch_add(rows, Ordering::Relaxed) + rows);
+        let middle = first + (last - first) / 2;
+        let Some(twin) = self.twin().filter(|_| last.saturating_sub(first) > 20_000) else {
+            return Ok(vec![walk(self.db, (first, last), &mut shown).map_err(|e| self.sql(e))?]);
+        };
+        let (here, there) = thread::scope(|scope| {
+            let other = scope.spawn(|| {
+                let db = twin()?;
+                walk(&db, (middle + 1, last), &mut |rows| {
+                    done.fetch_add(rows, Ordering::Relaxed);
+                })
+            });
+            let here = walk(self.db, (first, middle), &mut shown);
+            (here, other.join())
+        });
+        let here = here.map_err(|e| self.sql(e))?;
+        match there {
+            Ok(there) => Ok(vec![here, there.map_err(|e| self.sql(e))?]),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+fn walk_messages(
+    db: &Connection,
+    range: (i64, i64),
+    places: &Places<'_>,
+    tick: &mut dyn FnMut(u64),
+) -> rusqlite::Result<MessageWalk> {
+    let mut out = MessageWalk {
+        outlines: vec![Outline::default(); places.sessions.len()],
+        table: Table::new(),
+        unreadable: Vec::new(),
+        refusing: Vec::new(),
+        strays: Vec::new(),
+    };
+    let mut statement = db.prepare(
+        "SELECT rowid, id, session_id, time_created, time_updated, data FROM message WHERE rowid BETWEEN ?1 AND ?2",
+    )?;
+    let mut rows = statement.query(range)?;
+    let mut seen = 0;
+    while let Some(row) = rows.next()? {
+        seen += 1;
+        if seen % STRIDE == 0 {
+            tick(STRIDE);
+        }
+        let Some(session) = text(row, 2, "session_id").ok().and_then(|id| places.sessions.get(id).copied()) else {
+            out.strays.extend(integer(row, 0, "rowid"));
+            if let Ok(message) = message_row(row) {
+                refused(&message, &mut out.refusing);
+            }
+            continue;
+        };
+        let id = text(row, 1, "id");
+        let outline = &mut out.outlines[session as usize];
+        let fact = row.get_ref(5).ok().and_then(|v| match v {
+            ValueRef::Text(data) => history::message_fact(data),
+            _ => None,
+        });
+        let rests = match (fact, &id, integer(row, 3, "time_created"), integer(row, 4, "time_updated")) {
+            (Some(fact), Ok(id), Ok(time), Ok(_)) => outline.add(id, time, &fact),
+            _ => match message_row(row) {
+                Ok(message) => {
+                    refused(&message, &mut out.refusing);
+                    outline.add_message(&message)
+                }
+                Err(error) => {
+                    let session_id = text(row, 2, "session_id").ok();
+                    out.unreadable.push((Some(session), bad_row("message", row, session_id, &error)));
+                    false
+                }
+            },
+        };
+        if let Ok(id) = id {
+            out.table.insert(places.hasher.hash_one(id), (session, rests));
+        }
+    }
+    tick(seen % STRIDE);
+    Ok(out)
+}
+
+fn refused(message: &history::Message, refusing: &mut Vec<ModelRef>) {
+    if message.prefill_400()
+        && let Some(a) = message.assistant()
+        && !refusing.contains(&a.model)
+    {
+        refusing.push(a.model.clone());
+    }
+}
+
+/// A part's columns, its value only where that is on the row's own page, and a number where it is no text.
+const PARTS: &str = "SELECT rowid, id, message_id, session_id, time_created, time_updated, octet_length(data), \
+     CASE WHEN octet_length(data) <= 3900 THEN data WHEN typeof(data) <> 'text' THEN 0 END FROM part";
+
+/// Reads the starts of large values.
+struct Starts<'db> {
+    db: &'db Connection,
+    blob: Option<rusqlite::blob::Blob<'db>>,
+    buffer: [u8; START],
+    utf8: bool,
+}
+
+impl<'db> Starts<'db> {
+    fn new(db: &'db Connection, utf8: bool) -> Self {
+        Self { db, blob: None, buffer: [0; START], utf8 }
+    }
+
+    /// What the row of [`PARTS`] is; `None` where it has to be read whole.
+    fn fact(&mut self, row: &Row<'_>) -> rusqlite::Result<Option<PartFact>> {
+        let columns_fit = text(row, 1, "id").is_ok()
+            && text(row, 2, "message_id").is_ok()
+            && text(row, 3, "session_id").is_ok()
+            && integer(row, 4, "time_created").is_ok()
+            && integer(row, 5, "time_updated").is_ok();
+        let ValueRef::Integer(rowid) = row.get_ref(0)? else { return Ok(None) };
+        if !columns_fit || !self.utf8 {
+            return Ok(None);
+        }
+        Ok(match row.get_ref(7)? {
+            ValueRef::Text(data) => history::part_fact(data),
+            ValueRef::Null if row.get::<_, i64>(6)? > ON_PAGE => {
+                let blob = match &mut self.blob {
+                    Some(blob) => {
+                        blob.reopen(rowid)?;
+                        blob
+                    }
+                    none => none.insert(self.db.blob_open("main", "part", "data", rowid, true)?),
+                };
+                blob.read_at_exact(&mut self.buffer, 0)?;
+                history::part_fact_of_start(&self.buffer)
+            }
+            _ => None,
+        })
+    }
+}
+
+fn walk_parts(
+    db: &Connection,
+    range: (i64, i64),
+    tables: &[Table],
+    hasher: &RandomState,
+    utf8: bool,
+    tick: &mut dyn FnMut(u64),
+) -> rusqlite::Result<PartWalk> {
+    let mut out = PartWalk::default();
+    let mut statement = db.prepare(&format!("{PARTS} WHERE rowid BETWEEN ?1 AND ?2"))?;
+    let mut whole = db.prepare(
+        "SELECT rowid, id, message_id, session_id, time_created, time_updated, data FROM part WHERE rowid = ?1",
+    )?;
+    let mut starts = Starts::new(db, utf8);
+    let mut rows = statement.query(range)?;
+    let mut seen = 0;
+    let mut last = (String::new(), 0, None);
+    while let Some(row) = rows.next()? {
+        seen += 1;
+        if seen % STRIDE == 0 {
+            tick(STRIDE);
+        }
+        let rowid: i64 = row.get(0)?;
+        let Ok(message) = text(row, 2, "message_id") else {
+            out.strays.push(rowid);
+            continue;
+        };
+        // The parts of a message lie side by side, more often than not.
+        if last.0 != message || last.2.is_none() {
+            let hash = hasher.hash_one(message);
+            last = (message.to_owned(), hash, tables.iter().find_map(|t| t.get(&hash)).copied());
+        }
+        let (_, hash, Some((session, rests))) = last else {
+            out.strays.push(rowid);
+            continue;
+        };
+        let fact = match starts.fact(row)? {
+            Some(fact) => fact,
+            None => {
+                let mut rows = whole.query([rowid])?;
+                let Some(row) = rows.next()? else { continue };
+                match part_row(row, false) {
+                    Ok(part) => PartFact::of(&part.kind),
+                    Err(error) => {
+                        out.unreadable.push((Some(session), bad_row("part", row, None, &error)));
+                        continue;
+                    }
+                }
+            }
+        };
+        if fact != PartFact::Quiet && rests {
+            out.tooled.insert(hash);
+        }
+        if fact == PartFact::Loud {
+            out.loud.entry(session).or_default().insert(message.to_owned());
+        }
+    }
+    tick(seen % STRIDE);
+    Ok(out)
+}

@@ -1,0 +1,253 @@
+//! A verdict that was reached with most parts unread is the verdict of the whole history.
+
+use opencode_unstick::diagnosis::{
+    Diagnosis, Judge, Outline, Refuses, Scope, Status, diagnose, diagnose_tail, model_of, plain,
+};
+use opencode_unstick::history::{
+    self, Depth, Message, MessageRow, PartFact, PartRow, Revert, Session, SessionInfo, message_fact,
+};
+use opencode_unstick::replay::{RULE_SETS, Sdk, Version, counting_from};
+use proptest::prelude::*;
+
+/// What a generated row is made of: small numbers, each of which picks from a list.
+type Seed = (u8, u8, u8, u8, u8, u8, Vec<u8>);
+
+fn seed() -> impl Strategy<Value = Seed> {
+    let parts = proptest::collection::vec(0u8..16, 0..5);
+    (0u8..10, 0u8..20, 0u8..12, 0u8..12, 0u8..16, 0u8..16, parts)
+}
+
+fn part_json(kind: u8, earlier: &str) -> String {
+    let tool =
+        |state: &str, rest: &str| format!(r#"{{"type":"tool","tool":"bash","callID":"c","state":{state}{rest}}}"#);
+    match kind {
+        0 => r#"{"type":"text","text":""}"#.to_owned(),
+        1 => r#"{"type":"text","text":" "}"#.to_owned(),
+        2 => r#"{"type":"text","text":"<invoke name=\"x\">"}"#.to_owned(),
+        3 => r#"{"type":"reasoning","text":"","metadata":{"anthropic":{"signature":"s"}}}"#.to_owned(),
+        4 => r#"{"type":"reasoning","text":"hm"}"#.to_owned(),
+        5 => tool(r#"{"status":"completed","input":{},"output":"o","time":{"start":1}}"#, ""),
+        6 => tool(r#"{"status":"completed","input":{},"time":{}}"#, r#","metadata":{"providerExecuted":true}"#),
+        7 => tool(r#"{"status":"error","error":"Tool execution aborted","metadata":{"interrupted":true}}"#, ""),
+        8 => tool(r#"{"status":"running","input":{}}"#, ""),
+        9 => r#"{"type":"compaction","auto":true}"#.to_owned(),
+        10 => format!(r#"{{"type":"compaction","tail_start_id":"{earlier}"}}"#),
+        11 => r#"{"type":"subtask"}"#.to_owned(),
+        12 | 13 => r#"{"type":"step-start"}"#.to_owned(),
+        _ => r#"{"type":"text","text":"words"}"#.to_owned(),
+    }
+}
+
+/// Mostly as opencode writes a history, with everything now and then otherwise.
+fn build(seeds: &[Seed], revert: Option<(usize, bool)>) -> Session {
+    let mut messages: Vec<Message> = Vec::new();
+    let mut prompt = String::from("msg_none");
+    for (at, (role, order, finish, parent, flags, agent, parts)) in seeds.iter().enumerate() {
+        let place = i64::try_from(at).unwrap() * 10;
+        // Out of order: by id, by the column's time, by the JSON's time.
+        let id = format!("msg_{:04}{at:03}", if *order == 0 { (place - 25).max(0) } else { place });
+        let time_created = if *order == 1 { place - 25 } else { place };
+        let created = if *order == 2 { place + 35 } else { place };
+        let earlier = messages.get(at.saturating_sub(3)).map_or("msg_none", Message::id).to_owned();
+        let agent = if *agent == 0 { "plan" } else { "build" };
+        let data = if *role < 3 || at == 0 && *role < 9 {
+            prompt.clone_from(&id);
+            format!(
+                r#"{{"role":"user","time":{{"created":{created}}},"agent":"{agent}","model":{{"providerID":"p","modelID":"{}"}}}}"#,
+                if *flags == 0 { "gpt-5" } else { "claude-opus-4-6" }
+            )
+        } else {
+            let finish = match finish {
+                0 => "",
+                1 => r#","finish":"unknown""#,
+                2..=4 => r#","finish":"tool-calls""#,
+                _ => r#","finish":"stop""#,
+            };
+            let parent = if *parent == 0 { &earlier } else { &prompt };
+            let error = match flags {
+                1 => r#","error":{"name":"APIError","data":{"message":"assistant message prefill","statusCode":400}}"#,
+                2 => r#","error":{"name":"MessageAbortedError","data":{"message":"x"}}"#,
+                3 => r#","error":{"name":"UnknownError","data":{"message":"x"}}"#,
+                4 | 5 => r#","summary":true"#,
+                _ => "",
+            };
+            format!(
+                r#"{{"role":"assistant","parentID":"{parent}","agent":"{agent}","modelID":"claude-opus-4-6","providerID":"p","time":{{"created":{created}}}{finish}{error}}}"#
+            )
+        };
+        let row = MessageRow {
+            rowid: place,
+            id: id.clone(),
+            session_id: "ses_1".to_owned(),
+            time_created,
+            time_updated: place,
+        };
+        let mut message = history::message(row, &data).unwrap();
+        let is_user = message.user().is_some();
+        for (n, kind) in parts.iter().enumerate() {
+            // Tools and thinking are the assistant's, and a compaction is the user's.
+            let kind = match (is_user, kind) {
+                (true, 3..=8) => 15,
+                (false, 9 | 10) => 5,
+                (_, kind) => *kind,
+            };
+            let row = PartRow {
+                rowid: place * 10,
+                id: format!("prt_{at:04}{n}"),
+                message_id: id.clone(),
+                session_id: "ses_1".to_owned(),
+                time_created: place,
+                time_updated: place,
+            };
+            message.parts.push(history::part(row, &part_json(kind, &earlier)).unwrap());
+        }
+        messages.push(message);
+    }
+    let revert = revert.and_then(|(at, with_part)| {
+        let message = messages.get(at)?;
+        let part_id = message.parts.last().filter(|_| with_part).map(|p| p.row.id.clone());
+        Some(Revert { message_id: message.row.id.clone(), part_id })
+    });
+    let info = SessionInfo {
+        id: "ses_1".to_owned(),
+        parent_id: None,
+        title: String::new(),
+        directory: String::new(),
+        version: "1.18.33".to_owned(),
+        revert,
+        time_created: 0,
+        time_updated: 0,
+    };
+    let mut session = Session { info, messages };
+    session.sort();
+    session
+}
+
+fn tooled(message: &Message) -> bool {
+    message.parts.iter().any(|p| PartFact::of(&p.kind) != PartFact::Quiet)
+}
+
+/// The same history as a sweep leaves it: parts unread, but for messages in which it has found something.
+fn unread(whole: &Session, scope: Scope, outline: &mut Outline) -> Session {
+    let mut out = whole.clone();
+    for message in &mut out.messages {
+        let rests = match message_fact(message.data.as_bytes()) {
+            Some(fact) => outline.add(&message.row.id, message.row.time_created, &fact),
+            None => outline.add_message(message),
+        };
+        if scope == Scope::All && rests && tooled(message) {
+            outline.doubt();
+        }
+        let loud = message.parts.iter().any(|p| PartFact::of(&p.kind) == PartFact::Loud);
+        if scope == Scope::Tail || !loud {
+            message.depth = Depth::unread(scope == Scope::All && rests && !tooled(message));
+            message.parts.clear();
+        }
+    }
+    out
+}
+
+/// Reads what was asked for; `false` where there was nothing.
+fn fill(session: &mut Session, whole: &Session) -> bool {
+    let mut any = false;
+    for message in &mut session.messages {
+        let source = whole.message(&message.row.id).unwrap();
+        if message.parts_asked() {
+            any = true;
+            message.parts.clone_from(&source.parts);
+            message.depth = Depth::Whole;
+        } else if message.provider_asked() {
+            any = true;
+            if let Depth::Unread(unread) = &message.depth {
+                unread.provider_call.set(Some(source.provider_call()));
+            }
+        }
+    }
+    any
+}
+
+fn said(d: &Diagnosis) -> String {
+    format!("{:?} {:?} {:?} {:?} {:?} {:?}", d.status, d.evidence, d.model, d.orphans, d.prefill_400s, d.findings)
+}
+
+fn check(whole: &Session, judge: &Judge, sdk: &Sdk) -> Result<(), TestCaseError> {
+    let expected = diagnose(whole, sdk, judge);
+    for scope in [Scope::All, Scope::Tail] {
+        let mut outline = Outline::default();
+        let mut session = unread(whole, scope, &mut outline);
+        let mut found = loop {
+            let found = match scope {
+                Scope::All => diagnose(&session, sdk, judge),
+                Scope::Tail => diagnose_tail(&session, sdk, judge),
+            };
+            if !fill(&mut session, whole) {
+                prop_assert_eq!(&found.model, &model_of(whole));
+                break found;
+            }
+        };
+        let stuck = |d: &Diagnosis| matches!(d.status, Status::Stuck | Status::AtRisk);
+        if scope == Scope::All {
+            prop_assert_eq!(said(&found), said(&expected));
+            prop_assert_eq!(&found.resume, &expected.resume);
+        } else {
+            prop_assert_eq!(stuck(&found), stuck(&expected));
+            if stuck(&expected) {
+                prop_assert_eq!((found.status, found.evidence), (expected.status, expected.evidence));
+                prop_assert_eq!(&found.resume, &expected.resume);
+                found.findings.retain(|f| !expected.findings.contains(f));
+                prop_assert!(found.findings.is_empty(), "{:?}", found.findings);
+            }
+        }
+        // What the outline alone clears has nothing to say.
+        let loud = whole.messages.iter().any(|m| m.parts.iter().any(|p| PartFact::of(&p.kind) == PartFact::Loud));
+        let last_tooled = whole.message(outline.last()).is_some_and(tooled);
+        let cleared = whole.info.revert.is_none()
+            && outline.plain(scope)
+            && if scope == Scope::All { !loud } else { !last_tooled };
+        if cleared {
+            let plainly = plain(&whole.info, outline.model());
+            prop_assert_eq!(&plainly.resume, &expected.resume);
+            prop_assert!(!stuck(&expected));
+            if scope == Scope::All {
+                prop_assert_eq!(said(&plainly), said(&expected));
+            }
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_verdict_from_few_parts_is_that_of_all(
+        seeds in proptest::collection::vec(seed(), 0..14),
+        revert in proptest::option::weighted(0.2, (0usize..14, any::<bool>())),
+        newest in any::<bool>(),
+        package in proptest::sample::select(vec!["@ai-sdk/anthropic", "@ai-sdk/openai-compatible", "@ai-sdk/amazon-bedrock"]),
+    ) {
+        let counting = counting_from(newest.then_some(Version(1, 18, 33)));
+        let judge = Judge { counting, refuses: Refuses::default() };
+        check(&build(&seeds, revert), &judge, &Sdk::new(package))?;
+    }
+}
+
+#[test]
+fn a_sound_session_is_cleared_without_its_parts() {
+    let turn = |role, parts: &[u8]| (role, 9, 9, 9, 9, 9, parts.to_vec());
+    let tools = (5, 9, 3, 9, 9, 9, vec![12, 5]);
+    let session = build(&[turn(0, &[15]), tools.clone(), turn(5, &[12, 15]), turn(0, &[15]), turn(5, &[12, 15])], None);
+    let mut outline = Outline::default();
+    unread(&session, Scope::All, &mut outline);
+    assert!(outline.plain(Scope::All), "{outline:?}");
+    let interrupted = build(&[turn(0, &[15]), tools, turn(0, &[15]), turn(5, &[12, 15])], None);
+    let mut outline = Outline::default();
+    unread(&interrupted, Scope::All, &mut outline);
+    assert!(!outline.plain(Scope::All) && outline.plain(Scope::Tail));
+    assert_eq!(
+        RULE_SETS.len(),
+        diagnose_tail(&session, &Sdk::keeping(), &Judge { counting: counting_from(None), refuses: Refuses::default() })
+            .resume
+            .len()
+    );
+}
