@@ -60,6 +60,9 @@ pub enum RoleFact<'a> {
 /// Most members of an object that are taken note of: opencode's rows have at most 14.
 const MEMBERS: usize = 24;
 
+/// The same for an object within.
+const INNER: usize = 12;
+
 /// Deepest nesting that is skimmed.
 const DEEPEST: u32 = 64;
 
@@ -79,14 +82,14 @@ struct Cursor<'a> {
 }
 
 /// The members of an object: names without escapes, and raw values.
-struct Members<'a> {
-    found: [(&'a [u8], &'a [u8]); MEMBERS],
+struct Members<'a, const N: usize> {
+    found: [(&'a [u8], &'a [u8]); N],
     len: usize,
     /// The member in which the text ends, with what is there of its value.
     cut: Option<(&'a [u8], &'a [u8])>,
 }
 
-impl<'a> Members<'a> {
+impl<'a, const N: usize> Members<'a, N> {
     fn get(&self, key: &str) -> Option<&'a [u8]> {
         self.found[..self.len].iter().find(|(k, _)| *k == key.as_bytes()).map(|(_, v)| *v)
     }
@@ -267,8 +270,8 @@ impl<'a> Cursor<'a> {
     }
 
     /// The members of the object at the cursor; to where the text ends, if it does.
-    fn members(&mut self) -> Option<Members<'a>> {
-        let mut out = Members { found: [(&[], &[]); MEMBERS], len: 0, cut: None };
+    fn members<const N: usize>(&mut self) -> Option<Members<'a, N>> {
+        let mut out = Members { found: [(&[], &[]); N], len: 0, cut: None };
         match self.collect(&mut out) {
             Ok(()) => Some(out),
             Err(Stop::End) => Some(out).filter(|_| self.at <= self.bytes.len()),
@@ -276,7 +279,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn collect(&mut self, out: &mut Members<'a>) -> Skim<()> {
+    fn collect<const N: usize>(&mut self, out: &mut Members<'a, N>) -> Skim<()> {
         self.expect(b'{')?;
         if self.peek()? == b'}' {
             self.at += 1;
@@ -289,7 +292,7 @@ impl<'a> Cursor<'a> {
             let from = self.at + 1;
             self.string()?;
             let key = &self.bytes[from..self.at - 1];
-            if key.contains(&b'\\') || out.len == MEMBERS || out.found[..out.len].iter().any(|(k, _)| *k == key) {
+            if key.contains(&b'\\') || out.len == N || out.found[..out.len].iter().any(|(k, _)| *k == key) {
                 return Err(Stop::Odd);
             }
             self.expect(b':')?;
@@ -317,12 +320,22 @@ fn ordinary(bytes: &[u8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
     let mut at = 0;
-    while let Some(eight) = bytes.get(at..at + 8).and_then(|b| <[u8; 8]>::try_from(b).ok()) {
-        let word = u64::from_le_bytes(eight);
+    // Four words at a time, as long as nothing special is among them.
+    let marks = |eight: &[u8]| {
+        let word = <[u8; 8]>::try_from(eight).map_or(0, u64::from_le_bytes);
         // Borrows may mark bytes after the first that is meant, never before it: the lowest mark is right.
         let zero = |w: u64| w.wrapping_sub(ONES) & !w & HIGH;
         let control = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
-        let marks = zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\'))) | control;
+        zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\'))) | control
+    };
+    while let Some(many) = bytes.get(at..at + 32) {
+        if many.chunks_exact(8).fold(0, |all, eight| all | marks(eight)) != 0 {
+            break;
+        }
+        at += 32;
+    }
+    while let Some(eight) = bytes.get(at..at + 8) {
+        let marks = marks(eight);
         if marks != 0 {
             return at + marks.trailing_zeros() as usize / 8;
         }
@@ -333,7 +346,7 @@ fn ordinary(bytes: &[u8]) -> usize {
 }
 
 /// Skims a whole row: its members, if it is an object and nothing else.
-fn whole(data: &[u8]) -> Option<Members<'_>> {
+fn whole(data: &[u8]) -> Option<Members<'_, MEMBERS>> {
     std::str::from_utf8(data).ok()?;
     let mut cursor = Cursor { bytes: data, at: 0 };
     let mut out = Members { found: [(&[], &[]); MEMBERS], len: 0, cut: None };
@@ -342,16 +355,16 @@ fn whole(data: &[u8]) -> Option<Members<'_>> {
     matches!(cursor.peek(), Err(Stop::End)).then_some(out)
 }
 
-fn inner(raw: &[u8]) -> Option<Members<'_>> {
+fn inner(raw: &[u8]) -> Option<Members<'_, INNER>> {
     Cursor { bytes: raw, at: 0 }.members()
 }
 
-fn model<'a>(of: &Members<'a>) -> Option<(&'a str, &'a str)> {
+fn model<'a, const N: usize>(of: &Members<'a, N>) -> Option<(&'a str, &'a str)> {
     Some((plain(of.some("providerID")?)?, plain(of.some("modelID")?)?))
 }
 
 /// Whether `tokens`, where they are there, are numbers as the parser wants them.
-fn tokens_fit(members: &Members<'_>) -> Option<()> {
+fn tokens_fit<const N: usize>(members: &Members<'_, N>) -> Option<()> {
     let Some(raw) = members.some("tokens") else { return Some(()) };
     let tokens = inner(raw)?;
     let cache = match tokens.some("cache") {
@@ -399,7 +412,7 @@ pub fn part_fact(data: &[u8]) -> Option<PartFact> {
 /// What a sweep asks of a part of whose JSON only the start is given. `None`: the row has to be read.
 #[must_use]
 pub fn part_fact_of_start(data: &[u8]) -> Option<PartFact> {
-    let members = inner(data)?;
+    let members: Members<'_, MEMBERS> = Cursor { bytes: data, at: 0 }.members()?;
     let (cut, rest) = members.cut?;
     match plain(members.get("type")?)? {
         "reasoning" => (cut == b"text" || members.is("text", b'"')).then_some(PartFact::Quiet),

@@ -121,11 +121,18 @@ pub fn request_with_skips<'a>(
 pub fn last_turn<'a>(seen: &[&'a Message], set: &RuleSet, sdk: &Sdk, user: &Message) -> Option<(TurnRole, &'a str)> {
     let model = user.user().and_then(|u| u.model.as_ref());
     let reminder = reminds(seen, user).then(|| seen.iter().rposition(|m| m.user().is_some())).flatten();
-    (0..seen.len()).rev().find_map(|at| {
+    for at in (0..seen.len()).rev() {
         // Every row gives its turns by itself.
         let (turns, _) = build(&seen[at..=at], set, sdk, model, reminder.filter(|r| *r == at).map(|_| 0));
-        turns.last().map(|turn| (turn.role, turn.message_id))
-    })
+        if let Some(turn) = turns.last() {
+            return Some((turn.role, turn.message_id));
+        }
+        if seen[at].parts_asked() {
+            // Whether the row gives a turn is not known before its parts are read: the rows before it can wait.
+            return None;
+        }
+    }
+    None
 }
 
 /// The turns that every next prompt sends before its own: what a repair must not change. `model` is the one

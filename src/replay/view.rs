@@ -99,7 +99,8 @@ fn kept_tail_after_summary(seen: View<'_>) -> View<'_> {
     if !seen.iter().any(|m| m.assistant().is_some_and(|a| a.summary)) {
         return seen;
     }
-    let Some(at) = seen.iter().rposition(|m| compaction(m).is_some_and(Option::is_some)) else {
+    // Whether a row is a compaction is not known before its parts are read: the rows before it can wait.
+    let Some(at) = seen.iter().rposition(|m| compaction(m).is_some_and(Option::is_some) || m.parts_asked()) else {
         return seen;
     };
     let Some(Some(tail)) = compaction(seen[at]) else {

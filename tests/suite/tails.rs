@@ -6,7 +6,7 @@ use opencode_unstick::diagnosis::{
 use opencode_unstick::history::{
     self, Depth, Message, MessageRow, PartFact, PartRow, Revert, Session, SessionInfo, message_fact,
 };
-use opencode_unstick::replay::{RULE_SETS, Sdk, Version, counting_from};
+use opencode_unstick::replay::{RULE_SETS, Sdk, Version, counting_from, last_turn, newest, request, view};
 use proptest::prelude::*;
 
 /// What a generated row is made of: small numbers, each of which picks from a list.
@@ -172,6 +172,13 @@ fn said(d: &Diagnosis) -> String {
 
 fn check(whole: &Session, judge: &Judge, sdk: &Sdk) -> Result<(), TestCaseError> {
     let expected = diagnose(whole, sdk, judge);
+    for set in &RULE_SETS {
+        let seen = view(&whole.messages, set);
+        if let Some(user) = newest(&seen, set).user {
+            let all = request(&seen, set, sdk, user);
+            prop_assert_eq!(last_turn(&seen, set, sdk, user), all.last().map(|t| (t.role, t.message_id)));
+        }
+    }
     for scope in [Scope::All, Scope::Tail] {
         let mut outline = Outline::default();
         let mut session = unread(whole, scope, &mut outline);
@@ -230,6 +237,21 @@ proptest! {
         let judge = Judge { counting, refuses: Refuses::default() };
         check(&build(&seeds, revert), &judge, &Sdk::new(package))?;
     }
+}
+
+#[test]
+fn the_tail_that_a_compaction_keeps_is_looked_at() {
+    // The last row is a finished summary, but what is replayed last is the unfinished answer that it keeps.
+    let rows = [
+        (0, 9, 9, 9, 9, 9, vec![15]),
+        (5, 9, 0, 9, 9, 9, vec![15]),
+        (0, 9, 9, 9, 9, 9, vec![10]),
+        (5, 9, 9, 9, 4, 9, vec![15]),
+    ];
+    let judge = Judge { counting: counting_from(None), refuses: Refuses::default() };
+    let session = build(&rows, None);
+    assert_eq!(diagnose(&session, &Sdk::keeping(), &judge).status, Status::Stuck);
+    check(&session, &judge, &Sdk::keeping()).unwrap();
 }
 
 #[test]
