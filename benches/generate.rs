@@ -510,10 +510,13 @@ impl Writer {
                     4..16 => End::AbortedTool,
                     _ => End::Sound,
                 };
+                // A stored refusal would prove that a model refuses which is otherwise not known to.
+                let known = model == "claude-opus-4-6";
+                let end = if end == End::Refused && !known { End::EmptyPrompt } else { end };
                 let mut talk = self.begin(model, turns, end)?;
                 let within = |r: &mut Random| Some(2 + r.below(turns));
                 talk.orphan_in = if self.random.one_in(10) { within(&mut self.random) } else { None };
-                talk.refused_in = if self.random.one_in(60) { within(&mut self.random) } else { None };
+                talk.refused_in = if self.random.one_in(60) && known { within(&mut self.random) } else { None };
                 talk.compaction_in = if turns > 25 && self.random.one_in(4) { within(&mut self.random) } else { None };
                 open.push(talk);
             }
