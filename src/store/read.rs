@@ -393,13 +393,20 @@ impl<'db> Store<'db> {
 
     /// Whether the provider ran a tool call of the message.
     fn provider_call(&self, message: &str) -> Result<bool, StoreError> {
-        let mut statement =
-            self.db.prepare_cached(&format!("{PART} WHERE message_id = ?1")).map_err(|e| self.sql(e))?;
+        let utf8 = self.is_utf8()?;
+        let query = "SELECT rowid, octet_length(data) FROM part WHERE message_id = ?1";
+        let mut statement = self.db.prepare_cached(query).map_err(|e| self.sql(e))?;
+        let mut whole = self.db.prepare_cached(&format!("{PART} WHERE rowid = ?1")).map_err(|e| self.sql(e))?;
         let mut rows = statement.query([message]).map_err(|e| self.sql(e))?;
         while let Some(row) = rows.next().map_err(|e| self.sql(e))? {
+            let (rowid, bytes): (i64, Option<i64>) =
+                row.get(0).and_then(|id| Ok((id, row.get(1)?))).map_err(|e| self.sql(e))?;
             // The mark stands behind the result; only a row in which its name may stand is parsed.
-            let perhaps = text(row, 6, "data").is_ok_and(|d| d.contains("providerExecuted") || d.contains("\\u"));
-            if perhaps
+            if utf8 && !self.may_name(rowid, bytes.unwrap_or(0), b"providerExecuted").map_err(|e| self.sql(e))? {
+                continue;
+            }
+            let mut found = whole.query([rowid]).map_err(|e| self.sql(e))?;
+            if let Some(row) = found.next().map_err(|e| self.sql(e))?
                 && let Ok(part) = part_row(row, false)
                 && let PartKind::Tool(call) = &part.kind
                 && call.provider_executed
@@ -408,6 +415,37 @@ impl<'db> Store<'db> {
             }
         }
         Ok(false)
+    }
+
+    /// Whether the part's JSON may hold a member of this name, read piece by piece however large it is.
+    fn may_name(&self, rowid: i64, bytes: i64, name: &[u8]) -> rusqlite::Result<bool> {
+        // An escaped letter could spell it; `JSON.stringify` escapes control characters alone.
+        const ESCAPED: [&[u8]; 4] = [b"\\u004", b"\\u005", b"\\u006", b"\\u007"];
+        const PIECE: usize = 1 << 16;
+        if bytes == 0 {
+            return Ok(false);
+        }
+        let blob = match self.db.blob_open("main", "part", "data", rowid, true) {
+            Ok(blob) => blob,
+            // No text, so no JSON.
+            Err(rusqlite::Error::SqliteFailure(..)) => return Ok(true),
+            Err(error) => return Err(error),
+        };
+        let mut buffer = vec![0; PIECE.min(blob.len())];
+        let mut at = 0;
+        loop {
+            let piece = &mut buffer[..PIECE.min(blob.len() - at)];
+            blob.read_at_exact(piece, at)?;
+            let holds = |text: &[u8]| memchr::memmem::find(piece, text).is_some();
+            if holds(name) || ESCAPED.iter().any(|escape| holds(escape)) {
+                return Ok(true);
+            }
+            if at + piece.len() >= blob.len() {
+                return Ok(false);
+            }
+            // What is looked for may lie across two pieces.
+            at += piece.len() - name.len();
+        }
     }
 
     fn only_in_session_message(&self, info: &SessionInfo) -> Result<bool, StoreError> {

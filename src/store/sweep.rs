@@ -202,7 +202,7 @@ impl Store<'_> {
         Ok(false)
     }
 
-    fn is_utf8(&self) -> Result<bool, StoreError> {
+    pub(super) fn is_utf8(&self) -> Result<bool, StoreError> {
         let name: String = self.db.query_row("PRAGMA encoding", [], |row| row.get(0)).map_err(|e| self.sql(e))?;
         Ok(name == "UTF-8")
     }

@@ -9,6 +9,45 @@ use opencode_unstick::history::{
 use opencode_unstick::replay::{RULE_SETS, Sdk, Version, counting_from, last_turn, newest, request, view};
 use proptest::prelude::*;
 
+use crate::fixtures;
+use crate::place::Place;
+
+/// A call that the provider ran, with a result that lies on many pages and the mark behind it.
+fn provider_call(result: usize) -> String {
+    format!(
+        r#"{{"type":"tool","tool":"web","callID":"c","state":{{"status":"completed","input":{{}},"output":"{}","time":{{"start":1}}}},"metadata":{{"providerExecuted":true}}}}"#,
+        "x".repeat(result)
+    )
+}
+
+#[test]
+fn a_scan_of_all_says_what_a_scan_of_each_says() {
+    // Sessions that are named are read to the last byte, and all of them as a walk and their verdicts ask.
+    let mut runs = 0;
+    for fixture in fixtures::all() {
+        let place = Place::of(&fixture);
+        if let Some(session) = fixture.sessions.sessions.get("abort-text") {
+            // In the oldest row, which nothing else is asked of; the mark lies across two of the pieces in which
+            // a large value is read.
+            let answer = r#"{"role":"assistant","modelID":"m","providerID":"p","time":{"created":1},"finish":"stop"}"#;
+            let call = provider_call((1 << 16) - 140);
+            place.edit(&format!("INSERT INTO message VALUES ('msg_0', '{session}', 1, 1, '{answer}')"));
+            place.edit(&format!("INSERT INTO part VALUES ('prt_0', 'msg_0', '{session}', 1, 1, '{call}')"));
+        }
+        let all = place.scan();
+        let ids: Vec<&str> = all.by_id().into_keys().collect();
+        let each = place.scan_with(&ids);
+        assert_eq!(each.by_id(), all.by_id(), "{}", fixture.name);
+        let stuck = place.scan_with(&["--stuck"]);
+        assert_eq!(stuck.titles("stuck"), all.titles("stuck"), "{}", fixture.name);
+        if let Some(session) = fixture.sessions.sessions.get("abort-text") {
+            assert_eq!(all.by_id()[session.as_str()]["resume"]["1.2"], "no-request", "{}", fixture.name);
+            runs += 1;
+        }
+    }
+    assert!(runs > 0);
+}
+
 /// What a generated row is made of: small numbers, each of which picks from a list.
 type Seed = (u8, u8, u8, u8, u8, u8, Vec<u8>);
 
