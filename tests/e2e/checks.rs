@@ -415,7 +415,7 @@ fn random(version: &Version) -> Vec<String> {
     let case = Case::new(version, "random", &store, names.collect());
     case.predict();
     case.repaired();
-    case.left_for_a_reason(&["pending-revert", "pending-task", "near-window"], 30);
+    case.left_for_a_reason(&["pending-revert", "pending-task", "near-window"], 40);
     case.lossless();
     case.undisturbed();
     case.finish(&format!("random changes (seed {seed})"))
