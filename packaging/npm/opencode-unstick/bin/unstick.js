@@ -34,10 +34,10 @@ try {
   );
 }
 
-const child = spawn(program, process.argv.slice(2), { stdio: "inherit" });
-
 // A signal to this process alone is the program's, which knows how to stop. From a terminal the program gets Ctrl-C
-// itself, too; a second one changes nothing for it.
+// itself, too; a second one changes nothing for it. This stands before the start, so that there is no moment in which
+// a signal would end this process and leave the program alone.
+let child;
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"]) {
   try {
     process.on(signal, () => child.kill(signal));
@@ -46,6 +46,7 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"]) {
   }
 }
 
+child = spawn(program, process.argv.slice(2), { stdio: "inherit" });
 child.on("error", (error) => fail(`error: ${program} could not be started: ${error.message}`));
 child.on("exit", (code, signal) => {
   if (signal === null) process.exit(code);
