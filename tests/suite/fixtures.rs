@@ -28,6 +28,9 @@ pub struct Verdict {
     /// By opencode version that opened the store: what RETRY did.
     #[serde(default)]
     pub retry: BTreeMap<String, String>,
+    /// The same: what PROMPT did.
+    #[serde(default)]
+    pub prompt: BTreeMap<String, String>,
 }
 
 /// One cell of a verdicts.json: what RETRY did to a session under one opencode.

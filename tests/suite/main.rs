@@ -7,6 +7,7 @@ mod docs;
 mod dump;
 mod explain;
 mod fixtures;
+mod generated;
 mod holder;
 mod log;
 mod outputs;

@@ -400,6 +400,12 @@ const CAUSES: &[(&str, Causes)] = &[
     ("1.14.48-litellm", STORIES_1_14),
     ("1.18.34", STORIES_1_18),
     ("1.18.34-litellm", STORIES_1_18_LITELLM),
+    ("1.15.13", BASIC_1_15),
+    ("1.15.13-litellm", BASIC_1_15),
+    ("1.18.20", BASIC_1_18),
+    ("1.18.20-litellm", BASIC_1_18),
+    ("1.18.34-basic", BASIC_1_18),
+    ("1.18.34-basic-litellm", BASIC_1_18),
     ("1.2.27", OLDEST),
     ("1.3.0", OLDEST),
     ("1.3.0-litellm", OLDEST),
@@ -463,6 +469,12 @@ const STORIES_1_18_LITELLM: Causes = &[
     ("recovered-400", &["step-limit"]),
     ("rst-two-completed", &["completed-tool-refire"]),
 ];
+const BASIC_1_15: Causes = &[("empty-after-healthy", &["empty-prompt"]), ("rstpar", &["completed-tool-refire"])];
+const BASIC_1_18: Causes = &[
+    ("empty-after-healthy", &["empty-prompt"]),
+    ("overaftertool", &["completed-tool-refire"]),
+    ("rstpar", &["completed-tool-refire"]),
+];
 const OLDEST: Causes = &[
     ("empty-after-healthy", &["empty-prompt"]),
     ("empty-after-orphan", &["empty-prompt"]),
@@ -491,7 +503,7 @@ fn every_refusal_of_a_real_store_gets_the_cause_that_its_scenario_had() {
         let wrappers: Vec<&String> = doc["prefill_400s"]["by_wrapper"].as_object().unwrap().keys().collect();
         assert_eq!(wrappers, [wrapper], "{}", fixture.name);
     }
-    assert_eq!(refusals, 111);
+    assert_eq!(refusals, 127);
 }
 
 /// What a case writes into its session, starting with a prompt that is there already.

@@ -1,0 +1,261 @@
+//! What is generated in the documents: the picture of a run and the table of versions.
+//!
+//! `docs/make` writes both anew; without it these tests say when they are not current.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::fixtures::{self, Fixture};
+use crate::place::{Place, Run};
+
+/// Says when `file` does not hold `made`, or with `UNSTICK_WRITE_DOCS=1` writes it.
+fn is_current(file: &str, made: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    if std::env::var_os("UNSTICK_WRITE_DOCS").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, made).unwrap();
+    }
+    let there = fs::read_to_string(&path).unwrap_or_default();
+    let differs = there.lines().zip(made.lines()).find(|(there, made)| there != made);
+    assert!(there == made, "{file} is not current; docs/make writes it anew. First difference: {differs:#?}");
+}
+
+/// Columns of the terminal in the picture. Wide enough that the year, which is shown in later years, breaks no line.
+const COLUMNS: &str = "110";
+
+/// What is run in the picture, one after the other on the same store.
+const PICTURE: [(&[&str], i32); 3] = [(&["scan", "--stuck"], 1), (&["repair", "--yes"], 0), (&["scan", "--quiet"], 0)];
+
+/// Colours of the picture: for light surroundings, then for dark ones.
+const STYLE: &str = "\
+  .fg { fill: #1f2328 } .bg { fill: #f6f8fa }
+    .fg-red, .fg-ansi256-009 { fill: #cf222e } .fg-green, .fg-ansi256-010 { fill: #1a7f37 }
+    .dimmed { opacity: 1; fill-opacity: 0.65 }
+    @media (prefers-color-scheme: dark) {
+      .fg { fill: #e6edf3 } .bg { fill: #161b22 }
+      .fg-red, .fg-ansi256-009 { fill: #ff7b72 } .fg-green, .fg-ansi256-010 { fill: #3fb950 }
+    }
+  </style>";
+
+/// The program as a person calls it: a home with opencode's store and configuration where opencode has them.
+fn at_home(place: &Place, args: &[&str]) -> Command {
+    let mut command = place.command(args);
+    for variable in ["XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME"] {
+        command.env_remove(variable);
+    }
+    let home = place.root().join("home/dev");
+    command.env("HOME", home).env("COLUMNS", COLUMNS).arg("--color=always");
+    command
+}
+
+/// What the runs print. Three things would change from run to run and are made steady: ages (the sessions of the copy
+/// were touched three days ago), the year behind a day of an earlier year, and the id of an undo, which is a time.
+fn session_on_screen() -> String {
+    let place = Place::empty();
+    let home = place.root().join("home/dev");
+    let data = home.join(".local/share/opencode");
+    let config = home.join(".config/opencode");
+    for folder in [&data, &config] {
+        fs::create_dir_all(folder).unwrap();
+    }
+    let fixture = fixtures::one("1.18.33");
+    fs::copy(&fixture.db, place.db()).unwrap();
+    place.edit("UPDATE session SET time_updated = unixepoch() * 1000 - 3 * 86400000 - 60000");
+    fs::rename(place.db(), data.join("opencode.db")).unwrap();
+    let provider = r#"{"npm":"@ai-sdk/anthropic","models":{"claude-opus-4-6":{}}}"#;
+    fs::write(config.join("opencode.json"), format!(r#"{{"provider":{{"mock":{provider}}}}}"#)).unwrap();
+
+    let mut screen = String::new();
+    for (args, code) in PICTURE {
+        let run = Run::of(&mut at_home(&place, args)).exits(code);
+        assert_eq!(run.stderr, "");
+        let between = if screen.is_empty() { "" } else { "\n" };
+        write!(screen, "{between}\u{1b}[2m$\u{1b}[0m \u{1b}[1munstick {}\u{1b}[0m\n{}", args.join(" "), run.stdout)
+            .unwrap();
+    }
+    let screen = screen.replace(place.root().to_str().unwrap(), "");
+    let mut settled = Vec::new();
+    for word in screen.split(' ') {
+        let year = word.len() == 4 && word.starts_with("20") && word.bytes().all(|b| b.is_ascii_digit());
+        // 20261121T135738Z-75c29b
+        let id = word
+            .find("20")
+            .filter(|at| word.get(at + 8..at + 9) == Some("T") && word.get(at + 15..at + 17) == Some("Z-"));
+        match id {
+            _ if year => {}
+            Some(at) => settled.push(format!("{}20261121T101500Z-75c29b{}", &word[..at], &word[at + 23..])),
+            None => settled.push(word.to_owned()),
+        }
+    }
+    settled.join(" ")
+}
+
+#[test]
+fn the_picture_shows_what_the_program_prints() {
+    let screen = session_on_screen();
+    let svg = anstyle_svg::Term::new().render_svg(screen.trim_end());
+    let (size, rest) = svg.strip_prefix("<svg ").unwrap().split_once(" xmlns").unwrap();
+    let pixels: Vec<&str> = size.split('"').filter_map(|s| s.strip_suffix("px")).collect();
+    let head = format!("<svg {size} viewBox=\"0 0 {} {}\" role=\"img\" xmlns", pixels[0], pixels[1]);
+    let title = "  <title>unstick scan finds five stuck sessions, unstick repair mends them</title>";
+    let (_, body) = rest.split_once("<style>").unwrap();
+    let svg = format!(
+        "{head}=\"http://www.w3.org/2000/svg\">\n{title}\n  <style>{}",
+        body.replacen("</style>", &format!("  {STYLE}"), 1)
+    );
+    is_current("docs/picture/run.svg", &svg);
+}
+
+/// A fault in the words of somebody who has it, and the shapes of `fixtures/stores` that are it. The first shape that
+/// a version's store has decides.
+struct Fault {
+    what: &'static str,
+    shapes: &'static [&'static str],
+    litellm: bool,
+}
+
+const FAULTS: [Fault; 6] = [
+    Fault {
+        what: "the connection broke in a tool call, opencode retried",
+        shapes: &["rstmidtool", "rst-twice"],
+        litellm: false,
+    },
+    Fault {
+        what: "the same, beside a tool call that had completed",
+        shapes: &["rstpar", "rst-two-completed"],
+        litellm: false,
+    },
+    Fault { what: "the provider failed after a tool call had completed", shapes: &["overaftertool"], litellm: false },
+    Fault {
+        what: "you aborted an answer while its text streamed",
+        shapes: &["abort-text", "abort-text-second-step"],
+        litellm: false,
+    },
+    Fault { what: "an empty prompt was stored", shapes: &["empty-after-healthy"], litellm: false },
+    Fault {
+        what: "killed before the first word, behind LiteLLM",
+        shapes: &["kill-text", "kill-thinking"],
+        litellm: true,
+    },
+];
+
+/// What became of a fault, from the verdicts of real programs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// Stuck where it happened.
+    Stuck,
+    /// Sound where it happened, stuck once a newer opencode opens the store.
+    AfterUpdate,
+    Sound,
+}
+
+/// The version that wrote a store.
+fn wrote(fixture: &Fixture) -> String {
+    let text = fs::read_to_string(fixture.db.with_file_name("sessions.json")).unwrap();
+    let header: serde_json::Value = serde_json::from_str(&text).unwrap();
+    header["opencode"].as_str().unwrap().to_owned()
+}
+
+fn seen(fixture: &Fixture, fault: &Fault) -> Option<Seen> {
+    let session = fault.shapes.iter().find_map(|shape| fixture.sessions.sessions.get(*shape))?;
+    let retry = &fixture.verdicts[session].retry;
+    let stuck = |verdict: &String| verdict == "ends with assistant";
+    Some(match (stuck(&retry[&wrote(fixture)]), retry.values().any(stuck)) {
+        (true, _) => Seen::Stuck,
+        (false, true) => Seen::AfterUpdate,
+        (false, false) => Seen::Sound,
+    })
+}
+
+/// By fault: what is known of each version, in the order of versions.
+fn table() -> String {
+    let stores = fixtures::all();
+    let mut versions: Vec<opencode_unstick::replay::Version> =
+        stores.iter().map(|f| wrote(f).parse().unwrap()).collect();
+    versions.sort();
+    versions.dedup();
+    let mut out = String::from("| made by opencode |");
+    for version in &versions {
+        write!(out, " {version} |").unwrap();
+    }
+    writeln!(out, "\n|---|{}", "---|".repeat(versions.len())).unwrap();
+    for fault in &FAULTS {
+        let mut known = BTreeMap::new();
+        for store in stores.iter().filter(|f| f.sessions.sdk.contains_key("litellm") == fault.litellm) {
+            let Some(seen) = seen(store, fault) else { continue };
+            let before = known.insert(wrote(store), seen);
+            assert!(before.is_none_or(|b| b == seen), "stores of {} disagree: {}", wrote(store), fault.what);
+        }
+        write!(out, "| {} |", fault.what).unwrap();
+        for version in &versions {
+            let word = match known.get(&version.to_string()) {
+                Some(Seen::Stuck) => "**stuck**",
+                Some(Seen::AfterUpdate) => "later",
+                Some(Seen::Sound) => "fine",
+                None => "?",
+            };
+            write!(out, " {word} |").unwrap();
+        }
+        out.push('\n');
+    }
+    out
+}
+
+/// The texts that people search for are those that the program takes for this fault, one wording a line.
+#[test]
+fn every_error_that_the_readme_names_is_recognised() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let (_, section) = readme.split_once("## Is this my problem?").unwrap();
+    let block = section.split("```").nth(1).unwrap().strip_prefix("text\n").unwrap();
+    assert!(block.lines().count() >= 8);
+    let place = Place::named("1.18.33");
+    let refused =
+        "FROM message WHERE data ->> '$.error.name' = 'APIError' AND session_id = 'ses_e02af698dffe6x5k00rvAEqXN3'";
+    let id = place.text(&format!("SELECT id {refused}"));
+    for line in block.lines() {
+        place.rewrite("message", &id, |data| {
+            let mut row: serde_json::Value = serde_json::from_str(data).unwrap();
+            row["error"] = serde_json::json!({"name": "APIError", "data": {"statusCode": 400, "message": line}});
+            row.to_string()
+        });
+        let run = place.unstick(&["scan", "--json", "rstpar"]).exits(1);
+        assert_eq!(run.json()["sessions"][0]["prefill_400s"], 1, "{line}");
+    }
+}
+
+#[test]
+fn the_table_of_versions_is_what_the_programs_did() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let (before, rest) = readme.split_once("<!-- versions -->\n").expect("README.md has the table's first mark");
+    let (_, after) = rest.split_once("<!-- /versions -->").expect("README.md has the table's second mark");
+    is_current("README.md", &format!("{before}<!-- versions -->\n{}<!-- /versions -->{after}", table()));
+}
+
+/// What the README says of updates: no session that was stuck came off by opening it with a newer opencode, and every
+/// session, stuck or not, takes a new prompt.
+#[test]
+fn an_update_frees_no_session_and_a_prompt_gets_past_it() {
+    let (mut stuck, mut freed) = (0, Vec::new());
+    for fixture in fixtures::all() {
+        let own = wrote(&fixture);
+        for (id, verdict) in &fixture.verdicts {
+            if verdict.retry[&own] == "ends with assistant" {
+                stuck += 1;
+                freed.extend(
+                    verdict
+                        .retry
+                        .iter()
+                        .filter(|(_, v)| *v != "ends with assistant")
+                        .map(|(by, _)| format!("{id} by {by}")),
+                );
+            }
+            for (by, seen) in &verdict.prompt {
+                assert!(seen == "ends with user" || seen == "runs task", "{id} by {by}: {seen}");
+            }
+        }
+    }
+    assert!(stuck > 0 && freed.is_empty(), "{freed:?}");
+}
