@@ -1,6 +1,6 @@
 // The npm packages as a person gets them: packed, installed from the files into an empty folder, and run there.
 //
-//     node --test packaging/npm/
+//     node --test packaging/npm/packages.test.mjs
 //
 // needs npm and a built program: target/debug/unstick, or what UNSTICK_PROGRAM names. It needs no network.
 
