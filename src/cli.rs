@@ -8,6 +8,80 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use opencode_unstick::replay::Version;
 use opencode_unstick::sdk::SdkOverride;
 
+const EXIT_CODES: &str = "Exit codes: 0 nothing is stuck; 1 something is, or was left; 2 could not do it, nothing \
+    changed; 130 interrupted, nothing changed.";
+
+const EXAMPLES: &str = "\
+Examples:
+  unstick scan                            which sessions are stuck, and why
+  unstick explain SESSION                 what a retry of one would send
+  unstick repair --dry-run                what a repair would do
+  unstick repair                          the same, then ask, then do it
+  unstick undo                            take that back";
+
+const SCAN_EXAMPLES: &str = "\
+Examples:
+  unstick scan                            the store that opencode itself would open
+  unstick scan --here --since 7d          sessions of this folder, touched in the last week
+  unstick scan --all --verbose            every session, with all that is known of it
+  unstick scan --stuck --quiet            one line, as fast as it gets
+  unstick scan --json-lines               one session a line, for jq or DuckDB
+  unstick scan --all-stores               the stores of every opencode channel
+
+Writes nothing, and may run beside a running opencode. Exit code 1: something is stuck.";
+
+const REPAIR_EXAMPLES: &str = "\
+Examples:
+  unstick repair --dry-run                show what would be done
+  unstick repair                          show it, ask, do it
+  unstick repair SESSION --yes            one session, without asking
+  unstick repair --backup before.db       a full copy of the store first
+  unstick repair --wait 30                give opencode 30 seconds to be closed
+  unstick repair --include latent         turns that a revert or a fork would bring up, too
+
+Quit opencode first: a store that another process has open is not written. `unstick undo` takes a repair back.";
+
+const UNDO_EXAMPLES: &str = "\
+Examples:
+  unstick undo                            take the newest repair back, after asking
+  unstick undo --list                     the repairs on record, and how they stand
+  unstick undo 20261121T0854              that one, by the beginning of its ID
+  unstick undo --dry-run                  show what would be put back";
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  unstick explain ses_e02af698dffe6x5k00rvAEqXN3
+  unstick explain \"Fix the login test\"    by exact title
+  unstick explain SESSION --text          with what the messages say
+  unstick explain SESSION --verbose       every row, not the last twelve";
+
+const STATS_EXAMPLES: &str = "\
+Examples:
+  unstick stats --since 30d               what happened in the last month
+  unstick stats --by model                one table
+  unstick stats --svg timeline.svg        a picture
+  unstick stats --json                    a report without paths, titles or texts
+  unstick stats --from reports/           many machines' reports as one
+
+Reports of --json hold ids, times, models and tools, but no paths, titles or texts: they can be handed on and put \
+together with --from.";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  unstick completions bash > ~/.local/share/bash-completion/completions/unstick
+  unstick completions zsh > ~/.zfunc/_unstick
+  unstick completions fish > ~/.config/fish/completions/unstick.fish";
+
+const MAN_EXAMPLES: &str = "\
+Examples:
+  unstick man > unstick.1                 the page of the program
+  unstick man repair > unstick-repair.1   the page of one command";
+
+const SCHEMA_EXAMPLES: &str = "\
+Examples:
+  unstick schema scan                     of `unstick scan --json`
+  unstick schema error                    of what is written when something cannot be done";
+
 /// Repairs opencode sessions that every retry gets a 400 for.
 ///
 /// When a stream is cut, an answer is aborted or an empty prompt arrives, the history that opencode stored can
@@ -16,8 +90,7 @@ use opencode_unstick::sdk::SdkOverride;
 /// that they resume, without losing or adding a word.
 #[derive(Debug, Parser)]
 #[command(name = "unstick", version, propagate_version = true, max_term_width = 100)]
-#[command(after_help = "Exit codes: 0 nothing is stuck; 1 something is, or was left; 2 could not do it, nothing \
-    changed; 130 interrupted, nothing changed.")]
+#[command(after_help = EXIT_CODES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -26,6 +99,7 @@ pub(crate) struct Cli {
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// The store to work on; may be given several times [default: the one that opencode opens]
     #[arg(long, value_name = "PATH", global = true)]
@@ -34,19 +108,19 @@ pub(crate) struct Global {
     #[arg(long, global = true, conflicts_with = "db")]
     pub(crate) all_stores: bool,
     /// The oldest opencode that will open the store, or `any` [default: what the store tells]
-    #[arg(long, value_name = "any|VERSION", global = true)]
+    #[arg(long, value_name = "any|VERSION", global = true, hide_short_help = true)]
     pub(crate) opencode: Option<Opencode>,
     /// A model that refuses requests which end with an assistant turn (PROVIDER/MODEL or MODEL)
-    #[arg(long, value_name = "MODEL", global = true)]
+    #[arg(long, value_name = "MODEL", global = true, hide_short_help = true)]
     pub(crate) refuses: Vec<String>,
     /// The AI SDK package behind a provider or model
-    #[arg(long, value_name = "PROVIDER[/MODEL]=PACKAGE", global = true)]
+    #[arg(long, value_name = "PROVIDER[/MODEL]=PACKAGE", global = true, hide_short_help = true)]
     pub(crate) sdk: Vec<SdkOverride>,
-    /// Print JSON
+    /// Print one JSON document (docs/json.md; `unstick schema` prints its schema)
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// When to use colours
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Color::Auto, global = true)]
+    /// When to use colours; auto follows the terminal, NO_COLOR and CLICOLOR_FORCE
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Color::Auto, global = true, hide_short_help = true)]
     pub(crate) color: Color,
     /// One line only
     #[arg(short, long, global = true, conflicts_with = "verbose")]
@@ -55,7 +129,7 @@ pub(crate) struct Global {
     #[arg(short, long, global = true)]
     pub(crate) verbose: bool,
     /// No progress bars
-    #[arg(long, global = true)]
+    #[arg(long, global = true, hide_short_help = true)]
     pub(crate) no_progress: bool,
 }
 
@@ -93,6 +167,57 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Count cut-off tool calls and refused requests, and show how they belong together
     Stats(Stats),
+    /// Print a completion script for a shell
+    Completions(Completions),
+    /// Print the manual page, of the program or of one command
+    Man(Man),
+    /// Print the JSON Schema of what a command writes with --json
+    Schema(Schema),
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = COMPLETIONS_EXAMPLES)]
+pub(crate) struct Completions {
+    /// The shell
+    #[arg(value_enum, value_name = "SHELL")]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = MAN_EXAMPLES)]
+pub(crate) struct Man {
+    /// The command [default: the program]
+    #[arg(value_name = "COMMAND")]
+    pub(crate) command: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = SCHEMA_EXAMPLES)]
+pub(crate) struct Schema {
+    /// The command, or one of its other documents
+    #[arg(value_enum, value_name = "COMMAND")]
+    pub(crate) document: Document,
+}
+
+/// `unstick schema`: see [`opencode_unstick::report::Document`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Document {
+    /// scan --json
+    Scan,
+    /// A line of scan --json-lines
+    ScanLine,
+    /// repair --json
+    Repair,
+    /// undo --json
+    Undo,
+    /// undo --list --json
+    UndoList,
+    /// explain --json
+    Explain,
+    /// stats --json
+    Stats,
+    /// What is written instead when something cannot be done
+    Error,
 }
 
 /// Which sessions a command is about.
@@ -110,6 +235,7 @@ pub(crate) struct Selection {
 }
 
 #[derive(Debug, Args)]
+#[command(after_long_help = SCAN_EXAMPLES)]
 pub(crate) struct Scan {
     #[command(flatten)]
     pub(crate) selection: Selection,
@@ -128,6 +254,7 @@ pub(crate) struct Scan {
 }
 
 #[derive(Debug, Args)]
+#[command(after_long_help = REPAIR_EXAMPLES)]
 pub(crate) struct Repair {
     #[command(flatten)]
     pub(crate) selection: Selection,
@@ -155,6 +282,7 @@ pub(crate) struct Repair {
 }
 
 #[derive(Debug, Args)]
+#[command(after_long_help = UNDO_EXAMPLES)]
 pub(crate) struct Undo {
     /// What to take back: an id of --list, or a unique prefix of one [default: the newest repair]
     #[arg(value_name = "ID")]
@@ -189,6 +317,7 @@ pub(crate) enum Include {
 }
 
 #[derive(Debug, Args)]
+#[command(after_long_help = EXPLAIN_EXAMPLES)]
 pub(crate) struct Explain {
     /// An id, a unique prefix of one, or an exact title
     #[arg(value_name = "SESSION")]
@@ -199,10 +328,7 @@ pub(crate) struct Explain {
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Reports of --json hold ids, times, models and tools, but no paths, titles or texts: they can be \
-    handed on and put together with --from."
-)]
+#[command(after_long_help = STATS_EXAMPLES)]
 pub(crate) struct Stats {
     /// Only what happened since: 2026-11-20, 2026-11-20T08:00, or an age such as 36h, 7d
     #[arg(long, value_name = "WHEN")]

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::history::json::{Object, string};
@@ -72,7 +73,7 @@ pub struct Turn {
 }
 
 /// A block of a turn.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Piece {
     /// What it is.
     pub kind: BlockKind,
@@ -90,7 +91,7 @@ pub struct Piece {
 }
 
 /// Why a row gives no turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Why {
     /// It has no parts.
@@ -136,7 +137,7 @@ pub struct Generation {
 }
 
 /// Why a generation of the loop does not stop at the newest answer (docs/opencode.md §4).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "code")]
 pub enum GoesOn {
     /// There is no answer.

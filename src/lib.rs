@@ -2,6 +2,7 @@
 //! their rows so that they resume. See docs/architecture.md for the pipeline.
 
 pub mod diagnosis;
+pub mod error;
 pub mod explain;
 
 pub mod history;

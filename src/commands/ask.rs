@@ -1,6 +1,7 @@
 //! Asking before anything is written.
 
 use anyhow::Error;
+use opencode_unstick::error::ErrorCode;
 use opencode_unstick::report::{self, Output};
 
 use super::interrupt::while_asking;
@@ -9,8 +10,7 @@ use super::{CallError, Context};
 /// Asks which of the `(id, title)` to go on with: all, or one by one.
 pub(crate) fn choose(context: &Context<'_>, verb: &str, choices: &[(String, String)]) -> Result<Vec<String>, Error> {
     if !Output::interactive() || context.global.json {
-        let hint = "add --yes to go on without being asked, or --dry-run to see the plan alone";
-        return Err(CallError::new("needs-yes", "there is nobody to ask", hint).into());
+        return Err(CallError::new(ErrorCode::NeedsYes, "there is nobody to ask").into());
     }
     let all = || choices.iter().map(|(id, _)| id.clone()).collect();
     let question = match choices.len() {

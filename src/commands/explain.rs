@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use anyhow::Error;
 use jiff::tz::TimeZone;
 use opencode_unstick::diagnosis::Status;
+use opencode_unstick::error::ErrorCode;
 use opencode_unstick::explain::Explanation;
 use opencode_unstick::history::Session;
 use opencode_unstick::repair::{Aim, Allowed, Left, SessionPlan, plan_session};
@@ -35,13 +36,13 @@ pub(crate) fn run(context: &Context<'_>, args: &Explain) -> Result<Exit, Error> 
         match with_snapshot(&target.path, |store| unwrap_call(find(context, store, &filter, args.text)))? {
             Ok(found) => return show(context, &found),
             // The session may be in the next store.
-            Err(error) if error.code() == "no-such-session" => missing = Some(error),
+            Err(error) if error.code() == ErrorCode::NoSuchSession => missing = Some(error),
             Err(error) => return Err(error.into()),
         }
     }
     match missing {
         Some(error) => Err(error.into()),
-        None => Err(CallError::new("no-store", "there is no store to look at", "name one with --db").into()),
+        None => Err(CallError::new(ErrorCode::NoStore, "there is no store to look at").into()),
     }
 }
 
@@ -52,8 +53,7 @@ fn find(context: &Context<'_>, store: &Store<'_>, filter: &Filter, text: bool) -
     })?;
     let cause = events.pairs.iter().find(|p| p.still_stuck).map(|p| p.root_cause);
     let Some(judged) = audit.sessions.first() else {
-        let hint = "`unstick scan --all` lists the sessions";
-        return Err(CallError::new("no-such-session", "no session is called that", hint).into());
+        return Err(CallError::new(ErrorCode::NoSuchSession, "no session is called that").into());
     };
     let d = &judged.diagnosis;
     if d.status == Status::Unreadable {

@@ -3,6 +3,7 @@
 mod ask;
 mod audit;
 mod explain;
+mod generate;
 mod interrupt;
 mod repair;
 mod scan;
@@ -14,11 +15,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Error;
+use clap::CommandFactory;
 use jiff::Timestamp;
+use opencode_unstick::error::ErrorCode;
 use opencode_unstick::history::ModelRef;
 use opencode_unstick::repair::journal::Journal;
 use opencode_unstick::repair::{Plan, digest};
-use opencode_unstick::report::{ColorChoice, Output, error_doc};
+use opencode_unstick::report::{self, ColorChoice, ErrorDoc, Output, clean};
 use opencode_unstick::sdk::{SdkError, SdkResolver};
 use opencode_unstick::store::StoreError;
 use opencode_unstick::store::environment::Environment;
@@ -46,9 +49,6 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// The error code of arguments that make no sense.
-const USAGE: &str = "usage";
-
 /// What every command needs.
 pub(crate) struct Context<'a> {
     pub(crate) global: &'a Global,
@@ -68,39 +68,61 @@ pub(crate) struct Target {
     pub(crate) others: Vec<PathBuf>,
 }
 
-/// An error of the call with a stable code and what to do next.
+/// An error of the call.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct CallError {
-    code: &'static str,
+    code: ErrorCode,
     message: String,
-    hint: Option<String>,
+    next: Option<&'static str>,
 }
 
 impl CallError {
     /// Its stable name.
-    pub(crate) fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> ErrorCode {
         self.code
     }
 
-    pub(crate) fn new(code: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hint: Some(hint.into()) }
+    pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), next: None }
+    }
+
+    /// With something more exact to do next than the code tells.
+    pub(crate) fn then(self, next: &'static str) -> Self {
+        Self { next: Some(next), ..self }
     }
 }
 
 /// Says why the arguments were not understood, or the help that was asked for.
 pub(crate) fn misunderstood(error: &clap::Error, json: bool) -> Exit {
-    if !error.use_stderr() || !json {
-        // Help and version are data, not errors; a closed pipe below them is nobody's fault.
+    // Help and version are data, not errors; a closed pipe below them is nobody's fault.
+    if !error.use_stderr() {
         let _ = error.print();
-        return if error.use_stderr() { Exit::Failed } else { Exit::Fine };
+        return Exit::Fine;
     }
+    let missing = error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if missing && !json {
+        let _ = error.print();
+        return Exit::Failed;
+    }
+    let env = Environment::capture();
+    let out = Output::new(ColorChoice::Auto, false, false, |name| env.var(name).map(str::to_owned));
     let text = error.to_string();
-    let first = text.split("\n\n").next().unwrap_or_default();
-    let message = opencode_unstick::report::clean(first.trim_start_matches("error: ").trim());
-    let out = Output::new(ColorChoice::Never, false, false, |_| None);
-    // As in `report`: the exit code is all that is left to say.
-    let _ = out.json(&error_doc(USAGE, &message, Some("`unstick --help` lists what there is")));
+    let one_line = |text: &str| clean(&text.split_whitespace().collect::<Vec<_>>().join(" "));
+    let message = match text.split("\n\n").next() {
+        Some(first) if !missing => one_line(first.trim_start_matches("error: ")),
+        _ => "a command is missing".to_owned(),
+    };
+    // What clap proposes is more exact than anything that could be said here.
+    let tips: Vec<String> =
+        text.lines().filter_map(|line| line.trim().strip_prefix("tip: ")).map(|tip| one_line(tip)).collect();
+    let program = Cli::command();
+    let named = std::env::args_os()
+        .find(|arg| program.find_subcommand(arg).is_some())
+        .map(|arg| arg.to_string_lossy().into_owned());
+    let cause = (!tips.is_empty()).then(|| tips.join("; "));
+    let next = format!("see `unstick{} --help`", named.map(|name| format!(" {name}")).unwrap_or_default());
+    show_error(&out, json, &ErrorDoc::new(ErrorCode::Usage, message, cause.as_deref(), Some(next)));
     Exit::Failed
 }
 
@@ -121,6 +143,12 @@ pub(crate) fn run(cli: &Cli) -> Exit {
 }
 
 fn dispatch(cli: &Cli, env: Environment, out: &Output) -> Result<Exit, Error> {
+    match &cli.command {
+        Command::Completions(args) => return generate::completions(out, args),
+        Command::Man(args) => return generate::man(out, args),
+        Command::Schema(args) => return generate::schema(out, args),
+        _ => {}
+    }
     let resolver = SdkResolver::new(cli.global.sdk.clone(), &env)?;
     let now = Timestamp::now().as_millisecond();
     let mut out = out.clone();
@@ -139,6 +167,7 @@ fn dispatch(cli: &Cli, env: Environment, out: &Output) -> Result<Exit, Error> {
         Command::Explain(args) => explain::run(&context, args),
         Command::Stats(args) => stats::run(&context, args),
         Command::Undo(args) => undo::run(&context, args),
+        Command::Completions(_) | Command::Man(_) | Command::Schema(_) => Ok(Exit::Fine),
     }
 }
 
@@ -159,8 +188,7 @@ impl Context<'_> {
     pub(crate) fn journal_folder(&self, named: Option<&Path>) -> Result<PathBuf, CallError> {
         let folder = named.map(|p| self.env.absolute(p)).or_else(|| default_folder(&self.env));
         folder.ok_or_else(|| {
-            let message = "there is no home folder to keep the undo journal in";
-            CallError::new("no-journal-folder", message, "name one with --journal DIR")
+            CallError::new(ErrorCode::NoJournalFolder, "there is no home folder to keep the undo journal in")
         })
     }
 
@@ -231,31 +259,34 @@ pub(crate) fn journal_id(now: i64, plan: &Plan) -> String {
 }
 
 fn report(error: &Error, json: bool, out: &Output) -> Exit {
-    let (code, hint) = if let Some(e) = error.downcast_ref::<audit::AuditError>() {
+    let message = clean(&error.to_string());
+    let of_store = |e: &StoreError| ErrorDoc::new(e.code(), &message, None, None);
+    let of_call = |e: &CallError| ErrorDoc::new(e.code, &message, None, e.next.map(str::to_owned));
+    let doc = if let Some(e) = error.downcast_ref::<audit::AuditError>() {
         match e {
-            audit::AuditError::Store(e) => (e.code(), e.hint().map(str::to_owned)),
-            audit::AuditError::Call(e) => (e.code, e.hint.clone()),
+            audit::AuditError::Store(e) => of_store(e),
+            audit::AuditError::Call(e) => of_call(e),
         }
     } else if let Some(e) = error.downcast_ref::<StoreError>() {
-        (e.code(), e.hint().map(str::to_owned))
+        of_store(e)
     } else if let Some(e) = error.downcast_ref::<CallError>() {
-        (e.code, e.hint.clone())
-    } else if error.downcast_ref::<LocateError>().is_some() {
-        ("no-store", None)
+        of_call(e)
+    } else if let Some(e) = error.downcast_ref::<LocateError>() {
+        ErrorDoc::new(ErrorCode::NoStore, &message, Some(e.cause()), Some(clean(&e.next())))
     } else if error.downcast_ref::<SdkError>().is_some() {
-        (USAGE, None)
+        ErrorDoc::new(ErrorCode::Usage, &message, None, None)
     } else {
-        ("failed", None)
+        ErrorDoc::new(ErrorCode::Failed, &message, None, None)
     };
-    let message = opencode_unstick::report::clean(&error.to_string());
+    show_error(out, json, &doc);
+    if doc.code() == ErrorCode::Interrupted { Exit::Interrupted } else { Exit::Failed }
+}
+
+fn show_error(out: &Output, json: bool, doc: &ErrorDoc) {
     if json {
         // When standard output is gone as well, the exit code is all that is left to say.
-        let _ = out.json(&error_doc(code, &message, hint.as_deref()));
+        let _ = out.json(doc);
     } else {
-        out.note(&format!("error: {message}"));
-        if let Some(hint) = hint {
-            out.note(&format!("  next: {hint}"));
-        }
+        out.note(&report::error(out, doc));
     }
-    if code == "interrupted" { Exit::Interrupted } else { Exit::Failed }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::Error;
 use opencode_unstick::diagnosis::{Code, Diagnosis, Evidence, Judge, LeftReason, Status, diagnose, latent_cuts};
+use opencode_unstick::error::ErrorCode;
 use opencode_unstick::history::{Session, SessionInfo};
 use opencode_unstick::repair::journal::{Entry, Header, Kind, VERSION};
 use opencode_unstick::repair::log::{self, Log};
@@ -42,8 +43,8 @@ pub(crate) fn run(context: &Context<'_>, args: &Repair) -> Result<Exit, Error> {
     let filter = Filter::new(context, &args.selection, None)?;
     let targets = context.targets()?;
     if targets.len() > 1 && (context.global.json || args.backup.is_some()) {
-        let hint = "repair one store at a time with --db";
-        return Err(CallError::new("several-stores", "--json and --backup are about one store", hint).into());
+        let error = CallError::new(ErrorCode::SeveralStores, "--json and --backup are about one store");
+        return Err(error.then("repair one store at a time with `unstick repair --db PATH`").into());
     }
     if targets.len() > 1 {
         // One that cannot be read must be known before another is written: exit code 2 means nothing was changed.

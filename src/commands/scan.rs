@@ -1,22 +1,12 @@
 //! `unstick scan`
 
-use anyhow::Error;
-use opencode_unstick::diagnosis::Status;
-use opencode_unstick::report::{self, ScanDoc, SessionDoc, Shown, Summary};
-use serde::Serialize;
-
 use super::audit::{Audit, Judged, Want, audit_at};
 use super::select::Filter;
 use super::{Context, Exit, Target};
 use crate::cli::Scan;
-
-/// Several stores in one document.
-#[derive(Serialize)]
-struct Stores<T> {
-    schema_version: u32,
-    command: &'static str,
-    stores: Vec<T>,
-}
+use anyhow::Error;
+use opencode_unstick::diagnosis::Status;
+use opencode_unstick::report::{self, ScanDoc, ScansDoc, SessionDoc, Shown, Summary};
 
 pub(crate) fn run(context: &Context<'_>, args: &Scan) -> Result<Exit, Error> {
     let filter = Filter::new(context, &args.selection, args.since.as_deref())?;
@@ -54,7 +44,7 @@ pub(crate) fn run(context: &Context<'_>, args: &Scan) -> Result<Exit, Error> {
     match docs.as_slice() {
         [] => {}
         [doc] if targets.len() == 1 => context.out.json(doc)?,
-        _ => context.out.json(&Stores { schema_version: 1, command: "scan", stores: docs })?,
+        _ => context.out.json(&ScansDoc::new(docs))?,
     }
     context.warn();
     Ok(exit)

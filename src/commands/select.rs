@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use opencode_unstick::error::ErrorCode;
 use opencode_unstick::history::SessionInfo;
 
 use super::{CallError, Context};
@@ -64,7 +65,6 @@ fn same_folder(stored: &str, wanted: &Path) -> bool {
 }
 
 fn one(sessions: &[SessionInfo], wanted: &str) -> Result<String, CallError> {
-    let hint = "name a session by its id, a unique prefix of it, or its exact title; `unstick scan --all` lists them";
     if let Some(exact) = sessions.iter().find(|s| s.id == wanted) {
         return Ok(exact.id.clone());
     }
@@ -73,25 +73,19 @@ fn one(sessions: &[SessionInfo], wanted: &str) -> Result<String, CallError> {
         sessions.iter().filter(|s| s.title == wanted || (prefix && s.id.starts_with(wanted))).collect();
     match found[..] {
         [session] => Ok(session.id.clone()),
-        [] => Err(CallError::new("no-such-session", format!("no session is called `{wanted}`"), hint)),
+        [] => Err(CallError::new(ErrorCode::NoSuchSession, format!("no session is called `{wanted}`"))),
         _ => {
             let ids: Vec<&str> = found.iter().take(5).map(|s| s.id.as_str()).collect();
             let more = if found.len() > 5 { ", …" } else { "" };
             let message = format!("`{wanted}` is {} sessions: {}{more}", found.len(), ids.join(", "));
-            Err(CallError::new("several-sessions", message, hint))
+            Err(CallError::new(ErrorCode::SeveralSessions, message))
         }
     }
 }
 
 /// A point in time in ms since the epoch: a date or a local time, or an age before `now`.
 pub(crate) fn when(text: &str, now: i64) -> Result<i64, CallError> {
-    let bad = || {
-        CallError::new(
-            "bad-time",
-            format!("`{text}` is no time"),
-            "give a date (2026-11-20), a local time (2026-11-20T08:00) or an age (90m, 36h, 7d, 4w)",
-        )
-    };
+    let bad = || CallError::new(ErrorCode::BadTime, format!("`{text}` is no time"));
     if let Some(unit) = text.chars().last().filter(|c| matches!(c, 's' | 'm' | 'h' | 'd' | 'w')) {
         let n: i64 = text[..text.len() - 1].parse().map_err(|_| bad())?;
         let seconds = match unit {

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Error;
 use jiff::tz::TimeZone;
+use opencode_unstick::diagnosis::Status;
+use opencode_unstick::error::ErrorCode;
 use opencode_unstick::history::{ModelRef, Session};
 use opencode_unstick::repair::journal::removed_refusals;
 use opencode_unstick::replay::Sdk;
@@ -107,6 +109,7 @@ fn of_store(context: &Context<'_>, path: &Path) -> Result<StoreReport, AuditErro
             // A row that is there is not gone, whatever a journal says: the store may be a copy from before.
             let mut removed = removed_refusals(&journals);
             removed.retain(|id| !events.pairs.iter().any(|p| p.message_id == *id));
+            let stuck = audit.sessions.iter().filter(|j| j.diagnosis.status == Status::Stuck).count();
             StoreReport {
                 store: StoreDoc { path: None, ..audit.store },
                 generated_ms: context.now,
@@ -114,6 +117,7 @@ fn of_store(context: &Context<'_>, path: &Path) -> Result<StoreReport, AuditErro
                 until_ms: None,
                 unreadable_rows: audit.unreadable_rows.len() as u64,
                 removed_by_repair: removed.len() as u64,
+                stuck_sessions: Some(stuck as u64),
                 events,
             }
         }))
@@ -166,12 +170,8 @@ fn of_files(paths: &[PathBuf]) -> Result<(Vec<StoreReport>, Vec<String>), CallEr
     if wrong.is_empty() {
         return Ok((reports, names));
     }
-    let (code, hint) = if mixed {
-        ("mixed-schema", "make all reports with the same version of unstick, or merge each kind by itself")
-    } else {
-        ("bad-report", "leave the file out, or make it again with `unstick stats --json`")
-    };
-    Err(CallError::new(code, format!("the reports cannot be put together: {}", wrong.join("; ")), hint))
+    let code = if mixed { ErrorCode::MixedSchema } else { ErrorCode::BadReport };
+    Err(CallError::new(code, format!("the reports cannot be put together: {}", wrong.join("; "))))
 }
 
 /// The file itself, or the `*.json` of a folder by name.
@@ -198,12 +198,10 @@ fn write_new(path: &Path, text: &str) -> Result<(), CallError> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let failed = |error: &io::Error| match error.kind() {
-        io::ErrorKind::AlreadyExists => CallError::new(
-            "file-exists",
-            format!("{} is there already", path.display()),
-            "name a file that is not there yet; nothing is overwritten",
-        ),
-        _ => CallError::new("cannot-write", format!("{}: {error}", path.display()), "name another file"),
+        io::ErrorKind::AlreadyExists => {
+            CallError::new(ErrorCode::FileExists, format!("{} is there already", path.display()))
+        }
+        _ => CallError::new(ErrorCode::CannotWrite, format!("{}: {error}", path.display())),
     };
     let mut file = options.open(path).map_err(|e| failed(&e))?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|e| {

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 
 use anyhow::Error;
 use opencode_unstick::diagnosis::LeftReason;
+use opencode_unstick::error::ErrorCode;
 use opencode_unstick::history::SessionInfo;
 use opencode_unstick::repair::journal::{Entry, Header, Journal, Kind, VERSION};
 use opencode_unstick::repair::log::Log;
 use opencode_unstick::repair::undo::{Now, Standing, plan_undo, standing};
 use opencode_unstick::repair::{Image, Left, Plan, RowEdit};
-use opencode_unstick::report::{self, JournalLine, JournalState, UndoDoc};
+use opencode_unstick::report::{self, JournalLine, JournalState, JournalsDoc, UndoDoc};
 use opencode_unstick::store::journal::{Found, JournalWriter, journals};
 use opencode_unstick::store::{Exclusive, SessionEntry, Store, StoreError, with_snapshot};
 
@@ -32,7 +33,7 @@ pub(crate) fn run(context: &Context<'_>, args: &Undo) -> Result<Exit, Error> {
     let lines = with_snapshot(&target.path, |store| list(store, &found))?;
     if args.list {
         if context.global.json {
-            context.out.json(&report::journals_doc(&lines))?;
+            context.out.json(&JournalsDoc::new(lines))?;
         } else {
             context.out.print(&report::journals(&context.out, &lines, &folder, context.now))?;
         }
@@ -43,7 +44,7 @@ pub(crate) fn run(context: &Context<'_>, args: &Undo) -> Result<Exit, Error> {
         .iter()
         .filter_map(|f| f.journal.as_ref().ok())
         .find(|j| j.header.id == line.id)
-        .ok_or_else(|| CallError::new("no-such-journal", "the journal is gone", "see `unstick undo --list`"))?;
+        .ok_or_else(|| CallError::new(ErrorCode::NoSuchJournal, "the journal is gone"))?;
     let mut shown = with_snapshot(&target.path, |store| plan(context, store, journal, &found, None))?;
     let mut doc = UndoDoc::new(args.dry_run, &shown.plan, shown.left.clone());
     if !context.global.json {
@@ -216,13 +217,12 @@ fn state(journal: &Journal, undone: &BTreeSet<String>, now: &dyn Now) -> Journal
 
 /// The journal that is meant: by id or a unique prefix, or the newest repair that can be taken back.
 fn pick<'a>(lines: &'a [JournalLine], wanted: Option<&str>) -> Result<&'a JournalLine, CallError> {
-    let hint = "`unstick undo --list` shows what there is";
     let Some(wanted) = wanted else {
         return lines
             .iter()
             .rev()
             .find(|l| l.kind == Some(Kind::Repair) && l.state.open())
-            .ok_or_else(|| CallError::new("nothing-to-undo", "there is no repair of this store to take back", hint));
+            .ok_or_else(|| CallError::new(ErrorCode::NothingToUndo, "there is no repair of this store to take back"));
     };
     let found: Vec<&JournalLine> = lines.iter().filter(|l| l.id == wanted).collect();
     let found = if found.is_empty() && !wanted.is_empty() {
@@ -232,13 +232,13 @@ fn pick<'a>(lines: &'a [JournalLine], wanted: Option<&str>) -> Result<&'a Journa
     };
     let line = match found[..] {
         [line] => line,
-        [] => return Err(CallError::new("no-such-journal", format!("no journal is called `{wanted}`"), hint)),
-        _ => return Err(CallError::new("several-journals", format!("`{wanted}` is {} journals", found.len()), hint)),
+        [] => return Err(CallError::new(ErrorCode::NoSuchJournal, format!("no journal is called `{wanted}`"))),
+        _ => return Err(CallError::new(ErrorCode::SeveralJournals, format!("`{wanted}` is {} journals", found.len()))),
     };
     if line.state.open() {
         Ok(line)
     } else {
-        Err(CallError::new("nothing-to-undo", format!("{} cannot be taken back: {}", line.id, line.state), hint))
+        Err(CallError::new(ErrorCode::NothingToUndo, format!("{} cannot be taken back: {}", line.id, line.state)))
     }
 }
 
@@ -299,6 +299,8 @@ impl Context<'_> {
         {
             return Ok(target);
         }
-        Err(CallError::new("several-stores", "undo is about one store", "name it with --db").into())
+        Err(CallError::new(ErrorCode::SeveralStores, "undo is about one store")
+            .then("name it with `unstick undo --db PATH`")
+            .into())
     }
 }

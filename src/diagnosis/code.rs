@@ -1,10 +1,11 @@
 //! Every finding that a scan can make, and every reason for which a repair leaves a session.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 
 /// What can be done about a finding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Display)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema, Display)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum Applicability {

@@ -7,6 +7,7 @@ pub mod refuses;
 pub mod rules;
 mod tail;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use strum::Display;
 
@@ -19,7 +20,7 @@ use crate::history::{ModelRef, Session, SessionInfo, UnreadableRow};
 use crate::replay::{RULE_SETS, Resume, RuleSet, Sdk, after_revert, newest, resume, view};
 
 /// How a session stands; the first that matches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Display)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema, Display)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 #[non_exhaustive]
@@ -39,7 +40,7 @@ pub enum Status {
 }
 
 /// How sure "stuck" is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Display)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema, Display)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum Evidence {
@@ -50,7 +51,7 @@ pub enum Evidence {
 }
 
 /// One thing that a scan has to say about a session.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Finding {
     /// What it is.
     pub code: Code,

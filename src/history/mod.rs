@@ -6,6 +6,7 @@ pub mod json;
 mod leaked;
 mod parse;
 
+use schemars::JsonSchema;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -195,6 +196,7 @@ pub struct RowError {
     Ord,
     Hash,
     serde::Serialize,
+    JsonSchema,
     serde::Deserialize,
     strum::Display,
     strum::EnumIter,
@@ -408,7 +410,7 @@ impl ToolCall {
 }
 
 /// A row that could not be understood. `detail` names the field, never its content.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, JsonSchema)]
 pub struct UnreadableRow {
     /// `session`, `message` or `part`.
     pub table: &'static str,

@@ -1,5 +1,6 @@
 //! History to request: the turns that a model would be sent (docs/opencode.md §5).
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Sdk;
@@ -7,7 +8,7 @@ use super::rules::RuleSet;
 use crate::history::{Assistant, Message, ModelRef, Part, PartKind, Proof, ToolCall, ToolState};
 
 /// Whose turn it is in the request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TurnRole {
     /// The user's.
@@ -41,7 +42,7 @@ pub struct Block<'a> {
 }
 
 /// What a block is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum BlockKind {
     /// Text that is more than white space.

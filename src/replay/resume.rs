@@ -1,5 +1,6 @@
 //! What re-entering the run loop does (docs/opencode.md §4): stop, work off a task, or send a request.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use strum::{Display, EnumString};
 
@@ -10,7 +11,7 @@ use super::view::{after_revert, pending_task, view};
 use crate::history::{Message, Session};
 
 /// What re-entering the loop does under one rule set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Display, EnumString)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema, Display, EnumString)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum Resume {

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Output;
 use crate::diagnosis::{Diagnosis, Evidence, Finding, Status};
+use crate::error::ErrorCode;
 use crate::history::UnreadableRow;
 use crate::history::json::{Object, string};
 use crate::repair::{Cell, Left, Op, Plan, RowEdit, digest};
@@ -16,7 +19,7 @@ use crate::store::Facts;
 pub(super) const SCHEMA_VERSION: u32 = 1;
 
 /// A store in a document.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema, Deserialize)]
 pub struct StoreDoc {
     /// The same for copies and after repairs.
     pub id: String,
@@ -35,7 +38,7 @@ pub struct StoreDoc {
 }
 
 /// A lower bound of the opencode version.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema, Deserialize)]
 pub struct OpencodeDoc {
     /// The version; `any` where every rule set counts.
     pub bound: String,
@@ -63,7 +66,7 @@ impl StoreDoc {
 }
 
 /// Counts over the sessions that were looked at.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Summary {
     /// Sessions that are stuck.
     pub stuck: u64,
@@ -113,7 +116,7 @@ impl Summary {
 }
 
 /// An SDK package in a document.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct SdkDoc {
     /// The npm package.
     pub package: String,
@@ -128,7 +131,7 @@ impl From<&SdkChoice> for SdkDoc {
 }
 
 /// A session in a document.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct SessionDoc {
     /// Its id.
     pub id: String,
@@ -178,9 +181,12 @@ impl SessionDoc {
 }
 
 /// `scan --json`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct ScanDoc {
+    /// Of all documents: 1.
     schema_version: u32,
+    /// `scan`.
+    #[schemars(extend("const" = "scan"))]
     command: &'static str,
     /// The store.
     pub store: StoreDoc,
@@ -206,9 +212,12 @@ impl ScanDoc {
 }
 
 /// `repair --json`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct RepairDoc {
+    /// Of all documents: 1.
     schema_version: u32,
+    /// `repair`.
+    #[schemars(extend("const" = "repair"))]
     command: &'static str,
     /// The store.
     pub store: StoreDoc,
@@ -225,14 +234,14 @@ pub struct RepairDoc {
 }
 
 /// A plan in a document: ids, marks, times and totals; contents by size and hash.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct PlanDoc {
     /// Session by session.
     pub sessions: Vec<SessionPlanDoc>,
 }
 
 /// The edits of one session.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct SessionPlanDoc {
     /// The session.
     pub id: String,
@@ -241,7 +250,7 @@ pub struct SessionPlanDoc {
 }
 
 /// One row edit.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct EditDoc {
     /// What is done.
     pub op: Op,
@@ -258,7 +267,7 @@ pub struct EditDoc {
 }
 
 /// A field before and after.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct FieldDoc {
     /// Before; null where there was none.
     pub before: serde_json::Value,
@@ -354,14 +363,79 @@ fn hashed(bytes: u64, sha256: &str) -> serde_json::Value {
     serde_json::json!({ "bytes": bytes, "sha256": sha256 })
 }
 
-/// The document of an error.
-#[must_use]
-pub fn error_doc(code: &str, message: &str, hint: Option<&str>) -> serde_json::Value {
-    let mut error = serde_json::json!({ "code": code, "message": message });
-    if let Some(hint) = hint {
-        error["hint"] = hint.into();
+/// Several stores in one document of `scan --json`.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ScansDoc {
+    /// Of all documents: 1.
+    schema_version: u32,
+    /// `scan`.
+    #[schemars(extend("const" = "scan"))]
+    command: &'static str,
+    /// Store by store.
+    stores: Vec<ScanDoc>,
+}
+
+impl ScansDoc {
+    /// Puts the document together.
+    #[must_use]
+    pub fn new(stores: Vec<ScanDoc>) -> Self {
+        Self { schema_version: SCHEMA_VERSION, command: "scan", stores }
     }
-    serde_json::json!({ "schema_version": SCHEMA_VERSION, "error": error })
+}
+
+/// An error, in place of any other document.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ErrorDoc {
+    /// Of all documents: 1.
+    schema_version: u32,
+    /// The error.
+    error: ErrorBody,
+}
+
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+struct ErrorBody {
+    /// Its stable name (docs/errors.md).
+    code: ErrorCode,
+    /// What went wrong, in one sentence.
+    message: String,
+    /// What is behind it.
+    cause: String,
+    /// What to do next.
+    hint: String,
+}
+
+impl ErrorDoc {
+    /// Puts the document together; where nothing more exact is said, `cause` and `next` are those of the code.
+    #[must_use]
+    pub fn new(code: ErrorCode, message: impl Into<String>, cause: Option<&str>, next: Option<String>) -> Self {
+        let error = ErrorBody {
+            code,
+            message: message.into(),
+            cause: cause.unwrap_or(code.cause()).to_owned(),
+            hint: next.unwrap_or_else(|| code.next().to_owned()),
+        };
+        Self { schema_version: SCHEMA_VERSION, error }
+    }
+
+    /// The error's stable name.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        self.error.code
+    }
+}
+
+/// The error for people, without a line break at its end: the sentence with its code, the cause, what to do next.
+#[must_use]
+pub fn error(out: &Output, doc: &ErrorDoc) -> String {
+    let ErrorBody { code, message, cause, hint } = &doc.error;
+    let labelled = |label: &str, text: &str| {
+        let head = out.note_style("2", label);
+        let text = out.wrap(&format!("{label}{text}"), "         ");
+        text.replacen(label, &head, 1)
+    };
+    let head = format!("error[{code}]:");
+    let first = out.wrap(&format!("{head} {message}"), "  ").replacen(&head, &out.note_style("31;1", &head), 1);
+    [first, labelled("  cause: ", cause), labelled("  next:  ", hint)].join("\n")
 }
 
 /// A string field of a row's JSON in a plan, for the words of a report.

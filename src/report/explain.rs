@@ -2,6 +2,7 @@
 
 use comfy_table::{Cell, ContentArrangement, Table, presets};
 use jiff::tz::TimeZone;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::doc::SCHEMA_VERSION;
@@ -35,9 +36,12 @@ pub struct Explained<'a> {
 }
 
 /// `explain --json`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct ExplainDoc {
+    /// Of all documents: 1.
     schema_version: u32,
+    /// `explain`.
+    #[schemars(extend("const" = "explain"))]
     command: &'static str,
     session: SessionDoc,
     /// The rules under which the turns are shown.
@@ -45,42 +49,64 @@ pub struct ExplainDoc {
     resume: Resume,
     /// What the first of the refusals that keep it stuck came from.
     cause: Option<Cause>,
+    /// Why it stands as it does, sentence by sentence.
     why: Vec<String>,
+    /// The turns that would be sent, in order.
     turns: Vec<TurnDoc>,
+    /// Rows that give no turn.
     skipped: Vec<SkipDoc>,
+    /// What every generation of the run loop does, oldest first.
     generations: Vec<GenerationDoc>,
+    /// What a repair would do; null where there is nothing to repair.
     repair: Option<RepairDoc>,
+    /// What would be sent after it; null where there is none, or where it would leave the session.
     after_repair: Option<AfterDoc>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 struct TurnDoc {
+    /// Whose turn it is.
     role: TurnRole,
+    /// The message rows that it comes from.
     message_ids: Vec<String>,
+    /// The part rows that it comes from.
     part_ids: Vec<String>,
+    /// What it holds, in order.
     blocks: Vec<Piece>,
+    /// The request ends with it, and it is the assistant's.
     offending: bool,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 struct SkipDoc {
+    /// The row.
     message_id: String,
+    /// Why it gives no turn.
     why: Why,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 struct GenerationDoc {
+    /// Its key.
     rule_set: &'static str,
+    /// The first opencode version that was measured with it.
     first: String,
+    /// The last one.
     last: String,
+    /// It counts for this store.
     counts: bool,
+    /// What re-entering does.
     resume: Resume,
+    /// The newest prompt that it sees.
     newest_user: Option<String>,
+    /// The newest answer that it sees.
     newest_assistant: Option<String>,
+    /// Why it does not stop there; empty where it does.
     goes_on: Vec<GoesOn>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "RepairOfSession")]
 struct RepairDoc {
     /// What it would do, in words.
     does: Vec<String>,
@@ -92,10 +118,13 @@ struct RepairDoc {
     left: Option<Left>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 struct AfterDoc {
+    /// The turns that would be sent.
     turns: Vec<TurnDoc>,
+    /// Rows that give no turn.
     skipped: Vec<SkipDoc>,
+    /// What re-entering does.
     resume: Resume,
 }
 

@@ -7,18 +7,21 @@ mod human;
 mod output;
 mod progress;
 mod sanitize;
+mod schema;
 mod stats;
 mod undo;
 mod words;
 
 pub use chart::{ChartError, chart};
 pub use doc::{
-    EditDoc, OpencodeDoc, PlanDoc, RepairDoc, ScanDoc, SdkDoc, SessionDoc, SessionPlanDoc, StoreDoc, Summary, error_doc,
+    EditDoc, ErrorDoc, OpencodeDoc, PlanDoc, RepairDoc, ScanDoc, ScansDoc, SdkDoc, SessionDoc, SessionPlanDoc,
+    StoreDoc, Summary, error,
 };
 pub use explain::{ExplainDoc, Explained, explain};
 pub use human::{Shown, bound_words, left, plan, repaired, scan};
 pub use output::{ColorChoice, Output};
 pub use progress::Progress;
 pub use sanitize::clean;
+pub use schema::{Document, schema};
 pub use stats::{ReportError, StatsDoc, StoreReport, stats, stats_csv};
-pub use undo::{JournalLine, JournalState, UndoDoc, journals, journals_doc, undo_plan, undone};
+pub use undo::{JournalLine, JournalState, JournalsDoc, UndoDoc, journals, undo_plan, undone};

@@ -21,8 +21,10 @@ pub enum ColorChoice {
 /// Where a command prints.
 #[derive(Debug, Clone)]
 pub struct Output {
-    /// Escape sequences for colours are allowed.
+    /// Escape sequences for colours are allowed on standard output.
     pub color: bool,
+    /// The same on standard error.
+    pub color_notes: bool,
     /// Columns of the terminal, or what is assumed where there is none.
     pub width: u16,
     /// One line only.
@@ -41,23 +43,30 @@ impl Output {
     #[must_use]
     pub fn new(choice: ColorChoice, quiet: bool, verbose: bool, var: impl Fn(&str) -> Option<String>) -> Self {
         let terminal = io::stdout().is_terminal();
-        let color = match choice {
+        let color_on = |terminal: bool| match choice {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
             ColorChoice::Auto => {
-                let set = |name: &str| var(name).is_some();
-                if set("NO_COLOR") {
+                if var("NO_COLOR").is_some() {
                     false
                 } else if var("CLICOLOR_FORCE").is_some_and(|v| v != "0") {
                     true
                 } else {
-                    terminal && var("TERM").as_deref() != Some("dumb")
+                    terminal && var("TERM").as_deref() != Some("dumb") && var("CLICOLOR").as_deref() != Some("0")
                 }
             }
         };
+        let (color, color_notes) = (color_on(terminal), color_on(io::stderr().is_terminal()));
         let columns = var("COLUMNS").and_then(|c| c.parse().ok());
         let width = if terminal { comfy_table::Table::new().width().or(columns) } else { columns };
-        Self { color, width: width.unwrap_or(DEFAULT_WIDTH).max(40), quiet, verbose, repeat: String::new() }
+        Self {
+            color,
+            color_notes,
+            width: width.unwrap_or(DEFAULT_WIDTH).max(40),
+            quiet,
+            verbose,
+            repeat: String::new(),
+        }
     }
 
     /// Prints to standard output. A closed pipe is not an error: the reader has seen enough.
@@ -119,12 +128,19 @@ impl Output {
     /// The text in lines of the terminal's width, broken between words; later lines start with `indent`.
     #[must_use]
     pub fn wrap(&self, text: &str, indent: &str) -> String {
-        // Codes and commands hold hyphens: a line breaks at spaces alone.
+        // Codes, paths and commands hold hyphens and slashes: a line breaks at spaces alone.
         let options = textwrap::Options::new(usize::from(self.width))
             .subsequent_indent(indent)
             .break_words(false)
+            .word_separator(textwrap::WordSeparator::AsciiSpace)
             .word_splitter(textwrap::WordSplitter::NoHyphenation);
         textwrap::fill(text, options)
+    }
+
+    /// A text for standard error in an SGR style, where colours are allowed there.
+    #[must_use]
+    pub fn note_style(&self, style: &str, text: &str) -> String {
+        if self.color_notes { format!("\u{1b}[{style}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 
     /// The text in an SGR style, where colours are allowed.

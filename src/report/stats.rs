@@ -2,6 +2,7 @@
 
 use comfy_table::{Attribute, Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use jiff::tz::TimeZone;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::IntoEnumIterator;
 
@@ -30,6 +31,8 @@ pub struct StoreReport {
     pub unreadable_rows: u64,
     /// Prefill 400s that repairs have removed, by the journal.
     pub removed_by_repair: u64,
+    /// Sessions that are stuck now, with a stored refusal or without; `None` where an older report does not tell.
+    pub stuck_sessions: Option<u64>,
     /// What happened.
     pub events: Events,
 }
@@ -70,6 +73,8 @@ struct ReportIn {
     leaked_items: Vec<Leaked>,
     #[serde(default)]
     unreadable_rows: u64,
+    #[serde(default)]
+    stuck_sessions: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -113,6 +118,7 @@ impl StoreReport {
                 until_ms: read.until_ms,
                 unreadable_rows: read.unreadable_rows,
                 removed_by_repair: read.prefill_400s.removed_by_repair,
+                stuck_sessions: read.stuck_sessions,
                 events: Events {
                     orphans: read.orphans.items,
                     pairs: read.pairs,
@@ -133,6 +139,11 @@ impl StoreReport {
         self.since_ms = [self.since_ms, since].into_iter().flatten().max();
         self.until_ms = [self.until_ms, until].into_iter().flatten().min();
     }
+}
+
+/// Sessions that are stuck now; `None` where one of the reports does not tell.
+fn stuck_sessions(reports: &[StoreReport]) -> Option<u64> {
+    reports.iter().map(|r| r.stuck_sessions).sum()
 }
 
 /// Several stores as one: their sizes added up, the lowest bound.
@@ -160,9 +171,12 @@ fn together(reports: &[StoreReport]) -> StoreDoc {
 }
 
 /// `stats --json`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct StatsDoc {
+    /// Of all documents: 1.
     schema_version: u32,
+    /// `stats`.
+    #[schemars(extend("const" = "stats"))]
     command: &'static str,
     /// The store; several as one.
     pub store: StoreDoc,
@@ -172,31 +186,46 @@ pub struct StatsDoc {
     pub since_ms: Option<i64>,
     /// Only events before this time are counted.
     pub until_ms: Option<i64>,
+    /// Tool calls that opencode cut off.
     orphans: OrphansDoc,
+    /// Refused requests.
     prefill_400s: RefusalsDoc,
+    /// Stored 400s that say something else.
     other_400s: u64,
+    /// Answers whose text holds raw tool-call markup.
     leaked_calls: u64,
+    /// One for each prefill 400.
     pairs: Vec<Pair>,
+    /// Times from orphan to 400.
     deltas: Deltas,
+    /// The table of `--by`.
     by: Option<By>,
+    /// The other 400s, one by one.
     other_400_items: Vec<Other400>,
+    /// The leaked calls, one by one.
     leaked_items: Vec<Leaked>,
+    /// Rows that could not be understood.
     unreadable_rows: u64,
+    /// Sessions that are stuck now, with a stored refusal or without; null where a report does not tell.
+    stuck_sessions: Option<u64>,
+    /// Store by store, where there are several.
     #[serde(skip_serializing_if = "Option::is_none")]
     stores: Option<Vec<StatsDoc>>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 struct OrphansDoc {
     #[serde(flatten)]
     counts: OrphanCounts,
+    /// One by one.
     items: Vec<Orphan>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 struct RefusalsDoc {
     #[serde(flatten)]
     counts: RefusalCounts,
+    /// Rows that repairs have removed, by the journals of this machine.
     removed_by_repair: u64,
 }
 
@@ -246,6 +275,7 @@ impl StatsDoc {
             other_400_items: all(reports, |e| &e.other_400s),
             leaked_items: all(reports, |e| &e.leaked),
             unreadable_rows: reports.iter().map(|r| r.unreadable_rows).sum(),
+            stuck_sessions: stuck_sessions(reports),
             stores: None,
         }
     }
@@ -409,6 +439,13 @@ fn aside(summary: &Summary, reports: &[StoreReport]) -> String {
         let sessions = plural(stuck.sessions, "session", "sessions");
         let keep = if stuck.total == 1 { "keeps" } else { "keep" };
         said.push(format!("{} of the 400s {keep} {sessions} stuck now", stuck.total));
+    }
+    // A scan counts these as well: their tail will be refused, and has not been yet.
+    let waiting = stuck_sessions(reports).map_or(0, |all| all.saturating_sub(stuck.sessions));
+    if waiting > 0 {
+        let more = if stuck.total > 0 { "more " } else { "" };
+        let sessions = if waiting == 1 { "session is" } else { "sessions are" };
+        said.push(format!("{waiting} {more}{sessions} stuck without a stored 400, as the next retry would be refused"));
     }
     let without = summary.deltas.without_orphan;
     if without > 0 {

@@ -4,15 +4,17 @@ use std::path::Path;
 
 use comfy_table::{Attribute, Cell, ContentArrangement, Table, presets};
 use jiff::tz::TimeZone;
+use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::doc::SCHEMA_VERSION;
 use super::words::{age, moment};
 use super::{Output, clean, left};
 use crate::repair::journal::{Header, Kind};
 use crate::repair::{Left, Plan};
 
 /// How a journal stands to the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, strum::Display)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema, strum::Display)]
 #[serde(rename_all = "kebab-case")]
 pub enum JournalState {
     /// It was done and can be taken back.
@@ -36,6 +38,9 @@ pub enum JournalState {
     /// The file cannot be understood.
     #[strum(serialize = "cannot be read")]
     Broken,
+    /// There is no store to compare it with.
+    #[strum(serialize = "no store to compare with")]
+    Unknown,
 }
 
 impl JournalState {
@@ -47,7 +52,7 @@ impl JournalState {
 }
 
 /// A journal in a list.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct JournalLine {
     /// What `undo` calls it.
     pub id: String,
@@ -101,9 +106,12 @@ impl JournalLine {
 }
 
 /// `undo --json`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct UndoDoc {
+    /// Of all documents: 1.
     schema_version: u32,
+    /// `undo`.
+    #[schemars(extend("const" = "undo"))]
     command: &'static str,
     /// It was asked for a plan only.
     pub dry_run: bool,
@@ -118,7 +126,7 @@ pub struct UndoDoc {
 }
 
 /// A session that is as it was.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Restored {
     /// The session.
     pub id: String,
@@ -129,14 +137,28 @@ impl UndoDoc {
     #[must_use]
     pub fn new(dry_run: bool, plan: &Plan, left: Vec<Left>) -> Self {
         let restored = plan.sessions.iter().map(|s| Restored { id: s.id.clone() }).collect();
-        Self { schema_version: 1, command: "undo", dry_run, applied: false, undo_id: None, restored, left }
+        Self { schema_version: SCHEMA_VERSION, command: "undo", dry_run, applied: false, undo_id: None, restored, left }
     }
 }
 
 /// `undo --list --json`.
-#[must_use]
-pub fn journals_doc(lines: &[JournalLine]) -> serde_json::Value {
-    serde_json::json!({ "schema_version": 1, "command": "undo", "journals": lines })
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct JournalsDoc {
+    /// Of all documents: 1.
+    schema_version: u32,
+    /// `undo`.
+    #[schemars(extend("const" = "undo"))]
+    command: &'static str,
+    /// Every journal of the folder, oldest first.
+    journals: Vec<JournalLine>,
+}
+
+impl JournalsDoc {
+    /// Puts the document together.
+    #[must_use]
+    pub fn new(journals: Vec<JournalLine>) -> Self {
+        Self { schema_version: SCHEMA_VERSION, command: "undo", journals }
+    }
 }
 
 /// `undo --list`.

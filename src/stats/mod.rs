@@ -8,6 +8,7 @@ mod summary;
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use cause::Cause;
@@ -18,7 +19,7 @@ use crate::history::{Message, ModelRef, Part, Session, ToolCall, ToolState, Wrap
 use crate::replay::{Sdk, Version};
 
 /// A tool call that opencode cut off. Times are ms since the Unix epoch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema, Deserialize)]
 pub struct Orphan {
     /// The session.
     pub session_id: String,
@@ -37,7 +38,7 @@ pub struct Orphan {
 }
 
 /// A stored prefill 400 with the orphan that led to it, if any. Times are ms since the Unix epoch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema, Deserialize)]
 pub struct Pair {
     /// The session.
     pub session_id: String,
@@ -68,7 +69,7 @@ pub struct Pair {
 }
 
 /// A stored 400 of another kind.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema, Deserialize)]
 pub struct Other400 {
     /// The session.
     pub session_id: String,
@@ -81,7 +82,7 @@ pub struct Other400 {
 }
 
 /// An answer's text that holds raw tool-call markup.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema, Deserialize)]
 pub struct Leaked {
     /// `leaked-tool-call-text`.
     pub code: String,

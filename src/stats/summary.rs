@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use schemars::JsonSchema;
 use serde::Serialize;
 use strum::Display;
 
@@ -13,7 +14,7 @@ use super::{Events, Pair};
 pub type Counts = BTreeMap<String, u64>;
 
 /// Counts of orphans.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct OrphanCounts {
     /// All of them.
     pub total: u64,
@@ -30,7 +31,7 @@ pub struct OrphanCounts {
 }
 
 /// Counts of prefill 400s.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct RefusalCounts {
     /// All of them.
     pub total: u64,
@@ -55,7 +56,7 @@ pub struct RefusalCounts {
 }
 
 /// Prefill 400s in the tails of sessions that are stuck now.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct StillStuck {
     /// All of them.
     pub total: u64,
@@ -66,7 +67,7 @@ pub struct StillStuck {
 }
 
 /// A range of deltas.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Bucket {
     /// From this many ms on; `None` for all below zero.
     pub from_ms: Option<i64>,
@@ -80,7 +81,7 @@ pub struct Bucket {
 pub const BUCKETS: [i64; 9] = [0, 10, 100, 1_000, 10_000, 60_000, 600_000, 3_600_000, 86_400_000];
 
 /// From an orphan to the refusal that it is paired with.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Deltas {
     /// Refusals with an orphan whose time is known.
     pub pairs: u64,
@@ -97,7 +98,7 @@ pub struct Deltas {
 }
 
 /// What the rows of a table are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Display)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema, Display)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub enum Key {
@@ -114,7 +115,7 @@ pub enum Key {
 }
 
 /// A table by one key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct By {
     /// What the rows are.
     pub key: Key,
@@ -123,7 +124,7 @@ pub struct By {
 }
 
 /// A row of a table by one key.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ByRow {
     /// The model, provider, version, tool or day.
     pub key: String,

@@ -1,8 +1,10 @@
-//! What can be wrong with a store, in words that say what to do next.
+//! What can be wrong with a store, in a sentence that names the file or row; its code says what to do next.
 
 use std::path::PathBuf;
 
 use thiserror::Error;
+
+use crate::error::ErrorCode;
 
 /// A store that could not be read or written. Nothing was changed when one of these is returned.
 #[derive(Debug, Error)]
@@ -129,60 +131,29 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// A stable name for scripts (docs/commands.md, "Errors").
+    /// Its stable name (docs/errors.md).
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Missing(_) => "store-missing",
-            Self::Folder(_) => "store-is-folder",
-            Self::Empty(_) => "store-empty",
-            Self::NotSqlite(_) => "not-sqlite",
-            Self::NotOpencode { .. } => "not-opencode",
-            Self::UnknownSchema { .. } => "unknown-schema",
-            Self::Permission { .. } => "no-permission",
-            Self::InUse { .. } => "store-in-use",
-            Self::Corrupt { .. } => "store-corrupt",
-            Self::Changing(_) => "store-changing",
-            Self::NeedsRecovery { .. } => "needs-recovery",
-            Self::RowChanged { .. } => "row-changed",
-            Self::ProofFailed { .. } => "proof-failed",
-            Self::Interrupted => "interrupted",
-            Self::Journal { .. } => "journal",
-            Self::Backup { .. } => "backup",
-            Self::Sqlite { .. } => "sqlite",
-            Self::Io { .. } => "io",
+            Self::Missing(_) => ErrorCode::StoreMissing,
+            Self::Folder(_) => ErrorCode::StoreIsFolder,
+            Self::Empty(_) => ErrorCode::StoreEmpty,
+            Self::NotSqlite(_) => ErrorCode::NotSqlite,
+            Self::NotOpencode { .. } => ErrorCode::NotOpencode,
+            Self::UnknownSchema { .. } => ErrorCode::UnknownSchema,
+            Self::Permission { .. } => ErrorCode::NoPermission,
+            Self::InUse { .. } => ErrorCode::StoreInUse,
+            Self::Corrupt { .. } => ErrorCode::StoreCorrupt,
+            Self::Changing(_) => ErrorCode::StoreChanging,
+            Self::NeedsRecovery { .. } => ErrorCode::NeedsRecovery,
+            Self::RowChanged { .. } => ErrorCode::RowChanged,
+            Self::ProofFailed { .. } => ErrorCode::ProofFailed,
+            Self::Interrupted => ErrorCode::Interrupted,
+            Self::Journal { .. } => ErrorCode::Journal,
+            Self::Backup { .. } => ErrorCode::Backup,
+            Self::Sqlite { .. } => ErrorCode::Sqlite,
+            Self::Io { .. } => ErrorCode::Io,
         }
-    }
-
-    /// What to do next.
-    #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
-        Some(match self {
-            Self::Missing(_) | Self::Folder(_) | Self::Empty(_) | Self::NotSqlite(_) | Self::NotOpencode { .. } => {
-                "name opencode's database with --db; it is usually ~/.local/share/opencode/opencode.db"
-            }
-            Self::UnknownSchema { .. } => {
-                "look for a newer version of unstick, or report the opencode version that made it"
-            }
-            Self::Permission { .. } => {
-                "run it as the user whose opencode it is, or copy the store and name the copy with --db"
-            }
-            Self::InUse { .. } => {
-                "quit opencode (every window and server) and try again, or give it time with --wait SECONDS"
-            }
-            Self::Corrupt { .. } => {
-                "nothing was changed; recover a copy with `sqlite3 STORE .recover` and name that with --db"
-            }
-            Self::Changing(_) => "try again when opencode is less busy",
-            Self::NeedsRecovery { .. } => {
-                "start opencode once and quit it, so that SQLite can recover the store; then try again"
-            }
-            Self::RowChanged { .. } => "run it again: a new plan is made from what is there now",
-            Self::ProofFailed { .. } => "please report this; the store is as it was",
-            Self::Journal { .. } => "name another folder with --journal DIR; nothing was changed",
-            Self::Backup { .. } => "name another file with --backup FILE; nothing was changed",
-            Self::Interrupted | Self::Sqlite { .. } | Self::Io { .. } => return None,
-        })
     }
 
     /// SQLite's error about `path`, by what it means for a person.

@@ -33,19 +33,18 @@ pub enum LocateSource {
     OnlyChannel,
 }
 
-/// Why no store could be named. Each message says what was wrong and what to do next.
+/// Why no store could be named: the message says what was wrong, [`LocateError::next`] what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum LocateError {
     /// Nothing is where opencode would look.
-    #[error("no opencode store found; looked for {}; if the store is elsewhere, name it with --db PATH", list(looked))]
+    #[error("no opencode store found; looked for {}", list(looked))]
     NoStore {
         /// Every path at which opencode would have its store.
         looked: Vec<PathBuf>,
     },
     /// Sessions from before 1.2, which are JSON files.
     #[error(
-        "{} holds only the JSON files of opencode before 1.2, so there is no database to repair; start an opencode \
-         from 1.2 to 1.15 once, which converts them into a database (later versions no longer do), then run this again",
+        "{} holds only the JSON files of opencode before 1.2, so there is no database to repair",
         folder.display()
     )]
     LegacyJson {
@@ -53,29 +52,55 @@ pub enum LocateError {
         folder: PathBuf,
     },
     /// Several stores, and nothing that says which one is meant.
-    #[error("there are several opencode stores and none for the release channels; choose one: {}", choices(paths))]
+    #[error("there are several opencode stores and none for the release channels: {}", list(paths))]
     Several {
         /// The stores, sorted.
         paths: Vec<PathBuf>,
     },
     /// OPENCODE_DB is `:memory:`, which opencode from 1.14 on takes for a database that is never written to disk.
-    #[error(
-        "OPENCODE_DB is \":memory:\", so opencode keeps its sessions in memory only; unset it, or name a store with --db PATH"
-    )]
+    #[error("OPENCODE_DB is \":memory:\", so opencode keeps its sessions in memory only")]
     InMemory,
     /// Neither XDG_DATA_HOME nor a home folder is known.
-    #[error(
-        "the folder of opencode's data is not known, since neither XDG_DATA_HOME nor a home folder is set; name the store with --db PATH"
-    )]
+    #[error("the folder of opencode's data is not known, since neither XDG_DATA_HOME nor a home folder is set")]
     NoDataFolder,
     /// The data folder cannot be listed.
-    #[error("cannot read {}: {source}; allow reading it, or name the store with --db PATH", folder.display())]
+    #[error("cannot read {}: {source}", folder.display())]
     Unreadable {
         /// The data folder.
         folder: PathBuf,
         /// What the operating system said.
         source: io::Error,
     },
+}
+
+impl LocateError {
+    /// What is behind it, more exactly than the code `no-store` tells.
+    #[must_use]
+    pub fn cause(&self) -> &'static str {
+        match self {
+            Self::NoStore { .. } => "opencode has not run as this user, or keeps its data elsewhere",
+            Self::LegacyJson { .. } => "no opencode with a database has run here yet",
+            Self::Several { .. } => "which channel you run is built into opencode and cannot be seen from outside",
+            Self::InMemory => "such sessions are gone when opencode ends, so nothing can be read or repaired",
+            Self::NoDataFolder => "the environment says nothing of where opencode keeps its data",
+            Self::Unreadable { .. } => "the operating system does not let the folder be listed",
+        }
+    }
+
+    /// What to do next.
+    #[must_use]
+    pub fn next(&self) -> String {
+        match self {
+            Self::NoStore { .. } => "if the store is elsewhere, name it with `unstick scan --db PATH`".to_owned(),
+            Self::LegacyJson { .. } => "start an opencode from 1.2 to 1.15 once, which converts them into a database \
+                                        (later versions no longer do), then run this again"
+                .to_owned(),
+            Self::Several { paths } => format!("choose one with {}, or take --all-stores", choices(paths)),
+            Self::InMemory => "unset OPENCODE_DB, or name a store with `unstick scan --db PATH`".to_owned(),
+            Self::NoDataFolder => "name the store with `unstick scan --db PATH`".to_owned(),
+            Self::Unreadable { .. } => "allow reading it, or name the store with `unstick scan --db PATH`".to_owned(),
+        }
+    }
 }
 
 fn list(paths: &[PathBuf]) -> String {
@@ -274,7 +299,7 @@ mod tests {
         let home = Home::new().with(&["opencode-b.db", "opencode-a.db"]);
         let error = locate(&home.env).unwrap_err();
         let (a, b) = (home.data().join("opencode-a.db"), home.data().join("opencode-b.db"));
-        assert!(error.to_string().ends_with(&format!("--db {} or --db {}", a.display(), b.display())), "{error}");
+        assert!(error.next().contains(&format!("--db {} or --db {}", a.display(), b.display())), "{error}");
         assert!(matches!(error, LocateError::Several { paths } if paths == [a, b]));
     }
 
@@ -327,7 +352,7 @@ mod tests {
         let home = Home::new();
         let error = locate(&home.env).unwrap_err();
         assert!(error.to_string().contains(&home.data().join("opencode.db").display().to_string()), "{error}");
-        assert!(error.to_string().ends_with("name it with --db PATH"), "{error}");
+        assert!(error.next().contains("--db PATH"), "{error}");
         assert!(matches!(all_stores(&home.env), Err(LocateError::NoStore { .. })));
     }
 

@@ -15,14 +15,21 @@ fn fails(folder: &Path, run: impl Fn(&[&str]) -> Run, args: &[&str], code: &str,
     let before = Files::of(folder);
     let human = run(args).exits(2);
     assert_eq!(human.stdout, "", "{human:?}");
-    assert!(human.stderr.starts_with("error: "), "{human:?}");
+    assert!(human.stderr.starts_with(&format!("error[{code}]: ")), "{human:?}");
+    for label in ["\n  cause: ", "\n  next:  "] {
+        assert_eq!(human.stderr.matches(label).count(), 1, "{human:?}");
+    }
     let json = run(&[args, &["--json"]].concat()).exits(2);
     let document = json.json();
     assert_eq!(document["schema_version"], 1, "{json:?}");
     assert_eq!(document["error"]["code"], code, "{json:?}");
-    let message = document["error"]["message"].as_str().unwrap();
+    let text = |name: &str| document["error"][name].as_str().unwrap();
+    let message = text("message");
+    assert!(!text("cause").is_empty() && !text("hint").is_empty(), "{json:?}");
+    // Lines are broken between words.
+    let human_words = human.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
     for word in words {
-        assert!(human.stderr.contains(word), "{word} is not in {human:?}");
+        assert!(human_words.contains(word), "{word} is not in {human:?}");
         assert!(message.contains(word), "{word} is not in {message}");
     }
     before.assert_still(&Files::of(folder), &format!("{args:?}"));
@@ -65,7 +72,7 @@ fn finds_nothing(place: &Place, words: &[&str]) {
 fn no_store_says_where_it_was_looked_for() {
     let place = Place::empty();
     let looked = place.root().join("data/opencode/opencode.db");
-    finds_nothing(&place, &["no opencode store found", looked.to_str().unwrap(), "--db"]);
+    finds_nothing(&place, &["no opencode store found", looked.to_str().unwrap()]);
 }
 
 #[test]

@@ -1,24 +1,33 @@
 //! What the documents say is what the program does.
 
+use std::collections::BTreeSet;
+
+use clap::{CommandFactory, Parser};
 use opencode_unstick::diagnosis::{Code, LeftReason};
+use opencode_unstick::error::ErrorCode;
 use strum::IntoEnumIterator;
 
-fn read(file: &str) -> String {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
-    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
-}
+use crate::cli::Cli;
+use crate::held::{self, read};
 
 #[test]
 fn the_findings_page_names_every_code_and_no_other() {
-    let page = read("docs/findings.md");
-    let codes = Code::iter().map(|c| format!("| `{c}` | {} | {} |", c.applicability(), c.description()));
-    let reasons = LeftReason::iter().map(|r| format!("| `{r}` | {} |", r.description()));
-    let rows: Vec<String> = codes.chain(reasons).collect();
-    for row in &rows {
-        assert!(page.lines().any(|line| line == row), "docs/findings.md lacks: {row}");
-    }
-    let on_page: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
-    assert_eq!(on_page.len(), rows.len(), "docs/findings.md has rows that no code stands for");
+    let mut lines = vec!["| code | what can be done | what it means |".to_owned(), "|---|---|---|".to_owned()];
+    lines.extend(Code::iter().map(|c| format!("| `{c}` | {} | {} |", c.applicability(), c.description())));
+    held::section("docs/findings.md", "codes", &lines);
+    let mut lines = vec!["| reason | what it means |".to_owned(), "|---|---|".to_owned()];
+    lines.extend(LeftReason::iter().map(|r| format!("| `{r}` | {} |", r.description())));
+    held::section("docs/findings.md", "reasons", &lines);
+}
+
+#[test]
+fn the_errors_page_names_every_code_and_no_other() {
+    let mut lines = vec!["| code | cause | next |".to_owned(), "|---|---|---|".to_owned()];
+    lines.extend(
+        ErrorCode::iter()
+            .map(|c| format!("| `{c}` | {} | {} |", c.cause(), c.next()).replace(" | sqlite3", " \\| sqlite3")),
+    );
+    held::section("docs/errors.md", "codes", &lines);
 }
 
 #[test]
@@ -29,4 +38,230 @@ fn the_first_two_shell_blocks_of_the_readme_hold_one_command_each() {
     assert_eq!((blocks[0].len(), blocks[1].len()), (1, 1));
     assert!(blocks[0][0].contains("cargo run") && blocks[0][0].contains("fixtures/stores/"));
     assert_eq!(blocks[1][0], "cargo test --locked");
+}
+
+/// The long flags of a command, those of every command aside.
+fn flags(command: &clap::Command, global: bool) -> BTreeSet<String> {
+    command
+        .get_arguments()
+        .filter(|a| a.is_global_set() == global && !a.is_hide_set())
+        .filter_map(|a| a.get_long())
+        .filter(|name| !["help", "version"].contains(name))
+        .map(|name| format!("--{name}"))
+        .collect()
+}
+
+/// The words of a text that are long flags.
+fn named(text: &str) -> BTreeSet<String> {
+    let mut out = BTreeSet::new();
+    for (at, _) in text.match_indices("--") {
+        let before = text[..at].chars().next_back();
+        let name: String =
+            text[at + 2..].chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect::<String>();
+        if !name.is_empty() && !name.starts_with('-') && before.is_none_or(|c| !c.is_alphanumeric() && c != '-') {
+            out.insert(format!("--{}", name.trim_end_matches('-')));
+        }
+    }
+    out
+}
+
+/// The sections of docs/commands.md about a command, by its name; under "" what is said of every command.
+fn sections() -> Vec<(String, String)> {
+    let page = read("docs/commands.md");
+    let mut out = Vec::new();
+    for (n, section) in page.split("\n## ").enumerate() {
+        let title = section.lines().next().unwrap();
+        match title.strip_prefix("`unstick ").map(|rest| rest.trim_end_matches('`')) {
+            Some(name) => out.push((name.split(' ').next().unwrap().to_owned(), section.to_owned())),
+            None if n == 0 => out.push((String::new(), section.to_owned())),
+            None => {}
+        }
+    }
+    out
+}
+
+#[test]
+fn the_commands_page_names_every_flag_and_no_other() {
+    let program = Cli::command();
+    let sections = sections();
+    let of = |name: &str| &sections.iter().find(|(n, _)| n == name).unwrap_or_else(|| panic!("no section on {name}")).1;
+    let global = flags(&program, true);
+    assert!(global.len() > 8);
+    let lacking: Vec<_> = global.iter().filter(|flag| !of("").contains(&format!("`{flag}"))).collect();
+    assert!(lacking.is_empty(), "docs/commands.md lacks {lacking:?} of every command");
+    let commands: Vec<&clap::Command> = program.get_subcommands().filter(|c| c.get_name() != "help").collect();
+    let everywhere: BTreeSet<String> =
+        commands.iter().flat_map(|c| flags(c, false)).chain(global.iter().cloned()).collect();
+    for command in &commands {
+        let name = command.get_name();
+        let said = named(of(name));
+        let lacking: Vec<_> = flags(command, false).difference(&said).cloned().collect();
+        assert!(lacking.is_empty(), "docs/commands.md lacks {lacking:?} of `unstick {name}`");
+        let invented: Vec<_> = said.difference(&everywhere).cloned().collect();
+        assert!(invented.is_empty(), "`unstick {name}` has no {invented:?}");
+    }
+    let unknown: Vec<&String> =
+        sections.iter().map(|(n, _)| n).filter(|n| !n.is_empty() && program.find_subcommand(n).is_none()).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+}
+
+#[test]
+fn the_synopses_of_the_commands_page_hold_every_flag_of_their_command() {
+    let program = Cli::command();
+    for (name, section) in sections().iter().filter(|(name, _)| !name.is_empty()) {
+        let synopsis: String =
+            section.lines().filter(|l| l.starts_with("    ")).map(|l| l.trim().to_owned() + " ").collect();
+        let flags = flags(program.find_subcommand(name).unwrap(), false);
+        let lacking: Vec<_> = flags.difference(&named(&synopsis)).cloned().collect();
+        assert!(lacking.is_empty(), "the synopsis of `unstick {name}` lacks {lacking:?}");
+    }
+}
+
+/// Documents in which commands are shown.
+fn pages() -> Vec<(String, String)> {
+    let mut files = vec!["README.md".to_owned(), "CONTRIBUTING.md".to_owned()];
+    let docs = std::fs::read_dir(held::path("docs")).unwrap();
+    files.extend(docs.map(|e| format!("docs/{}", e.unwrap().file_name().into_string().unwrap())));
+    files.retain(|f| f.ends_with(".md") && held::path(f).exists());
+    files.into_iter().map(|f| (f.clone(), read(&f))).collect()
+}
+
+/// The words of a command line as a shell would take them, up to a pipe, a redirection or a comment.
+fn words(line: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    let mut word = String::new();
+    let mut quote = None;
+    let mut chars = line.chars().peekable();
+    while let Some(c) = chars.next() {
+        match (quote, c) {
+            (Some(q), c) if c == q => quote = None,
+            (None, '"' | '\'') => quote = Some(c),
+            (None, ' ') => {
+                if !word.is_empty() {
+                    out.push(std::mem::take(&mut word));
+                }
+                if chars.peek().is_some_and(|c| "|>#;&(".contains(*c)) {
+                    break;
+                }
+            }
+            (None, ';' | '|') => break,
+            (_, c) => word.push(c),
+        }
+    }
+    if !word.is_empty() {
+        out.push(word);
+    }
+    out
+}
+
+/// A command of a text: what stands behind "unstick " in code, or at the beginning of a line of a code block.
+fn commands(page: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    let mut block = String::new();
+    let mut inside = false;
+    for line in page.lines() {
+        if line.starts_with("```") {
+            inside = !inside;
+        } else if inside || line.starts_with("    ") {
+            // A line that ends with a backslash goes on.
+            block.push_str(line.trim_end().trim_end_matches('\\'));
+            if !line.trim_end().ends_with('\\') {
+                let line = std::mem::take(&mut block);
+                let line =
+                    line.trim().trim_start_matches("$ ").trim_start_matches("Next: ").trim_start_matches("Why:  ");
+                out.extend(line.starts_with("unstick ").then(|| line.to_owned()));
+            }
+        }
+    }
+    // Code in running text may go over the end of a line.
+    let text: String = page.split("```").step_by(2).collect::<Vec<_>>().join(" ").replace('\n', " ");
+    out.extend(text.split('`').skip(1).step_by(2).filter(|code| code.starts_with("unstick ")).map(str::to_owned));
+    out
+}
+
+/// Whether the program's own definition takes the command; a synopsis is none.
+fn is_taken(command: &str) -> Result<bool, String> {
+    if command.contains('[') || command.contains('…') || command.contains(" --opencode any|VERSION") {
+        return Ok(false);
+    }
+    let numbers = command.replace("SECONDS", "30").replace(" VERSION", " 1.18.33").replace("SHELL", "bash");
+    let mut words = words(&numbers);
+    // `unstick schema COMMAND` and the like stand for any of the values.
+    if let Some(word) = words.iter_mut().find(|w| *w == "COMMAND") {
+        *word = "scan".to_owned();
+    }
+    if words.get(1).is_some_and(|w| w.chars().all(|c| c.is_ascii_uppercase())) {
+        return Ok(false);
+    }
+    match Cli::try_parse_from(&words) {
+        Ok(_) => Ok(true),
+        Err(error) if !error.use_stderr() => Ok(true),
+        Err(error) => Err(format!("{command}: {}", error.to_string().lines().next().unwrap_or_default())),
+    }
+}
+
+#[test]
+fn every_command_that_is_shown_is_one() {
+    let mut shown: Vec<(String, String)> =
+        pages().iter().flat_map(|(file, text)| commands(text).into_iter().map(|c| (file.clone(), c))).collect();
+    let mut program = Cli::command();
+    let mut helps = vec![("--help".to_owned(), program.render_long_help().to_string())];
+    let names: Vec<String> = program.get_subcommands().map(|c| c.get_name().to_owned()).collect();
+    for name in names {
+        let help = program.find_subcommand_mut(&name).unwrap().render_long_help().to_string();
+        helps.push((format!("{name} --help"), help));
+    }
+    for (name, help) in &helps {
+        let examples = help.split_once("Examples:\n").map(|(_, rest)| rest).unwrap_or_default();
+        let lines: Vec<&str> = examples.lines().take_while(|l| l.starts_with("  unstick ")).collect();
+        let command = name.trim_end_matches("--help").trim();
+        assert!(!lines.is_empty() || command == "help", "{name} shows no example");
+        for line in lines {
+            // The comment stands at least two spaces behind the command.
+            let line = line.trim();
+            let line = line.split_once("  ").map_or(line, |(before, _)| before);
+            assert!(line.starts_with(&format!("unstick {command}")), "{name}: {line}");
+            shown.push((name.clone(), line.to_owned()));
+        }
+    }
+    for code in ErrorCode::iter() {
+        shown.extend(commands(code.next()).into_iter().map(|c| (format!("error {code}"), c)));
+    }
+    let mut taken = 0;
+    let mut wrong = Vec::new();
+    for (from, command) in shown {
+        match is_taken(&command) {
+            Ok(was) => taken += u32::from(was),
+            Err(why) => wrong.push(format!("{from}: {why}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(taken > 60, "only {taken} commands were looked at");
+}
+
+#[test]
+fn every_argument_is_explained() {
+    let program = Cli::command();
+    for command in std::iter::once(&program).chain(program.get_subcommands()) {
+        assert!(command.get_about().is_some(), "{}", command.get_name());
+        for argument in command.get_arguments() {
+            assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
+        }
+    }
+}
+
+#[test]
+fn links_between_the_documents_lead_somewhere() {
+    let mut looked_at = 0;
+    for (file, text) in pages() {
+        let folder = held::path(&file).parent().unwrap().to_owned();
+        for (_, rest) in text.match_indices("](").map(|(at, _)| ((), &text[at + 2..])) {
+            let target = rest.split(')').next().unwrap().split('#').next().unwrap();
+            if !target.is_empty() && !target.contains("://") && !target.starts_with("mailto:") {
+                assert!(folder.join(target).exists(), "{file} links to {target}");
+                looked_at += 1;
+            }
+        }
+    }
+    assert!(looked_at > 15, "only {looked_at} links");
 }

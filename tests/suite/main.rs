@@ -3,12 +3,17 @@
 
 mod bad_input;
 mod bad_rows;
+#[path = "../../src/cli.rs"]
+#[allow(dead_code, reason = "only its definitions are looked at")]
+mod cli;
 mod docs;
 mod dump;
 mod explain;
 mod fixtures;
 mod generated;
+mod held;
 mod holder;
+mod json;
 mod log;
 mod outputs;
 mod place;

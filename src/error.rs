@@ -1,0 +1,188 @@
+//! Every error that a run can end with: a stable code, what is behind it, and what to do next.
+
+use serde::Serialize;
+use strum::{Display, EnumIter, IntoStaticStr};
+
+/// An error's code. Names are stable; a later version only adds (docs/errors.md, which a test holds against this).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Display, EnumIter, IntoStaticStr)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+#[non_exhaustive]
+pub enum ErrorCode {
+    /// No file is where opencode would have its store.
+    NoStore,
+    /// The file that was named is not there.
+    StoreMissing,
+    /// A folder was named.
+    StoreIsFolder,
+    /// The file has no bytes.
+    StoreEmpty,
+    /// The file has not SQLite's header.
+    NotSqlite,
+    /// SQLite, but not opencode's.
+    NotOpencode,
+    /// opencode's tables in a form that nobody measured.
+    UnknownSchema,
+    /// The operating system does not allow it.
+    NoPermission,
+    /// Another process has the store.
+    StoreInUse,
+    /// SQLite says that it is damaged.
+    StoreCorrupt,
+    /// It changed again and again while it was read.
+    StoreChanging,
+    /// A crash left it, and it is too large to be read from a copy.
+    NeedsRecovery,
+    /// Anything else that SQLite says.
+    Sqlite,
+    /// Anything else that the operating system says.
+    Io,
+    /// What was to be written did not fit what is there.
+    RowChanged,
+    /// A proof did not hold.
+    ProofFailed,
+    /// The undo journal cannot be kept.
+    Journal,
+    /// There is no folder for it.
+    NoJournalFolder,
+    /// The copy that was asked for cannot be made.
+    Backup,
+    /// The arguments make no sense.
+    Usage,
+    /// No session is called that.
+    NoSuchSession,
+    /// Several are.
+    SeveralSessions,
+    /// The call is about one store.
+    SeveralStores,
+    /// A WHEN that is none.
+    BadTime,
+    /// Nobody is there to be asked.
+    NeedsYes,
+    /// A file of `stats --from` is no report.
+    BadReport,
+    /// A file of `stats --from` has another schema version.
+    MixedSchema,
+    /// The file that was to be written is there.
+    FileExists,
+    /// A file cannot be written.
+    CannotWrite,
+    /// No journal is called that.
+    NoSuchJournal,
+    /// Several are.
+    SeveralJournals,
+    /// There is no repair to take back.
+    NothingToUndo,
+    /// Ctrl-C.
+    Interrupted,
+    /// Anything else.
+    Failed,
+}
+
+impl ErrorCode {
+    /// What is behind it, in one sentence for people.
+    #[must_use]
+    pub fn cause(self) -> &'static str {
+        match self {
+            Self::NoStore => {
+                "opencode has not run as this user, keeps its data elsewhere, or has several stores to choose from"
+            }
+            Self::StoreMissing => "the path is misspelt, or the file was moved or removed",
+            Self::StoreIsFolder => "the folder was named in place of the database in it",
+            Self::StoreEmpty => "the file was made and never filled, or a copy broke off",
+            Self::NotSqlite => "the file does not begin as a SQLite database does",
+            Self::NotOpencode => "the database does not hold the tables of opencode",
+            Self::UnknownSchema => {
+                "an opencode that was not measured, or another program, has changed the tables, so nothing is guessed"
+            }
+            Self::NoPermission => "the file or its folder belongs to another user, or is protected",
+            Self::StoreInUse => {
+                "opencode, or another program, has the store open, and writing beside it could lose rows"
+            }
+            Self::StoreCorrupt => "a page of the database does not hold what it must; a disk or a copy has failed",
+            Self::StoreChanging => "opencode wrote each time that the store was read",
+            Self::NeedsRecovery => {
+                "a crash left the store with a -journal or -wal file that SQLite has to work off first"
+            }
+            Self::Sqlite => "SQLite could not do what it was asked for",
+            Self::Io => "the operating system could not read or write",
+            Self::RowChanged => "the store has changed since the plan was made; everything was rolled back",
+            Self::ProofFailed => {
+                "the rows that a repair left did not prove to be what they must be; everything was rolled back"
+            }
+            Self::Journal => "without an undo journal on disk nothing is written",
+            Self::NoJournalFolder => "neither XDG_STATE_HOME nor a home folder is set",
+            Self::Backup => "the copy could not be made, or a file of that name is there; nothing is overwritten",
+            Self::Usage => "the command line was not understood",
+            Self::NoSuchSession => "no id, beginning of an id or title in this store is that",
+            Self::SeveralSessions => "the title or the beginning of an id fits more than one session",
+            Self::SeveralStores => "what was asked for is about one store, and more than one is meant",
+            Self::BadTime => "WHEN is neither a date, nor a local time, nor an age",
+            Self::NeedsYes => "nothing is written without a yes, and input is not a terminal",
+            Self::BadReport => "a file is not what `unstick stats --json` writes",
+            Self::MixedSchema => "a report has another schema version than this program",
+            Self::FileExists => "nothing is ever overwritten",
+            Self::CannotWrite => "the operating system does not let the file be written there, or the disk is full",
+            Self::NoSuchJournal => "no repair on record has that id",
+            Self::SeveralJournals => "the beginning of an id fits more than one repair",
+            Self::NothingToUndo => "every repair of this store is taken back, or none was made",
+            Self::Interrupted => "it was stopped from outside, by Ctrl-C or a signal",
+            Self::Failed => "something went wrong that has no code of its own, such as standard output that is full",
+        }
+    }
+
+    /// What to do next where nothing more exact is known.
+    #[must_use]
+    pub fn next(self) -> &'static str {
+        match self {
+            Self::NoStore
+            | Self::StoreMissing
+            | Self::StoreIsFolder
+            | Self::StoreEmpty
+            | Self::NotSqlite
+            | Self::NotOpencode => {
+                "name opencode's database with `unstick scan --db PATH`; it is usually \
+                 ~/.local/share/opencode/opencode.db"
+            }
+            Self::UnknownSchema => "look for a newer unstick, or report the opencode version that made the store",
+            Self::NoPermission => {
+                "run it as the user whose opencode it is, or copy the store and name the copy with `unstick scan --db \
+                 COPY`"
+            }
+            Self::StoreInUse => {
+                "quit opencode (every window and server) and try again, or give it time with `unstick repair --wait \
+                 SECONDS`"
+            }
+            Self::StoreCorrupt => {
+                "recover a copy with `sqlite3 STORE .recover | sqlite3 COPY`, then look at it with `unstick scan --db \
+                 COPY`"
+            }
+            Self::StoreChanging => "try again when opencode is less busy",
+            Self::NeedsRecovery => "start opencode once and quit it, so that SQLite recovers the store; then try again",
+            Self::Sqlite | Self::Io => "look at the message: the disk, the path or the permissions may need mending",
+            Self::RowChanged => "run it again: a new plan is made from what is there now",
+            Self::ProofFailed => {
+                "report this with the output of `unstick explain SESSION --json`; the store is as it was"
+            }
+            Self::Journal | Self::NoJournalFolder => {
+                "name a folder that can be written with `unstick repair --journal DIR`"
+            }
+            Self::Backup => "name another file with `unstick repair --backup FILE`",
+            Self::Usage => "see `unstick --help`, or `unstick COMMAND --help`",
+            Self::NoSuchSession | Self::SeveralSessions => {
+                "name it by its id, the beginning of it, or its exact title; `unstick scan --all` lists them"
+            }
+            Self::SeveralStores => "name one with --db PATH",
+            Self::BadTime => "give a date (2026-11-20), a local time (2026-11-20T08:00) or an age (90m, 36h, 7d, 4w)",
+            Self::NeedsYes => "add --yes to go on without being asked, or --dry-run to see the plan alone",
+            Self::BadReport => "leave the file out, or make it again with `unstick stats --json`",
+            Self::MixedSchema => "make all reports with the same version of unstick, or merge each kind by itself",
+            Self::FileExists | Self::CannotWrite => "name another file",
+            Self::NoSuchJournal | Self::SeveralJournals | Self::NothingToUndo => {
+                "`unstick undo --list` shows what there is"
+            }
+            Self::Interrupted => "run it again; nothing was changed",
+            Self::Failed => "run it again with --json and report what it says",
+        }
+    }
+}
