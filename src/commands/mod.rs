@@ -114,8 +114,7 @@ pub(crate) fn misunderstood(error: &clap::Error, json: bool) -> Exit {
         _ => "a command is missing".to_owned(),
     };
     // What clap proposes is more exact than anything that could be said here.
-    let tips: Vec<String> =
-        text.lines().filter_map(|line| line.trim().strip_prefix("tip: ")).map(|tip| one_line(tip)).collect();
+    let tips: Vec<String> = text.lines().filter_map(|line| line.trim().strip_prefix("tip: ")).map(one_line).collect();
     let program = Cli::command();
     let named = std::env::args_os()
         .find(|arg| program.find_subcommand(arg).is_some())
@@ -150,7 +149,7 @@ fn dispatch(cli: &Cli, env: Environment, out: &Output) -> Result<Exit, Error> {
         _ => {}
     }
     let resolver = SdkResolver::new(cli.global.sdk.clone(), &env)?;
-    let now = Timestamp::now().as_millisecond();
+    let now = now(&env);
     let mut out = out.clone();
     out.repeat = repeat(&cli.global);
     let out = &out;
@@ -169,6 +168,13 @@ fn dispatch(cli: &Cli, env: Environment, out: &Output) -> Result<Exit, Error> {
         Command::Undo(args) => undo::run(&context, args),
         Command::Completions(_) | Command::Man(_) | Command::Schema(_) => Ok(Exit::Fine),
     }
+}
+
+/// The present in ms since the epoch. A test build takes it from `UNSTICK_NOW`, so that what is shown can be compared
+/// word for word; a release build has no such variable.
+fn now(env: &Environment) -> i64 {
+    let fixed = env.var("UNSTICK_NOW").filter(|_| cfg!(debug_assertions)).and_then(|ms| ms.parse().ok());
+    fixed.unwrap_or_else(|| Timestamp::now().as_millisecond())
 }
 
 impl Context<'_> {

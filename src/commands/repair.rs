@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Error;
+use clap::ValueEnum;
 use opencode_unstick::diagnosis::{Code, Diagnosis, Evidence, Judge, LeftReason, Status, diagnose, latent_cuts};
 use opencode_unstick::error::ErrorCode;
 use opencode_unstick::history::{Session, SessionInfo};
@@ -54,13 +55,13 @@ pub(crate) fn run(context: &Context<'_>, args: &Repair) -> Result<Exit, Error> {
     }
     let mut exit = Exit::Fine;
     for target in &targets {
-        exit = exit.max(one(context, args, target, &filter)?);
+        exit = exit.max(one(context, args, target, &filter, targets.len() > 1)?);
     }
     context.warn();
     Ok(exit)
 }
 
-fn one(context: &Context<'_>, args: &Repair, target: &Target, filter: &Filter) -> Result<Exit, Error> {
+fn one(context: &Context<'_>, args: &Repair, target: &Target, filter: &Filter, several: bool) -> Result<Exit, Error> {
     let allowed = Allowed {
         at_risk: args.include.contains(&Include::AtRisk),
         near_window: args.include.contains(&Include::NearWindow),
@@ -71,6 +72,13 @@ fn one(context: &Context<'_>, args: &Repair, target: &Target, filter: &Filter) -
     let mut doc = RepairDoc::new(shown.audit.store.clone(), args.dry_run, &shown.plan, shown.left.clone(), args.text);
     let nothing_left = shown.left.is_empty();
     if !context.global.json {
+        let path = report::clean(&target.path.display().to_string());
+        match (context.global.quiet, several) {
+            // One line for each store.
+            (true, true) => context.out.print(&format!("{path}: "))?,
+            (true, false) => {}
+            (false, _) => context.out.print(&format!("{}\n", context.out.dim(&path)))?,
+        }
         context.out.print(&human(context, args, &shown, !filter.is_all()))?;
     }
     if shown.plan.sessions.is_empty() || args.dry_run {
@@ -107,7 +115,7 @@ fn one(context: &Context<'_>, args: &Repair, target: &Target, filter: &Filter) -
     } else {
         let journal = args.journal.as_ref().map(|p| format!(" --journal {}", super::quoted(&p.to_string_lossy())));
         let undo = format!("undo {undo_id}{}", journal.unwrap_or_default());
-        context.out.print(&report::repaired(&context.out, &shown.plan, &undo))?;
+        context.out.print(&report::repaired(&context.out, &shown.plan, shown.left.len(), &undo))?;
     }
     Ok(if nothing_left && !declined { Exit::Fine } else { Exit::Findings })
 }
@@ -259,25 +267,53 @@ fn tell_log(store: &Store<'_>, session: &Session, edits: &mut SessionPlan, now: 
 
 fn human(context: &Context<'_>, args: &Repair, planned: &Planned, filtered: bool) -> String {
     let out = &context.out;
-    let mut text = String::new();
-    if planned.plan.sessions.is_empty() && planned.left.is_empty() {
-        text.push_str(if filtered {
-            "Nothing to repair: no session that the call is about is stuck.\n"
-        } else {
-            "Nothing to repair: no session is stuck.\n"
-        });
+    let (n, left) = (planned.plan.sessions.len(), planned.left.len());
+    if n == 0 && left == 0 {
+        let none = if filtered { "no session that the call is about is stuck" } else { "no session is stuck" };
+        return format!("Nothing to repair: {none}.\n");
     }
+    let mut text = String::new();
     if !out.quiet {
         text.push_str(&report::plan(out, &planned.plan, &planned.titles, context.now));
         text.push_str(&report::left(out, &planned.left, &planned.titles));
     }
-    if args.dry_run && !planned.plan.sessions.is_empty() {
-        let n = planned.plan.sessions.len();
+    let mut end = Vec::new();
+    if args.dry_run && n > 0 {
         let sessions = if n == 1 { "1 session".to_owned() } else { format!("{n} sessions") };
-        let gap = if out.quiet { "" } else { "\n" };
-        text.push_str(&format!("{gap}Dry run: nothing was changed. Without it, {sessions} would be repaired.\n"));
+        end.push(format!("Dry run: nothing was changed. Without it, {sessions} would be repaired."));
+    }
+    if left > 0 && (n == 0 || args.dry_run) {
+        end.push(report::remain(left));
+    }
+    if !end.is_empty() {
+        let end = end.join(" ");
+        text.push_str(&if out.quiet { format!("{end}\n") } else { format!("\n{}\n", out.wrap(&end, "")) });
+    }
+    if args.dry_run && n > 0 && !out.quiet {
+        text.push_str(&format!("Next: {}\n", out.command(&next(args))));
     }
     text
+}
+
+/// The same call without `--dry-run`.
+fn next(args: &Repair) -> String {
+    let mut words = vec!["repair".to_owned()];
+    words.extend(args.selection.sessions.iter().map(|s| super::quoted(s)));
+    if let Some(folder) = &args.selection.directory {
+        words.extend(["--directory".to_owned(), super::quoted(&folder.to_string_lossy())]);
+    }
+    if args.selection.here {
+        words.push("--here".to_owned());
+    }
+    if !args.include.is_empty() {
+        let names: Vec<String> =
+            args.include.iter().filter_map(|i| i.to_possible_value()).map(|v| v.get_name().to_owned()).collect();
+        words.extend(["--include".to_owned(), names.join(",")]);
+    }
+    if let Some(folder) = &args.journal {
+        words.extend(["--journal".to_owned(), super::quoted(&folder.to_string_lossy())]);
+    }
+    report::clean(&words.join(" "))
 }
 
 /// Carries out what was shown: opens the store for itself, plans again, compares, keeps a backup and a journal,

@@ -6,13 +6,14 @@ use super::{Context, Exit, Target};
 use crate::cli::Scan;
 use anyhow::Error;
 use opencode_unstick::diagnosis::Status;
-use opencode_unstick::report::{self, ScanDoc, ScansDoc, SessionDoc, Shown, Summary};
+use opencode_unstick::report::{self, ScanDoc, ScanLine, ScansDoc, SessionDoc, Shown, Summary};
 
 pub(crate) fn run(context: &Context<'_>, args: &Scan) -> Result<Exit, Error> {
     let filter = Filter::new(context, &args.selection, args.since.as_deref())?;
     let targets = context.targets()?;
     let mut exit = Exit::Fine;
-    let mut docs = Vec::new();
+    let (mut docs, mut lines) = (Vec::new(), Vec::new());
+    let several = targets.len() > 1;
     for target in &targets {
         let want = match args {
             Scan { stuck: true, .. } => Want::Stuck,
@@ -33,18 +34,27 @@ pub(crate) fn run(context: &Context<'_>, args: &Scan) -> Result<Exit, Error> {
         } else if context.global.json {
             let sessions = shown.iter().map(|j| SessionDoc::new(&j.diagnosis, j.sdk.as_ref())).collect();
             docs.push(ScanDoc::new(audit.store.clone(), summary, audit.unreadable_rows.clone(), sessions));
+        } else if several && context.global.quiet {
+            lines.push(ScanLine { path: target.path.display().to_string(), summary });
         } else if audit.sessions.is_empty() && !filter.is_all() {
-            context
-                .out
-                .print(&format!("None of the {} sessions matches; nothing was judged.\n", audit.store.sessions))?;
+            let none = format!("None of the {} sessions matches; nothing was judged.\n", audit.store.sessions);
+            context.out.print(&none)?;
+            lines.push(ScanLine { path: target.path.display().to_string(), summary });
         } else {
             context.out.print(&human(context, target, &audit, &summary, &shown))?;
+            lines.push(ScanLine { path: target.path.display().to_string(), summary });
+        }
+        if several && !args.json_lines && !context.global.json && !context.global.quiet {
+            context.out.print("\n")?;
         }
     }
     match docs.as_slice() {
         [] => {}
         [doc] if targets.len() == 1 => context.out.json(doc)?,
         _ => context.out.json(&ScansDoc::new(docs))?,
+    }
+    if several && !lines.is_empty() {
+        context.out.print(&report::scans(&context.out, &lines))?;
     }
     context.warn();
     Ok(exit)

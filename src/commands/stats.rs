@@ -50,14 +50,10 @@ pub(crate) fn run(context: &Context<'_>, args: &Stats) -> Result<Exit, Error> {
             all => context.out.json(&StatsDoc::of_stores(all, by, &zone, context.now))?,
         }
     } else {
-        let name = match names.as_slice() {
-            [one] => one.clone(),
-            _ => format!("{} stores", reports.len()),
-        };
         context.out.print(&report::stats(
             &context.out,
             &reports,
-            &name,
+            &names,
             args.from.is_empty(),
             &summary,
             context.now,

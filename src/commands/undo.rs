@@ -13,6 +13,7 @@ use opencode_unstick::repair::undo::{Now, Standing, plan_undo, standing};
 use opencode_unstick::repair::{Image, Left, Plan, RowEdit};
 use opencode_unstick::report::{self, JournalLine, JournalState, JournalsDoc, UndoDoc};
 use opencode_unstick::store::journal::{Found, JournalWriter, journals};
+use opencode_unstick::store::locate::LocateError;
 use opencode_unstick::store::{Exclusive, SessionEntry, Store, StoreError, with_snapshot};
 
 use super::{CallError, Context, Exit, Target};
@@ -28,17 +29,24 @@ struct Planned {
 
 pub(crate) fn run(context: &Context<'_>, args: &Undo) -> Result<Exit, Error> {
     let folder = context.journal_folder(args.journal.as_deref())?;
-    let target = context.target()?;
     let found = journals(&folder)?;
-    let lines = with_snapshot(&target.path, |store| list(store, &found))?;
-    if args.list {
+    let target = match context.target() {
+        // What is on record can be told without the store: it may have been moved, or be of another home.
+        Err(error) if args.list && error.downcast_ref::<LocateError>().is_some() => None,
+        target => Some(target?),
+    };
+    let lines = match &target {
+        Some(target) => with_snapshot(&target.path, |store| list(store, &found))?,
+        None => found.iter().map(without_store).collect(),
+    };
+    let Some(target) = target.filter(|_| !args.list) else {
         if context.global.json {
             context.out.json(&JournalsDoc::new(lines))?;
         } else {
             context.out.print(&report::journals(&context.out, &lines, &folder, context.now))?;
         }
         return Ok(Exit::Fine);
-    }
+    };
     let line = pick(&lines, args.id.as_deref())?;
     let journal = found
         .iter()
@@ -58,8 +66,8 @@ pub(crate) fn run(context: &Context<'_>, args: &Undo) -> Result<Exit, Error> {
         ))?;
     }
     let nothing_left = shown.left.is_empty();
-    if args.dry_run && !context.global.json {
-        context.out.print("\nDry run: nothing was changed.\n")?;
+    if !context.global.json {
+        context.out.print(&end(context, args, &shown))?;
     }
     if shown.plan.sessions.is_empty() || args.dry_run {
         if context.global.json {
@@ -69,7 +77,9 @@ pub(crate) fn run(context: &Context<'_>, args: &Undo) -> Result<Exit, Error> {
     }
     let mut declined = false;
     if !args.yes {
-        let chosen = super::ask::choose(context, "Take back", &shown.titles)?;
+        let planned = |id: &String| shown.plan.sessions.iter().any(|s| s.id == *id);
+        let choices: Vec<(String, String)> = shown.titles.iter().filter(|(id, _)| planned(id)).cloned().collect();
+        let chosen = super::ask::choose(context, "Take back", &choices)?;
         declined = chosen.len() < shown.plan.sessions.len();
         shown.plan.sessions.retain(|s| chosen.contains(&s.id));
         if shown.plan.sessions.is_empty() {
@@ -113,9 +123,36 @@ pub(crate) fn run(context: &Context<'_>, args: &Undo) -> Result<Exit, Error> {
     if context.global.json {
         context.out.json(&doc)?;
     } else {
-        context.out.print(&report::undone(&context.out, &shown.plan, journal.header.kind))?;
+        context.out.print(&report::undone(&context.out, &shown.plan, shown.left.len(), journal.header.kind))?;
     }
     Ok(if nothing_left && !declined { Exit::Fine } else { Exit::Findings })
+}
+
+/// What is said after the plan where nothing more will be done.
+fn end(context: &Context<'_>, args: &Undo, shown: &Planned) -> String {
+    let (n, left) = (shown.plan.sessions.len(), shown.left.len());
+    let mut end = Vec::new();
+    if args.dry_run {
+        let sessions = if n == 1 { "1 session".to_owned() } else { format!("{n} sessions") };
+        end.push(format!("Dry run: nothing was changed. Without it, {sessions} would be as before."));
+    }
+    if left > 0 && (n == 0 || args.dry_run) {
+        end.push(report::remain(left));
+    }
+    if end.is_empty() {
+        return String::new();
+    }
+    let gap = if context.out.quiet { "" } else { "\n" };
+    let end = end.join(" ");
+    format!("{gap}{}\n", if context.out.quiet { end } else { context.out.wrap(&end, "") })
+}
+
+/// A journal where there is no store to compare it with.
+fn without_store(found: &Found) -> JournalLine {
+    match &found.journal {
+        Err(why) => JournalLine::broken(&found.path, why, found.sealed),
+        Ok(journal) => JournalLine::new(&journal.header, JournalState::Unknown),
+    }
 }
 
 /// The store as an undo looks at it; the first error is kept, for the trait has no room for it.
@@ -270,6 +307,7 @@ fn plan(
                 out.left.push(Left { id: id.clone(), reason: LeftReason::RowChanged, detail });
                 continue;
             };
+            out.titles.push((id.clone(), info.title.clone()));
             let loaded = store.load(info)?;
             let log = if loaded.unreadable.is_empty() { store.log(&loaded.session)? } else { Log::None };
             let planned = if loaded.unreadable.is_empty() {
@@ -279,10 +317,7 @@ fn plan(
                 Err(Left { id: id.clone(), reason, detail: reason.description().to_owned() })
             };
             match planned {
-                Ok(plan) => {
-                    out.titles.push((id.clone(), info.title.clone()));
-                    out.plan.sessions.push(plan);
-                }
+                Ok(plan) => out.plan.sessions.push(plan),
                 Err(left) => out.left.push(left),
             }
         }

@@ -1,15 +1,16 @@
 //! `explain`: one session's request in words and as a JSON document.
 
-use comfy_table::{Cell, ContentArrangement, Table, presets};
+use comfy_table::Cell;
 use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::doc::SCHEMA_VERSION;
-use super::human::{fit, plural, size};
+use super::human::{plural, size};
+use super::layout::{fit, grid, named, wrap};
 use super::words::{moment, sentences};
 use super::{Output, SessionDoc, clean};
-use crate::diagnosis::{Applicability, Diagnosis, Evidence, Status};
+use crate::diagnosis::{Applicability, Code, Diagnosis, Evidence, Status};
 use crate::explain::{Explanation, Failure, Generation, GoesOn, Piece, Row, Turn, Why};
 use crate::history::UnreadableRow;
 use crate::repair::{Left, SessionPlan};
@@ -244,7 +245,9 @@ fn story(explained: &Explained<'_>, now: i64, zone: &TimeZone) -> Vec<String> {
                     reasons(e, reason, "it")
                 ),
             };
-            vec![looks, format!("They end with {}, so the model simply answers.", ending(e))]
+            let mut out = vec![looks, format!("They end with {}, so the model simply answers.", ending(e))];
+            out.extend(of_step_limit(d, e, now, zone));
+            out
         }
         Resume::RunsTask => {
             vec!["A retry first works off a compaction or subtask that is pending, and then looks again.".to_owned()]
@@ -252,6 +255,18 @@ fn story(explained: &Explained<'_>, now: i64, zone: &TimeZone) -> Vec<String> {
         Resume::NoUserTurn => vec!["There is no prompt to answer, so a retry sends nothing that helps.".to_owned()],
         Resume::Unreadable => vec![format!("It is {}.", d.status)],
     }
+}
+
+/// Why a refusal is stored where nothing that is stored is wrong (docs/opencode.md §5.8).
+fn of_step_limit(d: &Diagnosis, e: &Explanation, now: i64, zone: &TimeZone) -> Option<String> {
+    let finding = d.findings.iter().find(|f| f.code == Code::StepLimitPrefill)?;
+    let row = e.rows.iter().find(|r| r.message_id == finding.message_id)?;
+    Some(format!(
+        "The refusal of {} is stored although nothing in this history is wrong: on the last step that an agent is \
+         allowed, opencode ends the request with an assistant message of its own, which is not stored, and the model \
+         refused that. There is nothing to repair.",
+        moment(row.time_ms, now, zone)
+    ))
 }
 
 /// What a request that does not end with the assistant ends with.
@@ -417,7 +432,7 @@ fn block(piece: &Piece) -> String {
         BlockKind::ToolResult => format!("result{}", tool()),
         BlockKind::ToolError if piece.orphan => format!("cut off{}", tool().replacen(" of", ":", 1)),
         BlockKind::ToolError => format!("error{}", tool()),
-        BlockKind::ToolInterrupted => format!("interrupted{}", tool()),
+        BlockKind::ToolInterrupted => format!("interrupted{}", tool().replacen(" of", ":", 1)),
         BlockKind::File => "file".to_owned(),
         BlockKind::CompactionPrompt => "\"What did we do …\"".to_owned(),
         BlockKind::SubtaskPrompt => "subtask".to_owned(),
@@ -453,23 +468,22 @@ pub fn explain(out: &Output, explained: &Explained<'_>, bound: &str, now: i64, z
         Status::AtRisk | Status::Unreadable => "33",
         _ => "32",
     };
-    let mut text = format!("{}  {}\n", out.bold(&fit(&d.info.title, 60)), out.dim(&clean(&d.info.id)));
+    let mut text = named(out, &d.info.id, &d.info.title);
     if let Some(parent) = &d.info.parent_id {
-        text.push_str(&format!("child of {}\n", clean(parent)));
+        text.push_str(&(out.wrap(&format!("child of {}", clean(parent)), "  ") + "\n"));
     }
-    text.push_str(&out.paint(colour, &status));
-    if let Some(model) = &d.model {
-        text.push_str(&format!(" · {}", clean(&model.to_string())));
-    }
-    text.push('\n');
+    let model = d.model.as_ref().map(|m| format!(" · {}", clean(&m.to_string()))).unwrap_or_default();
+    text.push_str(&(out.wrap(&format!("{}{model}", out.paint(colour, &status)), "  ") + "\n"));
+    let mut dimmed = |line: &str| text.push_str(&format!("{}\n", out.dim(&out.wrap(line, "  "))));
     if let Some(sdk) = explained.sdk {
-        text.push_str(&format!("{}\n", out.dim(&format!("through {} ({})", clean(&sdk.package), clean(&sdk.source)))));
+        dimmed(&format!("through {} ({})", clean(&sdk.package), clean(&sdk.source)));
     }
-    text.push_str(&format!("{}\n", out.dim(bound)));
+    dimmed(bound);
     text.push_str(&heading(out, why_heading(d.status)));
     text.push_str(&paragraphs(out, &told));
     for row in explained.unreadable {
-        text.push_str(&format!("  {} {}: {}\n", row.table, clean(&row.id), clean(&row.detail)));
+        let line = format!("  {} {}: {}\n", row.table, clean(&row.id), clean(&row.detail));
+        text.push_str(&out.wrap(&line, "    "));
     }
     let Some(e) = explained.now else {
         return text;
@@ -530,7 +544,7 @@ fn why_heading(status: Status) -> &'static str {
 }
 
 fn heading(out: &Output, text: &str) -> String {
-    format!("\n{}\n", out.bold(text))
+    format!("\n{}\n", out.bold(&out.wrap(text, "  ")))
 }
 
 /// Texts wrapped to the terminal's width, each indented; of a list's item the later lines more.
@@ -540,10 +554,6 @@ fn paragraphs(out: &Output, texts: &[String]) -> String {
         out.wrap(&format!("  {text}"), indent) + "\n"
     };
     texts.iter().map(one).collect()
-}
-
-fn indented(text: &str) -> String {
-    text.lines().map(|line| format!(" {line}\n")).collect()
 }
 
 /// The versions that the rule sets from the one to the other were measured with.
@@ -558,15 +568,10 @@ fn range(first: &str, last: &str) -> String {
     }
 }
 
+/// Narrower than this, a generation of the loop is a sentence and no row.
+const NARROW: u16 = 76;
+
 fn generations(out: &Output, e: &Explanation) -> String {
-    let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(out.width.min(120));
-    if out.color {
-        table.enforce_styling();
-    }
     let mut groups: Vec<(&Generation, &Generation)> = Vec::new();
     for g in &e.generations {
         match groups.last_mut() {
@@ -579,19 +584,33 @@ fn generations(out: &Output, e: &Explanation) -> String {
             _ => groups.push((g, g)),
         }
     }
+    let mut sentences = Vec::new();
+    let mut rows = Vec::new();
     for (first, last) in groups {
+        let versions = range(first.set.key, last.set.key);
         let why = match first.resume {
             Resume::RunsTask => "a compaction or subtask is pending".to_owned(),
             _ => reasons(e, &first.goes_on, "the newest answer"),
         };
-        let counts = if first.counts { "" } else { "\n(older than this store)" };
-        let mut cell = Cell::new(retry(first.resume));
-        if out.color && first.resume == Resume::EndsWithAssistant && first.counts {
-            cell = cell.fg(comfy_table::Color::Red);
+        let does = retry(first.resume);
+        if out.width < NARROW {
+            let counts = if first.counts { "" } else { " (older than this store)" };
+            sentences.push(format!("{versions}{counts}: {does}, because {why}"));
+            continue;
         }
-        table.add_row([Cell::new(format!("{}{counts}", range(first.set.key, last.set.key))), cell, Cell::new(why)]);
+        let counts = if first.counts { "" } else { "\n(older than this store)" };
+        let mut cell = Cell::new(does);
+        if out.color && first.resume == Resume::EndsWithAssistant && first.counts {
+            cell = cell.fg(comfy_table::Color::DarkRed);
+        }
+        // Beside the versions and what a retry does: 2 + 23 + 2 + 23 + 2.
+        let why = wrap(&why, usize::from(out.width.min(120)).saturating_sub(52));
+        rows.push(vec![Cell::new(format!("{versions}{counts}")), cell, Cell::new(why)]);
     }
-    indented(&table.trim_fmt())
+    if out.width < NARROW {
+        return sentences.iter().map(|s| out.wrap(&format!("  {s}"), "    ") + "\n").collect();
+    }
+    grid(out, &[], rows).lines().map(|line| format!("  {line}\n")).collect()
 }
 
 fn first_shown(out: &Output, e: &Explanation) -> usize {
@@ -614,10 +633,8 @@ fn rows(out: &Output, e: &Explanation, from: usize, now: i64, zone: &TimeZone) -
         let turns: usize = e.rows[..from].iter().map(|r| r.turns.len()).sum();
         let hidden =
             format!("  … {} with {} before", plural(from as u64, "row", "rows"), plural(turns as u64, "turn", "turns"));
-        text.push_str(&format!(
-            "{}\n",
-            out.dim(&format!("{hidden}{}", if out.verbose { "" } else { ": -v shows all" }))
-        ));
+        let hidden = format!("{hidden}{}", if out.verbose { "" } else { ": -v shows all" });
+        text.push_str(&format!("{}\n", out.dim(&out.wrap(&hidden, "    "))));
     }
     for (at, row) in e.rows.iter().enumerate() {
         if at < from {
@@ -628,9 +645,11 @@ fn rows(out: &Output, e: &Explanation, from: usize, now: i64, zone: &TimeZone) -
         if let Some(finish) = &row.finish {
             what.push(format!("finish \"{}\"", fit(finish, 20)));
         }
-        text.push_str(&format!("  {}\n", out.dim(&format!("{}  {}", clean(&row.message_id), what.join(", ")))));
+        let line = format!("  {}  {}", clean(&row.message_id), what.join(", "));
+        text.push_str(&format!("{}\n", out.dim(&out.wrap(&line, "      "))));
         if let Some(why) = row.skipped {
-            text.push_str(&format!("    {}\n", out.dim(&format!("- not sent: {}", because(why, row)))));
+            let line = format!("    - not sent: {}", because(why, row));
+            text.push_str(&format!("{}\n", out.dim(&out.wrap(&line, "      "))));
         }
         for turn in &row.turns {
             number += 1;
@@ -639,6 +658,9 @@ fn rows(out: &Output, e: &Explanation, from: usize, now: i64, zone: &TimeZone) -
     }
     text
 }
+
+/// Columns of a block's line with its part's id: marker, number, role, kind, size, id.
+const WHOLE_BLOCK: u16 = 80;
 
 fn turn_text(out: &Output, turn: &Turn, number: usize) -> String {
     let role = match turn.role {
@@ -652,10 +674,15 @@ fn turn_text(out: &Output, turn: &Turn, number: usize) -> String {
     if turn.blocks.is_empty() {
         text.push_str(&format!("{head} nothing\n"));
     }
+    // In a narrow terminal the part's id, which stands whole, has a line of its own.
+    let narrow = out.width < WHOLE_BLOCK;
+    let kind_width = if narrow { usize::from(out.width).saturating_sub(26).min(22) } else { 22 };
     for piece in &turn.blocks {
         let id = piece.part_id.as_deref().map(clean).unwrap_or_default();
         let bytes = if piece.part_id.is_some() { size(piece.bytes) } else { String::new() };
-        let line = format!("{head} {:<22} {bytes:>8}  {id}", fit(&block(piece), 22));
+        let kind = fit(&block(piece), kind_width);
+        let id = if narrow && !id.is_empty() { format!("\n       {id}") } else { format!("  {id}") };
+        let line = format!("{head} {kind:<kind_width$} {bytes:>8}{id}");
         let line = line.trim_end();
         text.push_str(&if turn.offending { out.paint("31;1", line) } else { line.to_owned() });
         text.push('\n');
@@ -665,8 +692,8 @@ fn turn_text(out: &Output, turn: &Turn, number: usize) -> String {
         head = " ".repeat(head.chars().count());
     }
     if turn.offending {
-        text.push_str(&out.paint("31;1", "       ^ the request ends with this turn, which is the assistant's"));
-        text.push('\n');
+        let line = out.wrap("       ^ the request ends with this turn, which is the assistant's", "         ");
+        text.push_str(&format!("{}\n", out.paint("31;1", &line)));
     }
     text
 }

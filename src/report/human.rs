@@ -1,13 +1,12 @@
 //! What people see. Titles are cleaned; no content of a session is shown.
 
-use comfy_table::{Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, Width, presets};
+use comfy_table::{Attribute, Cell, Color};
 use jiff::tz::TimeZone;
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use super::words::{age, sentences};
+use super::layout::{fit, grid, named, wrap};
+use super::words::{ago, sentences};
 use super::{Output, StoreDoc, Summary, clean};
 use crate::diagnosis::{Applicability, Diagnosis, Evidence, Status};
-use crate::history::ids::ID_LENGTH;
 use crate::repair::{Left, Plan};
 
 /// A session as a report shows it.
@@ -23,33 +22,14 @@ pub(super) fn plural(n: u64, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
 }
 
-/// A text cut to `width` columns, with an ellipsis where something went.
-pub(super) fn fit(text: &str, width: usize) -> String {
-    let text = clean(text);
-    if text.width() <= width {
-        return text;
-    }
-    let mut out = String::new();
-    let mut used = 0;
-    for c in text.chars() {
-        let w = c.width().unwrap_or(0);
-        if used + w + 1 > width {
-            break;
-        }
-        used += w;
-        out.push(c);
-    }
-    out + "…"
-}
-
-/// Which opencode versions count for the store, and where that comes from.
+/// By which opencode versions the store is judged, and where that comes from.
 #[must_use]
 pub fn bound_words(store: &StoreDoc) -> String {
     let bound = match store.opencode.bound.as_str() {
-        "any" => "every opencode counts".to_owned(),
-        bound => format!("opencode {} and newer count", clean(bound)),
+        "any" => "every opencode".to_owned(),
+        bound => format!("opencode {} and newer", clean(bound)),
     };
-    format!("{bound} ({})", clean(&store.opencode.source))
+    format!("judged by the rules of {bound} ({})", clean(&store.opencode.source))
 }
 
 /// The lines about the store.
@@ -76,16 +56,26 @@ pub(super) fn size(bytes: u64) -> String {
     if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") }
 }
 
+/// The SGR style of a status.
+fn style(status: Status) -> &'static str {
+    match status {
+        Status::Stuck => "31;1",
+        Status::AtRisk | Status::Unreadable => "33",
+        Status::Latent | Status::Recovered => "36",
+        Status::Healthy => "32",
+    }
+}
+
 fn status_cell(out: &Output, d: &Diagnosis) -> Cell {
     let cell = Cell::new(d.status.to_string());
     if !out.color {
         return cell;
     }
     match d.status {
-        Status::Stuck => cell.fg(Color::Red).add_attribute(Attribute::Bold),
-        Status::AtRisk | Status::Unreadable => cell.fg(Color::Yellow),
-        Status::Latent | Status::Recovered => cell.fg(Color::Blue),
-        Status::Healthy => cell.fg(Color::Green),
+        Status::Stuck => cell.fg(Color::DarkRed).add_attribute(Attribute::Bold),
+        Status::AtRisk | Status::Unreadable => cell.fg(Color::DarkYellow),
+        Status::Latent | Status::Recovered => cell.fg(Color::DarkCyan),
+        Status::Healthy => cell.fg(Color::DarkGreen),
     }
 }
 
@@ -121,30 +111,17 @@ pub fn scan(
     others: &[String],
     now: i64,
 ) -> String {
-    let verdict = verdict(out, summary);
     if out.quiet {
-        return verdict + "\n";
+        return verdict(out, summary) + "\n";
     }
-    let mut text = format!("{}\n\n{verdict}\n", store_line(out, store));
+    let zone = TimeZone::system();
+    let mut text = format!("{}\n\n{}\n", store_line(out, store), out.wrap(&verdict(out, summary), ""));
     if !sessions.is_empty() {
-        text.push_str(&format!("\n{}\n", table(out, sessions, now)));
+        text.push_str(&format!("\n{}\n", listed(out, sessions, now, &zone)));
     }
     if out.verbose {
         for shown in sessions {
-            let d = shown.diagnosis;
-            text.push_str(&format!("\n{} {}\n", out.bold(&clean(&d.info.id)), clean(&d.info.title)));
-            if let (Some(model), Some((package, source))) = (&d.model, shown.sdk) {
-                text.push_str(&format!(
-                    "  {} through {} ({})\n",
-                    clean(&model.to_string()),
-                    clean(package),
-                    clean(source)
-                ));
-            }
-            for finding in &d.findings {
-                let at = finding.part_id.as_deref().unwrap_or(&finding.message_id);
-                text.push_str(&format!("  {}: {} ({})\n", finding.code, clean(&finding.detail), clean(at)));
-            }
+            text.push_str(&details(out, shown));
         }
     }
     let guessed: std::collections::BTreeSet<&str> = sessions
@@ -162,7 +139,8 @@ pub fn scan(
     }
     if summary.unreadable_rows > 0 {
         let rows = plural(summary.unreadable_rows, "row could not be understood", "rows could not be understood");
-        text.push_str(&format!("\n{rows}: see `unstick scan --json`. Sessions with such rows are left alone.\n"));
+        let line = format!("\n{rows}: see `unstick scan --json`. Sessions with such rows are left alone.\n");
+        text.push_str(&out.wrap(&line, ""));
     }
     if summary.stuck > 0 {
         text.push_str(&out.wrap(
@@ -182,7 +160,49 @@ pub fn scan(
     }
     if !others.is_empty() {
         let list: Vec<String> = others.iter().map(|o| clean(o)).collect();
-        text.push_str(&format!("\n{}\n", out.dim(&format!("Not looked at: {}", list.join(", ")))));
+        let line = format!("Not looked at: {} (--all-stores takes them too)", list.join(", "));
+        text.push_str(&format!("\n{}\n", out.dim(&out.wrap(&line, "  "))));
+    }
+    text
+}
+
+/// A store in the summary of several.
+#[derive(Debug)]
+pub struct ScanLine {
+    /// Where it is.
+    pub path: String,
+    /// What was found in it.
+    pub summary: Summary,
+}
+
+/// A line for each of several stores.
+#[must_use]
+pub fn scans(out: &Output, stores: &[ScanLine]) -> String {
+    let line = |store: &ScanLine| format!("{}: {}\n", clean(&store.path), verdict(out, &store.summary));
+    if out.quiet {
+        return stores.iter().map(line).collect();
+    }
+    let stuck: u64 = stores.iter().map(|s| s.summary.stuck).sum();
+    let all = plural(stuck, "session is stuck", "sessions are stuck");
+    let mut text = format!("{}\n", out.bold(&format!("{} stores, {all}", stores.len())));
+    for store in stores {
+        text.push_str(&format!("  {}", out.wrap(&line(store), "    ")));
+    }
+    text
+}
+
+/// What is known of a session beyond its line.
+fn details(out: &Output, shown: &Shown<'_>) -> String {
+    let d = shown.diagnosis;
+    let mut text = format!("\n{}", named(out, &d.info.id, &d.info.title));
+    if let (Some(model), Some((package, source))) = (&d.model, shown.sdk) {
+        let line = format!("  {} through {} ({})\n", clean(&model.to_string()), clean(package), clean(source));
+        text.push_str(&out.wrap(&line, "    "));
+    }
+    for finding in &d.findings {
+        let at = finding.part_id.as_deref().unwrap_or(&finding.message_id);
+        let line = format!("  {}: {} ({})\n", finding.code, clean(&finding.detail), clean(at));
+        text.push_str(&out.wrap(&line, "    "));
     }
     text
 }
@@ -207,64 +227,62 @@ fn verdict(out: &Output, summary: &Summary) -> String {
             "session is stuck: every retry is refused",
             "sessions are stuck: every retry is refused",
         );
-        out.wrap(&format!("{}{rest}", out.paint("31;1", &format!("{stuck}."))), "")
+        format!("{}{rest}", out.paint("31;1", &format!("{stuck}.")))
     }
 }
 
-/// Narrower than this, a table would break ids: sessions are listed one below the other instead.
-pub(super) const TABLE_WIDTH: u16 = 76;
+/// From this width on, a session has one line.
+const ONE_LINE: u16 = 150;
+/// Narrower than this, a session's lines are hardly indented.
+const NARROW: u16 = 76;
+/// Columns of the longest status.
+const STATUS: usize = "unreadable".len();
 
-fn table(out: &Output, sessions: &[Shown<'_>], now: i64) -> String {
-    if out.width < TABLE_WIDTH {
-        return list(out, sessions, now);
+/// The sessions: one line each where that is wide enough, else a few.
+fn listed(out: &Output, sessions: &[Shown<'_>], now: i64, zone: &TimeZone) -> String {
+    let width = usize::from(out.width);
+    if out.width >= ONE_LINE {
+        let whens: Vec<String> = sessions.iter().map(|s| ago(s.diagnosis.info.time_updated, now, zone)).collect();
+        let when_width = whens.iter().map(String::len).max().unwrap_or(0);
+        let id_width = sessions.iter().map(|s| clean(&s.diagnosis.info.id).len()).max().unwrap_or(0);
+        let rest = width.saturating_sub(STATUS + id_width + when_width + 8);
+        let (why_width, title_width) = (rest * 3 / 5, rest * 2 / 5);
+        let row = |shown: &Shown<'_>, when: String| {
+            let d = shown.diagnosis;
+            let mut title = fit(&d.info.title, title_width);
+            if let Some(parent) = &d.info.parent_id {
+                title.push_str(&format!("\n{}", wrap(&format!("child of {}", clean(parent)), title_width)));
+            }
+            let why = wrap(&why(d), why_width);
+            vec![status_cell(out, d), Cell::new(clean(&d.info.id)), Cell::new(when), Cell::new(why), Cell::new(title)]
+        };
+        let rows = sessions.iter().zip(whens).map(|(shown, when)| row(shown, when)).collect();
+        return grid(out, &["STATUS", "SESSION", "CHANGED", "WHY", "TITLE"], rows);
     }
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(out.width);
-    if out.color {
-        table.enforce_styling();
-    }
-    table.set_header(["STATUS", "SESSION", "AGE", "WHY"].map(|h| Cell::new(h).add_attribute(Attribute::Dim)));
-    // The id is what is typed next: it stands whole, and the title above it gives way.
-    let title_width = usize::from(out.width).saturating_sub(48).clamp(ID_LENGTH, 60);
-    for shown in sessions {
-        let d = shown.diagnosis;
-        table.add_row([
-            status_cell(out, d),
-            Cell::new(named(d, title_width)),
-            Cell::new(age(d.info.time_updated, now)).set_alignment(CellAlignment::Right),
-            Cell::new(why(d)),
-        ]);
-    }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    if let Some(column) = table.column_mut(1) {
-        column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(ID_LENGTH as u16 + 2)));
-    }
-    table.trim_fmt()
-}
-
-/// A session's title, its id below, and its parent's where it is a child.
-fn named(d: &Diagnosis, width: usize) -> String {
-    let mut text = format!("{}\n{}", fit(&d.info.title, width), clean(&d.info.id));
-    if let Some(parent) = &d.info.parent_id {
-        text.push_str(&format!("\nchild of\n{}", clean(parent)));
-    }
-    text
-}
-
-fn list(out: &Output, sessions: &[Shown<'_>], now: i64) -> String {
+    let indent = if out.width < NARROW { 2 } else { STATUS + 2 };
     let mut text = String::new();
     for shown in sessions {
         let d = shown.diagnosis;
-        let style = if d.status == Status::Stuck { "31;1" } else { "1" };
-        let width = usize::from(out.width).saturating_sub(12);
-        text.push_str(&format!("{}  {}\n", out.paint(style, &d.status.to_string()), fit(&d.info.title, width)));
-        text.push_str(&format!("  {}\n", clean(&d.info.id)));
-        text.push_str(&out.wrap(&format!("  {} ago: {}", age(d.info.time_updated, now), why(d)), "  "));
-        text.push('\n');
+        let status = d.status.to_string();
+        // Filled up to the column before it is painted: colours have no width.
+        let head = if out.width < NARROW { format!("{status}  ") } else { format!("{status:indent$}") };
+        let title = fit(&d.info.title, width.saturating_sub(head.len()));
+        text.push_str(&format!("{}{title}\n", head.replacen(&status, &out.paint(style(d.status), &status), 1)));
+        let pad = " ".repeat(indent);
+        let mut line = |words: String| text.push_str(&(out.wrap(&format!("{pad}{words}"), &pad) + "\n"));
+        let when = ago(d.info.time_updated, now, zone);
+        if out.width < NARROW {
+            line(clean(&d.info.id));
+            line(when);
+        } else {
+            line(format!("{}  {when}", clean(&d.info.id)));
+        }
+        if let Some(parent) = &d.info.parent_id {
+            line(format!("child of {}", clean(parent)));
+        }
+        line(why(d));
     }
-    text.trim_end().to_owned()
+    text.lines().map(|line| line.trim_end()).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
 /// A plan in words, session by session.
@@ -274,15 +292,14 @@ pub fn plan(out: &Output, plan: &Plan, titles: &[(String, String)], now: i64) ->
     let mut text = String::new();
     for session in &plan.sessions {
         let title = titles.iter().find(|(id, _)| *id == session.id).map_or("", |(_, t)| t);
-        text.push_str(&format!("{}  {}\n", out.bold(&fit(title, 60)), out.dim(&clean(&session.id))));
+        text.push_str(&named(out, &session.id, title));
         for sentence in sentences(session, now, &zone) {
             text.push_str(&out.wrap(&format!("  - {sentence}\n"), "    "));
         }
         if let Some(why) = &session.log_left_alone {
-            text.push_str(&format!(
-                "  - its event log is left alone, for it did not tell of its rows before: {}\n",
-                clean(why)
-            ));
+            let line =
+                format!("  - its event log is left alone, for it did not tell of its rows before: {}\n", clean(why));
+            text.push_str(&out.wrap(&line, "    "));
         }
         if out.verbose {
             for edit in &session.edits {
@@ -305,20 +322,23 @@ pub fn left(out: &Output, left: &[Left], titles: &[(String, String)]) -> String 
     let mut text = String::new();
     for one in left {
         let title = titles.iter().find(|(id, _)| *id == one.id).map_or("", |(_, t)| t);
-        text.push_str(&format!(
-            "left as it is: {}  {}\n  {}: {}\n",
-            out.bold(&fit(title, 60)),
-            out.dim(&clean(&one.id)),
-            one.reason,
-            one.detail
-        ));
+        text.push_str(&named(out, &one.id, title));
+        let head = "left as it is";
+        let line = out.wrap(&format!("  {head}: {} ({})\n", clean(&one.detail), one.reason), "    ");
+        text.push_str(&line.replacen(head, &out.paint("33", head), 1));
     }
     text
 }
 
-/// What a repair did.
+/// How many sessions are left as they are.
 #[must_use]
-pub fn repaired(out: &Output, plan: &Plan, undo: &str) -> String {
+pub fn remain(n: usize) -> String {
+    format!("{} left as {}.", plural(n as u64, "session is", "sessions are"), if n == 1 { "it is" } else { "they are" })
+}
+
+/// What a repair did; `left` is the number of sessions that it left.
+#[must_use]
+pub fn repaired(out: &Output, plan: &Plan, left: usize, undo: &str) -> String {
     let of_log = |e: &&crate::repair::RowEdit| e.table.starts_with("event");
     let edits = || plan.sessions.iter().flat_map(|s| &s.edits);
     let rows = edits().count() - edits().filter(of_log).count();
@@ -331,14 +351,19 @@ pub fn repaired(out: &Output, plan: &Plan, undo: &str) -> String {
         plural(rows as u64, "row", "rows")
     );
     if out.quiet {
-        return out.paint("32", &done) + "\n";
+        let left = if left == 0 { String::new() } else { format!(" {}", remain(left)) };
+        return out.paint("32", &done) + &left + "\n";
     }
-    let mut text = format!("{}\n", out.paint("32", &out.wrap(&done, "")));
-    for session in plan.sessions.iter().take(3) {
-        text.push_str(&format!("Go on with: {}\n", out.bold(&format!("opencode -s {}", clean(&session.id)))));
+    let mut text = format!("\n{}\n", out.paint("32", &out.wrap(&done, "")));
+    if left > 0 {
+        text.push_str(&format!("{}\n", remain(left)));
     }
-    if plan.sessions.len() > 3 {
-        text.push_str(&format!("… and {} more.\n", plan.sessions.len() - 3));
+    match plan.sessions.as_slice() {
+        [one] => text.push_str(&format!("Go on with: {}\n", out.bold(&format!("opencode -s {}", clean(&one.id))))),
+        _ => text.push_str(&format!(
+            "Go on with: {}, SESSION being any of the ids above\n",
+            out.bold("opencode -s SESSION")
+        )),
     }
     text.push_str(&format!("Take it back with: {}\n", out.command(undo)));
     text

@@ -4,6 +4,7 @@ mod chart;
 mod doc;
 mod explain;
 mod human;
+mod layout;
 mod output;
 mod progress;
 mod sanitize;
@@ -18,7 +19,7 @@ pub use doc::{
     StoreDoc, Summary, error,
 };
 pub use explain::{ExplainDoc, Explained, explain};
-pub use human::{Shown, bound_words, left, plan, repaired, scan};
+pub use human::{ScanLine, Shown, bound_words, left, plan, remain, repaired, scan, scans};
 pub use output::{ColorChoice, Output};
 pub use progress::Progress;
 pub use sanitize::clean;

@@ -35,6 +35,8 @@ pub struct Output {
     pub repeat: String,
 }
 
+/// Columns beyond which a text is hard to read.
+const PROSE: u16 = 110;
 /// Columns that are assumed where standard output is no terminal.
 const DEFAULT_WIDTH: u16 = 100;
 
@@ -125,11 +127,11 @@ impl Output {
         self.bold(format!("unstick {words} {}", self.repeat).trim_end())
     }
 
-    /// The text in lines of the terminal's width, broken between words; later lines start with `indent`.
+    /// The text in lines of the terminal's width, or of 110 columns where that is wider, broken between words; later lines start with `indent`.
     #[must_use]
     pub fn wrap(&self, text: &str, indent: &str) -> String {
         // Codes, paths and commands hold hyphens and slashes: a line breaks at spaces alone.
-        let options = textwrap::Options::new(usize::from(self.width))
+        let options = textwrap::Options::new(usize::from(self.width.min(PROSE)))
             .subsequent_indent(indent)
             .break_words(false)
             .word_separator(textwrap::WordSeparator::AsciiSpace)

@@ -1,19 +1,19 @@
 //! `stats`: the JSON document, its reading back for a merge, the tables for people, and CSV.
 
-use comfy_table::{Attribute, Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
+use comfy_table::Cell;
 use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::IntoEnumIterator;
 
 use super::doc::SCHEMA_VERSION;
-use super::human::{TABLE_WIDTH, fit, plural, store_line};
+use super::human::{plural, store_line};
+use super::layout::{fit, grid, right, wrap};
 use super::words::moment;
 use super::{OpencodeDoc, Output, StoreDoc, clean};
-use crate::history::ids::ID_LENGTH;
 use crate::repair::digest;
 use crate::stats::{
-    Bucket, By, Cause, Deltas, Events, Key, Leaked, Orphan, OrphanCounts, Other400, Pair, RefusalCounts, Summary,
+    Bucket, By, ByRow, Cause, Deltas, Events, Key, Leaked, Orphan, OrphanCounts, Other400, Pair, RefusalCounts, Summary,
 };
 
 /// What is known of one store: read from it, or from a report of it.
@@ -345,60 +345,72 @@ pub fn stats_csv(reports: &[StoreReport], summary: &Summary) -> Result<String, c
 /// Days and pairs that are shown without `-v`.
 const SHORT: usize = 10;
 
-/// The tables for people, headed by `name`. `here`: the stores were read here, so that something can be done about
-/// them; `now` in ms since the epoch.
+/// The tables for people. `names`: where the stores or reports are, in their order; `here`: the stores were read here,
+/// so that something can be done about them; `now` in ms since the epoch.
 #[must_use]
 pub fn stats(
     out: &Output,
     reports: &[StoreReport],
-    name: &str,
+    names: &[String],
     here: bool,
     summary: &Summary,
     now: i64,
     zone: &TimeZone,
 ) -> String {
-    let head = headline(out, summary);
+    let head = headline(summary);
+    let head_style = if summary.orphans.total == 0 && summary.prefill_400s.total == 0 { "32" } else { "1" };
     if out.quiet {
-        return head + "\n";
+        return out.paint(head_style, &head) + "\n";
     }
-    let store = StoreDoc { path: Some(name.to_owned()), ..together(reports) };
+    let name = match names {
+        [one] => one.clone(),
+        _ => format!("{} stores", reports.len()),
+    };
+    let store = StoreDoc { path: Some(name), ..together(reports) };
     let mut text = format!("{}\n", store_line(out, &store));
+    if here && names.len() > 1 {
+        for (name, report) in names.iter().zip(reports) {
+            let counts = headline(&Summary::of(&[&report.events], None, zone));
+            text.push_str(&out.dim(&out.wrap(&format!("  {}: {counts}", clean(name)), "    ")));
+            text.push('\n');
+        }
+    }
     let since = common_time(reports, |r| r.since_ms).map(|ms| format!("since {}", moment(ms, now, zone)));
     let until = common_time(reports, |r| r.until_ms).map(|ms| format!("until {}", moment(ms, now, zone)));
     let period: Vec<String> = [since, until].into_iter().flatten().collect();
     if !period.is_empty() {
         text.push_str(&format!("{}\n", out.dim(&format!("only {}", period.join(", ")))));
     }
-    text.push_str(&format!("\n{head}\n"));
+    text.push_str(&format!("\n{}\n", out.paint(head_style, &out.wrap(&head, ""))));
     let rest = aside(summary, reports);
     if !rest.is_empty() {
         text.push_str(&format!("{}\n", out.wrap(&rest, "")));
     }
     if let Some(by) = &summary.by {
-        text.push_str(&format!("\n{}\n", by_table(out, by).trim_fmt()));
+        text.push_str(&format!("\n{}\n", by_table(out, by)));
         return text;
     }
     let refused = &summary.prefill_400s;
     if refused.total > 0 {
-        text.push_str(&format!("\n{}\n", cause_table(out, refused).trim_fmt()));
+        text.push_str(&format!("\n{}\n", cause_table(out, refused)));
     }
     for key in [Key::Model, Key::Version] {
         let events: Vec<&Events> = reports.iter().map(|r| &r.events).collect();
         if let Some(by) = Summary::of(&events, Some(key), zone).by.filter(|by| !by.rows.is_empty()) {
-            text.push_str(&format!("\n{}\n", by_table(out, &by).trim_fmt()));
+            text.push_str(&format!("\n{}\n", by_table(out, &by)));
         }
     }
     for (name, counts) in [("TOOL OF THE ORPHAN", &summary.orphans.by_tool), ("400S WORDED BY", &refused.by_wrapper)] {
         if !counts.is_empty() {
             let mut rows: Vec<(String, u64)> = counts.iter().map(|(k, n)| (k.clone(), *n)).collect();
             rows.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-            text.push_str(&format!("\n{}\n", bars(out, name, &rows).trim_fmt()));
+            text.push_str(&format!("\n{}\n", bars(out, name, &rows)));
         }
     }
     text.push_str(&days(out, summary));
     if summary.deltas.pairs > 0 {
         let rows: Vec<(String, u64)> = summary.deltas.histogram.iter().map(|b| (bucket_label(b), b.count)).collect();
-        text.push_str(&format!("\n{}\n", bars(out, "FROM ORPHAN TO 400", &rows).trim_fmt()));
+        text.push_str(&format!("\n{}\n", bars(out, "FROM ORPHAN TO 400", &rows)));
     }
     text.push_str(&pairs(out, reports, now, zone));
     if here && refused.still_stuck.total > 0 {
@@ -412,10 +424,10 @@ fn common_time(reports: &[StoreReport], of: fn(&StoreReport) -> Option<i64>) -> 
     if reports.iter().all(|r| of(r) == first) { first } else { None }
 }
 
-fn headline(out: &Output, summary: &Summary) -> String {
+fn headline(summary: &Summary) -> String {
     let (orphans, refused) = (&summary.orphans, &summary.prefill_400s);
     if orphans.total == 0 && refused.total == 0 {
-        return out.paint("32", "No orphans and no prefill 400s.");
+        return "No orphans and no prefill 400s.".to_owned();
     }
     let in_sessions = |n: u64| format!("in {}", plural(n, "session", "sessions"));
     let mut text = format!(
@@ -428,7 +440,7 @@ fn headline(out: &Output, summary: &Summary) -> String {
     if let Some(ms) = summary.deltas.min_ms {
         text.push_str(&format!(" Closest pair: {}.", duration(ms)));
     }
-    out.bold(&out.wrap(&text, ""))
+    text
 }
 
 /// What is said besides: the sessions that are stuck now, and what is counted apart.
@@ -469,78 +481,85 @@ fn aside(summary: &Summary, reports: &[StoreReport]) -> String {
     said.join("; ")
 }
 
-fn plain(out: &Output, header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(out.width);
-    if out.color {
-        table.enforce_styling();
-    }
-    table.set_header(header.iter().map(|h| Cell::new(h).add_attribute(Attribute::Dim)));
-    table
-}
-
-fn right(n: impl ToString) -> Cell {
-    Cell::new(n).set_alignment(CellAlignment::Right)
-}
-
 /// Columns of a bar: what is left beside a name and the numbers. One row alone gets none, it would say nothing.
 fn bar_width(out: &Output, rows: usize) -> u64 {
-    if rows < 2 { 0 } else { u64::from(out.width).saturating_sub(56).clamp(8, 40) }
+    if rows < 2 || out.width < NARROW { 0 } else { u64::from(out.width).saturating_sub(48).min(40) }
 }
+
+/// Narrower than this, a table of many columns is told in sentences, and nothing is drawn.
+const NARROW: u16 = 60;
+/// From this width on, a 400 and its session have one line.
+const WHOLE_PAIR: u16 = 100;
 
 /// A bar of `n` where `most` takes the whole width; something is there for every `n` above zero.
 fn bar(n: u64, most: u64, width: u64) -> String {
-    const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
     if n == 0 || most == 0 || width == 0 {
         return String::new();
     }
-    let eighths = (u128::from(n) * u128::from(width) * 8 / u128::from(most)).max(1);
-    let (full, part) = (usize::try_from(eighths / 8).unwrap_or(0), usize::try_from(eighths % 8).unwrap_or(0));
-    "█".repeat(full) + EIGHTHS[part]
+    // Halves are in every font that Windows brings; finer parts are not.
+    let halves = (u128::from(n) * u128::from(width) * 2 / u128::from(most)).max(1);
+    "█".repeat(usize::try_from(halves / 2).unwrap_or(0)) + if halves % 2 == 1 { "▌" } else { "" }
 }
 
 fn name(out: &Output, text: &str) -> String {
     fit(text, usize::from(out.width).saturating_sub(44).clamp(16, 48))
 }
 
-fn cause_table(out: &Output, refused: &RefusalCounts) -> Table {
-    let mut table = plain(out, &["CAUSE OF THE 400", "400S", "STUCK", ""]);
+fn cause_table(out: &Output, refused: &RefusalCounts) -> String {
     let most = refused.by_cause.values().copied().max().unwrap_or(0);
-    let mut rows: Vec<(Cause, u64)> =
+    let mut causes: Vec<(Cause, u64)> =
         Cause::iter().filter_map(|cause| refused.by_cause.get(&cause.to_string()).map(|n| (cause, *n))).collect();
-    rows.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
-    let width = bar_width(out, rows.len());
-    for (cause, n) in rows {
+    causes.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+    let width = if out.verbose { 0 } else { bar_width(out, causes.len()) };
+    let mut rows = Vec::new();
+    for (cause, n) in causes {
         let stuck = refused.still_stuck.by_cause.get(&cause.to_string()).copied().unwrap_or(0);
-        let title = if out.verbose { cause.description() } else { cause.title() };
-        table.add_row([Cell::new(title), right(n), right(stuck), Cell::new(bar(n, most, width))]);
+        // Beside the numbers: 2 + 6 + 2 + 6 + 2.
+        let beside = usize::from(out.width).saturating_sub(18);
+        let title = if out.verbose { wrap(cause.description(), beside.min(80)) } else { wrap(cause.title(), beside) };
+        rows.push(vec![Cell::new(title), right(n), right(stuck), Cell::new(bar(n, most, width))]);
     }
-    table
+    grid(out, &["CAUSE OF THE 400", "400S", "STUCK", ""], rows)
 }
 
-fn by_table(out: &Output, by: &By) -> Table {
+fn by_table(out: &Output, by: &By) -> String {
+    // A name stands whole where it can: below it is room for the numbers.
+    let cut = by.rows.iter().any(|row| name(out, &row.key) != clean(&row.key));
+    if out.width < NARROW || (cut && out.width < WHOLE_PAIR) {
+        let one = |row: &ByRow| {
+            let closest = row.closest_ms.map(|ms| format!(", closest pair {}", duration(ms))).unwrap_or_default();
+            let counts = format!(
+                "{}, {}, {}, {} stuck{closest}",
+                plural(row.orphans, "orphan", "orphans"),
+                plural(row.prefill_400s, "400", "400s"),
+                plural(row.sessions, "session", "sessions"),
+                row.still_stuck
+            );
+            let name = fit(&row.key, usize::from(out.width));
+            format!("{name}\n{}\n", out.wrap(&format!("  {counts}"), "  "))
+        };
+        let rows: String = by.rows.iter().map(one).collect();
+        return format!("{}\n{}", out.dim(&format!("BY {}", by.key.to_string().to_uppercase())), rows.trim_end());
+    }
     let key = by.key.to_string().to_uppercase();
-    let mut table = plain(out, &[&key, "ORPHANS", "400S", "SESSIONS", "STUCK", "CLOSEST"]);
-    for row in &by.rows {
-        table.add_row([
+    let rows = by.rows.iter().map(|row| {
+        vec![
             Cell::new(name(out, &row.key)),
             right(row.orphans),
             right(row.prefill_400s),
             right(row.sessions),
             right(row.still_stuck),
             right(row.closest_ms.map(duration).unwrap_or_default()),
-        ]);
-    }
-    table
+        ]
+    });
+    grid(out, &[&key, "ORPHANS", "400S", "SESSIONS", "STUCK", "CLOSEST"], rows.collect())
 }
 
-fn bars(out: &Output, header: &str, rows: &[(String, u64)]) -> Table {
-    let mut table = plain(out, &[header, "", ""]);
+fn bars(out: &Output, header: &str, rows: &[(String, u64)]) -> String {
     let most = rows.iter().map(|(_, n)| *n).max().unwrap_or(0);
-    for (key, n) in rows {
-        table.add_row([Cell::new(name(out, key)), right(n), Cell::new(bar(*n, most, bar_width(out, rows.len())))]);
-    }
-    table
+    let width = bar_width(out, rows.len());
+    let rows = rows.iter().map(|(key, n)| vec![Cell::new(name(out, key)), right(n), Cell::new(bar(*n, most, width))]);
+    grid(out, &[header, "", ""], rows.collect())
 }
 
 /// Day by day: orphans and refusals in one bar.
@@ -555,17 +574,19 @@ fn days(out: &Output, summary: &Summary) -> String {
     let of = |day: &String| (orphans.get(day).copied().unwrap_or(0), refused.get(day).copied().unwrap_or(0));
     let most = all.iter().map(|day| of(day).0 + of(day).1).max().unwrap_or(0);
     let hidden = if out.verbose { 0 } else { all.len().saturating_sub(SHORT) };
-    let mut table = plain(out, &["DAY", "ORPHANS", "400S", "░ orphans  █ 400s"]);
+    let width = bar_width(out, SHORT);
+    let mut rows = Vec::new();
     for day in &all[hidden..] {
         let (o, r) = of(day);
         let cells = |n: u64| {
-            let n = (u128::from(n) * u128::from(bar_width(out, SHORT))).div_ceil(u128::from(most));
+            let n = (u128::from(n) * u128::from(width)).div_ceil(u128::from(most));
             usize::try_from(n).unwrap_or(0)
         };
         let drawn = "░".repeat(cells(o)) + &"█".repeat(cells(r));
-        table.add_row([Cell::new(day), right(o), right(r), Cell::new(drawn)]);
+        rows.push(vec![Cell::new(day), right(o), right(r), Cell::new(drawn)]);
     }
-    let mut text = format!("\n{}\n", table.trim_fmt());
+    let legend = if width == 0 { "" } else { "░ orphans  █ 400s" };
+    let mut text = format!("\n{}\n", grid(out, &["DAY", "ORPHANS", "400S", legend], rows));
     if hidden > 0 {
         let days = plural(hidden as u64, "earlier day", "earlier days");
         text.push_str(&format!("{}\n", out.dim(&format!("{days}: -v lists all"))));
@@ -581,30 +602,32 @@ fn pairs(out: &Output, reports: &[StoreReport], now: i64, zone: &TimeZone) -> St
     }
     all.sort_by_key(|p| (p.delta_ms.is_none(), p.delta_ms, p.error_time_ms));
     let shown = if out.verbose { all.len() } else { all.len().min(SHORT) };
+    let cause = |pair: &Pair| format!("{}{}", pair.cause.title(), if pair.still_stuck { " (stuck)" } else { "" });
+    let after = |pair: &Pair| pair.delta_ms.map_or_else(|| "none".to_owned(), duration);
+    let mut text = "\n".to_owned();
     // An id stands whole, so that it can be typed next; where that leaves no room, below its cause.
-    let narrow = out.width < TABLE_WIDTH;
-    let header = ["AFTER ORPHAN", "400 OF", "CAUSE", "SESSION"];
-    let mut table = plain(out, if narrow { &header[..3] } else { &header });
-    for pair in &all[..shown] {
-        let mut cause = format!("{}{}", pair.cause.title(), if pair.still_stuck { " (stuck)" } else { "" });
-        let session = clean(&pair.session_id);
-        if narrow {
-            cause = format!("{cause}\n{session}");
+    if out.width < NARROW {
+        text.push_str(&format!("{}\n", out.dim("CLOSEST 400S")));
+        for pair in &all[..shown] {
+            let orphan = pair
+                .delta_ms
+                .map_or_else(|| "no orphan before it".to_owned(), |_| format!("{} after orphan", after(pair)));
+            let line = format!("{}: {}, {orphan}", moment(pair.error_time_ms, now, zone), cause(pair));
+            text.push_str(&format!("{}\n  {}\n", out.wrap(&line, "  "), clean(&pair.session_id)));
         }
-        let mut cells = vec![
-            right(pair.delta_ms.map_or_else(|| "none".to_owned(), duration)),
-            Cell::new(moment(pair.error_time_ms, now, zone)),
-            Cell::new(cause),
-        ];
-        if !narrow {
-            cells.push(Cell::new(session));
-        }
-        table.add_row(cells);
+    } else if out.width < WHOLE_PAIR {
+        let rows = all[..shown].iter().map(|pair| {
+            let cause = format!("{}\n{}", cause(pair), clean(&pair.session_id));
+            vec![right(after(pair)), Cell::new(moment(pair.error_time_ms, now, zone)), Cell::new(cause)]
+        });
+        text.push_str(&(grid(out, &["AFTER ORPHAN", "400 OF", "CAUSE"], rows.collect()) + "\n"));
+    } else {
+        let rows = all[..shown].iter().map(|pair| {
+            let when = moment(pair.error_time_ms, now, zone);
+            vec![right(after(pair)), Cell::new(when), Cell::new(cause(pair)), Cell::new(clean(&pair.session_id))]
+        });
+        text.push_str(&(grid(out, &["AFTER ORPHAN", "400 OF", "CAUSE", "SESSION"], rows.collect()) + "\n"));
     }
-    if let Some(column) = table.column_mut(if narrow { 2 } else { 3 }) {
-        column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(ID_LENGTH as u16 + 2)));
-    }
-    let mut text = format!("\n{}\n", table.trim_fmt());
     if shown < all.len() {
         let more = plural((all.len() - shown) as u64, "more 400", "more 400s");
         text.push_str(&format!("{}\n", out.dim(&format!("{more}: -v lists all"))));
@@ -662,7 +685,7 @@ mod tests {
         assert_eq!(duration(1_234), "1.2 s");
         assert_eq!(duration(-61_000), "-1 min");
         assert_eq!(duration(i64::MIN), "-106751991167 d");
-        assert_eq!(bar(1, 1_000_000, 10), "▏");
+        assert_eq!(bar(1, 1_000_000, 10), "▌");
         assert_eq!(bar(10, 10, 4), "████");
         assert_eq!(bar(0, 10, 4), "");
         assert_eq!(bar(u64::MAX, u64::MAX, 4), "████");

@@ -2,14 +2,15 @@
 
 use std::path::Path;
 
-use comfy_table::{Attribute, Cell, ContentArrangement, Table, presets};
 use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::doc::SCHEMA_VERSION;
-use super::words::{age, moment};
-use super::{Output, clean, left};
+use super::human::plural;
+use super::layout::named;
+use super::words::{ago, moment};
+use super::{Output, clean, left, remain};
 use crate::repair::journal::{Header, Kind};
 use crate::repair::{Left, Plan};
 
@@ -165,38 +166,45 @@ impl JournalsDoc {
 #[must_use]
 pub fn journals(out: &Output, lines: &[JournalLine], folder: &Path, now: i64) -> String {
     if lines.is_empty() {
-        return format!("No repairs are on record in {}.\n", clean(&folder.display().to_string()));
+        let line = format!("No repairs are on record in {}.", clean(&folder.display().to_string()));
+        return format!("{}\n", out.wrap(&line, "  "));
     }
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(out.width);
-    if out.color {
-        table.enforce_styling();
+    if out.quiet {
+        let open = lines.iter().filter(|l| l.kind == Some(Kind::Repair) && l.state.open()).count();
+        let all = plural(lines.len() as u64, "journal", "journals");
+        return format!("{all}, {} can be taken back.\n", plural(open as u64, "repair", "repairs"));
     }
-    table.set_header(["ID", "WHAT", "AGE", "SESSIONS", "STATE"].map(|h| Cell::new(h).add_attribute(Attribute::Dim)));
-    // Ids are what is typed next: they stand whole.
-    for column in table.column_iter_mut().take(2) {
-        column.set_constraint(comfy_table::ColumnConstraint::ContentWidth);
-    }
+    let zone = TimeZone::system();
+    let mut text = String::new();
     for line in lines.iter().rev() {
         let what = match (line.kind, &line.undoes) {
-            (Some(Kind::Undo), Some(of)) => format!("undo of {}", clean(of)),
-            (Some(kind), _) => kind.to_string(),
+            (Some(Kind::Undo), Some(of)) => format!("undo of {}, ", clean(of)),
+            (Some(kind), _) => format!("{kind}, "),
             (None, _) => String::new(),
         };
         let state = match (&line.detail, line.state, &line.store_path) {
             (Some(detail), ..) => format!("{}: {}", line.state, clean(detail)),
-            (None, JournalState::OtherStore, Some(path)) => format!("{}: {}", line.state, clean(path)),
+            (None, JournalState::OtherStore | JournalState::Unknown, Some(path)) => {
+                format!("{}: {}", line.state, clean(path))
+            }
             _ => line.state.to_string(),
         };
-        table.add_row([
-            clean(&line.id),
-            what,
-            line.time_ms.map(|ms| age(ms, now)).unwrap_or_default(),
-            line.sessions.len().to_string(),
-            state,
-        ]);
+        // The id is what is typed next.
+        text.push_str(&format!("{}\n", out.bold(&clean(&line.id))));
+        let mut told = |words: &str| text.push_str(&format!("{}\n", out.wrap(&format!("  {words}"), "    ")));
+        if let Some(ms) = line.time_ms {
+            told(&format!(
+                "{what}{}, {}",
+                plural(line.sessions.len() as u64, "session", "sessions"),
+                ago(ms, now, &zone)
+            ));
+        }
+        told(&state);
+        if out.verbose {
+            line.sessions.iter().for_each(|session| told(&clean(session)));
+        }
     }
-    format!("{table}\n")
+    text
 }
 
 /// What an undo would do.
@@ -215,27 +223,26 @@ pub fn undo_plan(
     let zone = TimeZone::system();
     let when = line.time_ms.map(|ms| moment(ms, now, &zone)).unwrap_or_default();
     let what = if line.kind == Some(Kind::Undo) { "undo" } else { "repair" };
-    let mut text = format!("Takes back the {what} {} of {when}:\n", clean(&line.id));
+    let head = format!("Takes back the {what} {} of {when}:", clean(&line.id));
+    let mut text = format!("{}\n", out.wrap(&head, "  "));
     for session in &plan.sessions {
         let title = titles.iter().find(|(id, _)| *id == session.id).map_or("", |(_, t)| t);
         let count = |table: &str| session.edits.iter().filter(|e| e.table == table).count();
         let rows = count("message") + count("part");
         let put = if rows == 1 { "row is put back as it was" } else { "rows are put back as they were" };
-        text.push_str(&format!("{}  {}\n", out.bold(&clean(title)), out.dim(&clean(&session.id))));
-        text.push_str(&format!("  - {rows} {put}\n"));
+        text.push_str(&named(out, &session.id, title));
+        let mut item = |words: String| text.push_str(&format!("{}\n", out.wrap(&format!("  - {words}"), "    ")));
+        item(format!("{rows} {put}"));
         let told = session.edits.iter().filter(|e| e.table == "event");
         let (gone, added): (Vec<_>, Vec<_>) = told.partition(|e| e.after.is_none());
         if !gone.is_empty() {
-            text.push_str(&format!("  - {} of opencode's event log taken back\n", events(gone.len())));
+            item(format!("{} of opencode's event log taken back", events(gone.len())));
         }
         if !added.is_empty() {
-            text.push_str(&format!(
-                "  - its event log has moved on: {} appended that take back\n",
-                events(added.len())
-            ));
+            item(format!("its event log has moved on: {} appended that take back", events(added.len())));
         }
         if let Some(why) = &session.log_left_alone {
-            text.push_str(&format!("  - its event log is left alone: {}\n", clean(why)));
+            item(format!("its event log is left alone: {}", clean(why)));
         }
     }
     text.push_str(&left(out, leaves, titles));
@@ -246,11 +253,15 @@ fn events(n: usize) -> String {
     if n == 1 { "1 event".to_owned() } else { format!("{n} events") }
 }
 
-/// What an undo did.
+/// What an undo did; `left` is the number of sessions that it left.
 #[must_use]
-pub fn undone(out: &Output, plan: &Plan, of: Kind) -> String {
+pub fn undone(out: &Output, plan: &Plan, left: usize, of: Kind) -> String {
     let n = plan.sessions.len();
     let sessions = if n == 1 { "1 session".to_owned() } else { format!("{n} sessions") };
     let text = format!("Messages and parts of {sessions} are as before the {of}, byte for byte.");
-    format!("{}\n", out.paint("32", &text))
+    let rest = if left == 0 { String::new() } else { format!(" {}", remain(left)) };
+    if out.quiet {
+        return format!("{}{rest}\n", out.paint("32", &text));
+    }
+    format!("\n{}\n", out.wrap(&format!("{}{rest}", out.paint("32", &text)), ""))
 }

@@ -33,6 +33,11 @@ pub(super) fn age(ms: i64, now: i64) -> String {
     format!("{n} {unit}{}", if n == 1 { "" } else { "s" })
 }
 
+/// How long ago and when: "3 days ago, 12 May 14:03".
+pub(super) fn ago(ms: i64, now: i64, zone: &TimeZone) -> String {
+    format!("{} ago, {}", age(ms, now), moment(ms, now, zone))
+}
+
 /// What is done to a session, a sentence each, in the order of the rows.
 pub(super) fn sentences(plan: &SessionPlan, now: i64, zone: &TimeZone) -> Vec<String> {
     let mut out: Vec<(i64, String)> = Vec::new();

@@ -80,7 +80,7 @@ fn the_schema_files_are_what_the_program_prints() {
     let place = Place::empty();
     let mut files = BTreeSet::new();
     for document in Document::iter() {
-        let printed = Run::of(&mut place.command(&["schema", &document.to_string()])).exits(0);
+        let printed = Run::of(&mut place.command(["schema", &document.to_string()])).exits(0);
         held::is(&format!("docs/schema/{document}.json"), &printed.stdout);
         files.insert(format!("{document}.json"));
     }
