@@ -9,6 +9,7 @@ mod explain;
 mod fixtures;
 mod generated;
 mod holder;
+mod links;
 mod log;
 mod outputs;
 mod place;
