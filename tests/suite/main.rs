@@ -14,6 +14,7 @@ mod generated;
 mod held;
 mod holder;
 mod json;
+mod links;
 mod log;
 mod outputs;
 mod place;
