@@ -77,7 +77,7 @@ fn one(context: &Context<'_>, args: &Repair, target: &Target, filter: &Filter, s
             // One line for each store.
             (true, true) => context.out.print(&format!("{path}: "))?,
             (true, false) => {}
-            (false, _) => context.out.print(&format!("{}\n", context.out.dim(&path)))?,
+            (false, _) => context.out.print(&format!("{}\n\n", context.out.dim(&path)))?,
         }
         context.out.print(&human(context, args, &shown, !filter.is_all()))?;
     }
