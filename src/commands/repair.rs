@@ -16,7 +16,7 @@ use opencode_unstick::store::journal::JournalWriter;
 use opencode_unstick::store::{Exclusive, SessionEntry, Store, StoreError, with_snapshot};
 
 use super::audit::{Audit, AuditError, Judged, Want, audit, replay_sdk, sdk_of, unwrap_call};
-use super::select::Filter;
+use super::select::{self, Filter};
 use super::{CallError, Context, Exit, Target};
 use crate::cli::{Include, Repair};
 
@@ -115,6 +115,10 @@ fn one(context: &Context<'_>, args: &Repair, target: &Target, filter: &Filter, s
     } else {
         let journal = args.journal.as_ref().map(|p| format!(" --journal {}", super::quoted(&p.to_string_lossy())));
         let undo = format!("undo {undo_id}{}", journal.unwrap_or_default());
+        if let Some(file) = args.backup.as_ref().filter(|_| !context.global.quiet) {
+            let file = context.env.absolute(file).display().to_string();
+            context.out.print(&format!("\nThe store as it was: {}\n", report::clean(&file)))?;
+        }
         context.out.print(&report::repaired(&context.out, &shown.plan, shown.left.len(), &undo))?;
     }
     Ok(if nothing_left && !declined { Exit::Fine } else { Exit::Findings })
@@ -298,13 +302,7 @@ fn human(context: &Context<'_>, args: &Repair, planned: &Planned, filtered: bool
 /// The same call without `--dry-run`.
 fn next(args: &Repair) -> String {
     let mut words = vec!["repair".to_owned()];
-    words.extend(args.selection.sessions.iter().map(|s| super::quoted(s)));
-    if let Some(folder) = &args.selection.directory {
-        words.extend(["--directory".to_owned(), super::quoted(&folder.to_string_lossy())]);
-    }
-    if args.selection.here {
-        words.push("--here".to_owned());
-    }
+    words.extend(select::words(&args.selection));
     if !args.include.is_empty() {
         let names: Vec<String> =
             args.include.iter().filter_map(|i| i.to_possible_value()).map(|v| v.get_name().to_owned()).collect();

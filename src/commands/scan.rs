@@ -1,7 +1,7 @@
 //! `unstick scan`
 
 use super::audit::{Audit, Judged, Want, audit_at};
-use super::select::Filter;
+use super::select::{self, Filter};
 use super::{Context, Exit, Target};
 use crate::cli::Scan;
 use anyhow::Error;
@@ -41,7 +41,7 @@ pub(crate) fn run(context: &Context<'_>, args: &Scan) -> Result<Exit, Error> {
             context.out.print(&none)?;
             lines.push(ScanLine { path: target.path.display().to_string(), summary });
         } else {
-            context.out.print(&human(context, target, &audit, &summary, &shown))?;
+            context.out.print(&human(context, args, target, &audit, &summary, &shown))?;
             lines.push(ScanLine { path: target.path.display().to_string(), summary });
         }
         if several && !args.json_lines && !context.global.json && !context.global.quiet {
@@ -69,7 +69,14 @@ fn wanted(args: &Scan, judged: &Judged) -> bool {
     args.all || !args.selection.sessions.is_empty() || status != Status::Healthy
 }
 
-fn human(context: &Context<'_>, target: &Target, audit: &Audit, summary: &Summary, shown: &[&Judged]) -> String {
+fn human(
+    context: &Context<'_>,
+    args: &Scan,
+    target: &Target,
+    audit: &Audit,
+    summary: &Summary,
+    shown: &[&Judged],
+) -> String {
     let mut rows: Vec<Shown<'_>> = shown
         .iter()
         .map(|j| Shown {
@@ -79,5 +86,7 @@ fn human(context: &Context<'_>, target: &Target, audit: &Audit, summary: &Summar
         .collect();
     rows.sort_by_key(|row| row.diagnosis.status);
     let others: Vec<String> = target.others.iter().map(|p| p.display().to_string()).collect();
-    report::scan(&context.out, &audit.store, summary, &rows, &others, context.now)
+    let mut next = vec!["repair".to_owned(), "--dry-run".to_owned()];
+    next.extend(select::words(&args.selection));
+    report::scan(&context.out, &audit.store, summary, &rows, &others, &report::clean(&next.join(" ")), context.now)
 }

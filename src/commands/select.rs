@@ -11,6 +11,18 @@ use opencode_unstick::history::SessionInfo;
 use super::{CallError, Context};
 use crate::cli::Selection;
 
+/// The words of a selection as they must be typed again.
+pub(crate) fn words(selection: &Selection) -> Vec<String> {
+    let mut words: Vec<String> = selection.sessions.iter().map(|s| super::quoted(s)).collect();
+    if let Some(folder) = &selection.directory {
+        words.extend(["--directory".to_owned(), super::quoted(&folder.to_string_lossy())]);
+    }
+    if selection.here {
+        words.push("--here".to_owned());
+    }
+    words
+}
+
 /// A filter over sessions.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Filter {

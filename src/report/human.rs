@@ -109,6 +109,7 @@ pub fn scan(
     summary: &Summary,
     sessions: &[Shown<'_>],
     others: &[String],
+    next: &str,
     now: i64,
 ) -> String {
     if out.quiet {
@@ -150,7 +151,7 @@ pub fn scan(
         ));
         let worst = sessions.first().map_or("SESSION", |s| s.diagnosis.info.id.as_str());
         text.push_str(&format!("\nWhy:  {}\n", out.command(&format!("explain {}", clean(worst)))));
-        text.push_str(&format!("Next: {}\n", out.command("repair --dry-run")));
+        text.push_str(&format!("Next: {}\n", out.command(next)));
     } else if summary.at_risk > 0 {
         text.push_str(&out.wrap(
             "\nAt risk: the same tail, but the model is not known to refuse it. If yours does, name it with \

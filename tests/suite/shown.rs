@@ -351,3 +351,16 @@ fn a_store_with_nothing_stuck() {
     let run = place.unstick(&["scan", "--quiet"]).exits(0);
     assert_eq!(run.stdout, "No session is stuck. (3 latent, 19 healthy)\n");
 }
+
+#[test]
+fn the_next_command_is_about_the_same_sessions() {
+    let place = Place::named(NAME);
+    let next = |args: &[&str]| {
+        let text = shown(&place, args, 200, 1);
+        text.lines().find_map(|l| l.strip_prefix("Next: unstick ")).unwrap().split(" --db").next().unwrap().to_owned()
+    };
+    assert_eq!(next(&["scan"]), "repair --dry-run");
+    assert_eq!(next(&["scan", "rstpar"]), "repair --dry-run rstpar");
+    assert_eq!(next(&["scan", "--directory", "/home/dev/work"]), "repair --dry-run --directory /home/dev/work");
+    assert_eq!(next(&["repair", "-n", "rstpar", "--include", "latent"]), "repair rstpar --include latent");
+}
