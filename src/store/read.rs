@@ -1,7 +1,8 @@
 //! Reading rows: typed where they can be understood, named where they cannot.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use rusqlite::types::ValueRef;
@@ -10,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Schema, StoreError, Sweep};
 use crate::history::json::ShapeError;
-use crate::history::{self, Depth, Message, MessageRow, PartKind, PartRow, Session, SessionInfo, UnreadableRow};
+use crate::history::{self, Depth, Message, MessageRow, Part, PartKind, PartRow, Session, SessionInfo, UnreadableRow};
 use crate::repair::log::{Fold, Log, LogEnd};
 use crate::repair::{Cell, Image};
 
@@ -262,7 +263,8 @@ impl<'db> Store<'db> {
             unreadable.push(UnreadableRow { table, id, session_id: Some(info.id.clone()), detail });
         };
         let mut messages: Vec<Message> = Vec::new();
-        let mut at: HashMap<String, usize> = HashMap::new();
+        let mut at: HashMap<Rc<str>, usize> = HashMap::new();
+        let owner: Rc<str> = Rc::from(info.id.as_str());
         let mut statement = self
             .db
             .prepare_cached(
@@ -273,7 +275,7 @@ impl<'db> Store<'db> {
         while let Some(row) = rows.next().map_err(|e| self.sql(e))? {
             match message_row(row) {
                 Ok(message) => {
-                    at.insert(message.row.id.clone(), messages.len());
+                    at.insert(Rc::from(message.id()), messages.len());
                     messages.push(message);
                 }
                 Err(error) => bad("message", name_of(row, 0, 1), error.to_string()),
@@ -290,9 +292,10 @@ impl<'db> Store<'db> {
         let mut rows = statement.query([&info.id]).map_err(|e| self.sql(e))?;
         while let Some(row) = rows.next().map_err(|e| self.sql(e))? {
             match part_row(row, guarded) {
-                Ok(part) => {
+                Ok(mut part) => {
                     // A part whose message could not be read makes its session unreadable already.
-                    if let Some(index) = at.get(&part.row.message_id) {
+                    if let Some((message, index)) = at.get_key_value(&part.row.message_id) {
+                        share(&mut part, message, &owner);
                         messages[*index].parts.push(part);
                     }
                 }
@@ -300,7 +303,7 @@ impl<'db> Store<'db> {
             }
         }
         drop(rows);
-        let mut session = Session { info: info.clone(), messages };
+        let mut session = Session { info: info.clone(), messages: messages.into_iter().map(Rc::new).collect() };
         session.sort();
         if session.messages.is_empty() && unreadable.is_empty() && self.only_in_session_message(info)? {
             unreadable.push(elsewhere(info));
@@ -331,7 +334,7 @@ impl<'db> Store<'db> {
                     message.data = nothing.clone();
                     let no_tools = sweep.no_tools(message.id());
                     message.depth = Depth::unread(no_tools);
-                    messages.push(message);
+                    messages.push(Rc::new(message));
                 }
                 Err(error) => unreadable.push(bad_row("message", row, Some(&info.id), &error)),
             }
@@ -339,10 +342,9 @@ impl<'db> Store<'db> {
         drop(rows);
         let mut session = Session { info: info.clone(), messages };
         session.sort();
-        for id in sweep.loud(at) {
-            if let Some(message) = session.messages.iter_mut().find(|m| m.row.id == *id) {
-                unreadable.extend(self.read_parts(message)?);
-            }
+        let loud: HashSet<&String> = sweep.loud(at).collect();
+        for message in session.messages.iter_mut().filter(|m| loud.contains(&m.row.id)) {
+            unreadable.extend(self.read_parts(Rc::make_mut(message))?);
         }
         if session.messages.is_empty() && unreadable.is_empty() && self.only_in_session_message(info)? {
             unreadable.push(elsewhere(info));
@@ -360,7 +362,7 @@ impl<'db> Store<'db> {
         for message in &mut loaded.session.messages {
             if message.parts_asked() {
                 any = true;
-                unreadable.extend(self.read_parts(message)?);
+                unreadable.extend(self.read_parts(Rc::make_mut(message))?);
             } else if message.provider_asked() {
                 any = true;
                 let found = self.provider_call(message.id())?;
@@ -380,9 +382,13 @@ impl<'db> Store<'db> {
             self.db.prepare_cached(&format!("{PART} WHERE message_id = ?1")).map_err(|e| self.sql(e))?;
         let mut rows = statement.query([&message.row.id]).map_err(|e| self.sql(e))?;
         message.parts.clear();
+        let owner: (Rc<str>, Rc<str>) = (Rc::from(message.id()), Rc::from(message.row.session_id.as_str()));
         while let Some(row) = rows.next().map_err(|e| self.sql(e))? {
             match part_row(row, false) {
-                Ok(part) => message.parts.push(part),
+                Ok(mut part) => {
+                    share(&mut part, &owner.0, &owner.1);
+                    message.parts.push(part);
+                }
                 Err(error) => unreadable.push(bad_row("part", row, Some(&message.row.session_id), &error)),
             }
         }
@@ -662,17 +668,26 @@ pub(super) fn message_row(row: &Row<'_>) -> Result<Message, ShapeError> {
     history::message(columns, text(row, 5, "data")?)
 }
 
+/// Lets a part share the ids that all parts of a message have in common.
+fn share(part: &mut Part, message: &Rc<str>, session: &Rc<str>) {
+    for (own, all) in [(&mut part.row.message_id, message), (&mut part.row.session_id, session)] {
+        if own == all {
+            own.clone_from(all);
+        }
+    }
+}
+
 pub(super) fn part_row(row: &Row<'_>, guarded: bool) -> Result<history::Part, ShapeError> {
     let columns = PartRow {
         rowid: integer(row, 0, "rowid")?,
         id: text(row, 1, "id")?.to_owned(),
-        message_id: text(row, 2, "message_id")?.to_owned(),
-        session_id: text(row, 3, "session_id")?.to_owned(),
+        message_id: text(row, 2, "message_id")?.into(),
+        session_id: text(row, 3, "session_id")?.into(),
         time_created: integer(row, 4, "time_created")?,
         time_updated: integer(row, 5, "time_updated")?,
     };
     let data = text(row, 6, "data")?;
     let mut part = history::part(columns, data)?;
-    part.sha256 = guarded.then(|| crate::repair::digest(data));
+    part.sha256 = guarded.then(|| crate::repair::sha256(data));
     Ok(part)
 }
