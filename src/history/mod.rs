@@ -5,6 +5,7 @@ pub mod ids;
 pub mod json;
 mod leaked;
 mod parse;
+mod shrink;
 
 use schemars::JsonSchema;
 use std::cell::Cell;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 pub use head::{MessageFact, PartFact, RoleFact, message_fact, part_fact, part_fact_of_start};
 pub use parse::{NEVER_ENDED, message, part, revert};
+pub use shrink::Shrink;
 
 /// A model as opencode names it: `PROVIDER/MODEL` in print.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

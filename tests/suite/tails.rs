@@ -287,7 +287,7 @@ fn check(whole: &Session, judge: &Judge, sdk: &Sdk) -> Result<(), TestCaseError>
             && outline.plain(scope)
             && if scope == Scope::All { !loud } else { !last_tooled };
         if cleared {
-            let plainly = plain(&whole.info, outline.model());
+            let plainly = plain(whole.info.clone(), outline.model());
             prop_assert_eq!(&plainly.resume, &expected.resume);
             prop_assert!(!stuck(&expected));
             if scope == Scope::All {
