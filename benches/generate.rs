@@ -1,6 +1,6 @@
 //! Writes a store of any size whose rows look like opencode's, the same for the same seed.
 //!
-//! `cargo bench --bench generate -- FILE [--mib N] [--seed N] [--scale N] [--shape mixed|one-session|one-message|one-part]`
+//! `cargo bench --bench generate -- FILE [--mib N] [--seed N] [--scale N] [--shape mixed|one-session|one-message|one-part|many-rows]`
 //!
 //! Tables come from the store of 1.18.33 in `fixtures`. Sizes of tool results are lognormal; `--scale` multiplies
 //! them, so that stores of equal size can have different numbers of rows. What the store holds is printed as JSON.
@@ -58,6 +58,7 @@ fn main() -> Result<()> {
         "one-session" => store.one_session(200_000)?,
         "one-message" => store.one_message(300_000)?,
         "one-part" => store.one_part(200 << 20)?,
+        "many-rows" => store.many_rows(2_500_000)?,
         other => return Err(format!("there is no shape `{other}`").into()),
     }
     let held = store.finish()?;
@@ -556,6 +557,25 @@ impl Writer {
             self.step_start(&session, &row)?;
             self.said(&session, &row, 40.0)?;
         }
+        self.end(&mut talk)
+    }
+
+    /// So many messages with one short part each, in sessions of a hundred, and a stuck one.
+    fn many_rows(&mut self, messages: u64) -> Result<()> {
+        while self.held.messages < messages {
+            let mut talk = self.begin("claude-opus-4-6", 0, End::Sound)?;
+            let session = talk.id.clone();
+            for _ in 0..50 {
+                self.user(&mut talk)?;
+                let prompt = talk.prompt.clone();
+                self.said(&session, &prompt, 20.0)?;
+                let row = self.answer(&talk, r#","finish":"stop""#)?;
+                self.said(&session, &row, 40.0)?;
+            }
+            self.end(&mut talk)?;
+        }
+        let mut talk = self.begin("claude-opus-4-6", 0, End::Refused)?;
+        self.turn(&mut talk)?;
         self.end(&mut talk)
     }
 

@@ -218,7 +218,7 @@ fn rows(session: &Session, cut: &Session, set: &'static RuleSet, sdk: &Sdk) -> V
     }
     let skipped: HashMap<&str, Skip> = skips.into_iter().collect();
     let sent: HashSet<&str> = seen.iter().map(|m| m.id()).collect();
-    let kept: HashSet<&str> = cut.messages.iter().map(Message::id).collect();
+    let kept: HashSet<&str> = cut.messages.iter().map(|m| m.id()).collect();
     let left_out = |message: &Message, why: Why| Row { skipped: Some(why), ..blank(message) };
     let compacted = cut.messages.iter().filter(|m| !sent.contains(m.id())).map(|m| left_out(m, Why::Compacted));
     let reverted = session.messages.iter().filter(|m| !kept.contains(m.id())).map(|m| left_out(m, Why::Reverted));

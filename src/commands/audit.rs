@@ -1,6 +1,5 @@
 //! Reading a store and judging its sessions: what scan and repair have in common.
 
-use std::collections::HashSet;
 use std::path::Path;
 
 use opencode_unstick::diagnosis::{
@@ -114,7 +113,7 @@ pub(crate) fn audit_each(
         Some(Opencode::From(version)) => Bound { version: Some(version), source: "--opencode".to_owned() },
         None => bound(infos.iter().map(|i| i.version.as_str()), facts.newest_migration.as_deref()),
     };
-    let chosen = filter.apply(infos.clone())?;
+    let chosen = filter.apply(&infos)?;
     // Sessions that somebody names are read to the last byte, whatever there is to say about them.
     let named = filter.names_sessions();
     let scope = if want == Want::Stuck && !named { Scope::Tail } else { Scope::All };
@@ -131,22 +130,22 @@ pub(crate) fn audit_each(
         ),
     };
     let mut reader = Reader { context, store, judge: &judge, scope, each: &mut each };
-    let mut sessions = Vec::with_capacity(chosen.len());
-    let ids: HashSet<&str> = chosen.iter().map(|info| info.id.as_str()).collect();
-    for (at, info) in (0u32..).zip(&infos).filter(|(_, info)| ids.contains(info.id.as_str())) {
+    let mut sessions = Vec::with_capacity(chosen.iter().filter(|c| **c).count());
+    for ((at, info), _) in (0u32..).zip(infos).zip(chosen).filter(|(_, chosen)| *chosen) {
         let (judged, unreadable) = if named {
-            let mut loaded = store.load(info)?;
-            loaded.unreadable.extend(store.strays_of(info)?);
+            let mut loaded = store.load(&info)?;
+            loaded.unreadable.extend(store.strays_of(&info)?);
             reader.judge(loaded)?
-        } else if store.is_plain(&sweep, at, info)? {
+        } else if store.is_plain(&sweep, at, &info)? {
             let diagnosis = plain(info, sweep.model(at));
             let model = diagnosis.model.as_ref().filter(|_| want == Want::Everything);
-            let sdk = model.map(|m| context.resolver.choose(&m.provider, &m.model, Path::new(&info.directory)));
+            let folder = Path::new(&diagnosis.info.directory);
+            let sdk = model.map(|m| context.resolver.choose(&m.provider, &m.model, folder));
             (Judged { diagnosis, sdk }, Vec::new())
         } else {
-            let mut loaded = store.outline(info, &sweep, at)?;
+            let mut loaded = store.outline(&info, &sweep, at)?;
             let known = sweep.unreadable(Some(at)).filter(|r| !loaded.unreadable.iter().any(|l| l.id == r.id));
-            let known: Vec<_> = known.map(|r| with_session(r, info)).collect();
+            let known: Vec<_> = known.map(|r| with_session(r, &info)).collect();
             loaded.unreadable.extend(known);
             reader.judge(loaded)?
         };

@@ -25,7 +25,6 @@ struct Planned {
     audit: Audit,
     plan: Plan,
     left: Vec<Left>,
-    proofs: Vec<Proof>,
     titles: Vec<(String, String)>,
 }
 
@@ -100,7 +99,6 @@ fn one(context: &Context<'_>, args: &Repair, target: &Target, filter: &Filter, s
         let chosen = super::ask::choose(context, "Repair", &choices)?;
         declined = chosen.len() < shown.plan.sessions.len();
         shown.plan.sessions.retain(|s| chosen.contains(&s.id));
-        shown.proofs.retain(|p| chosen.contains(&p.before.info.id));
         if shown.plan.sessions.is_empty() {
             context.out.note("Nothing was changed.");
             return Ok(Exit::Findings);
@@ -156,18 +154,20 @@ fn plan(context: &Context<'_>, store: &Store<'_>, filter: &Filter, allowed: Allo
             if loaded.unreadable.is_empty() {
                 let sdk = replay_sdk(judged.sdk.as_ref());
                 work.session(context, store, &loaded.session, sdk, aim, &audit.judge, allowed)?;
+                // Histories can be large, and what is carried out is proven on rows that are read again then.
+                work.proofs.clear();
             } else {
                 // A verdict reads a tail; whoever writes has to understand every row.
                 work.unreadable(info, filter);
             }
         }
     }
-    let Work { plan, left, proofs, titles } = work;
-    Ok(Planned { audit, plan, left, proofs, titles })
+    let Work { plan, left, titles, .. } = work;
+    Ok(Planned { audit, plan, left, titles })
 }
 
 /// Plans the shown sessions once more, with who refuses taken as it was: the plan must come out the same.
-fn plan_again(context: &Context<'_>, store: &Store<'_>, shown: &Planned, allowed: Allowed) -> Result<Plan, StoreError> {
+fn plan_again(context: &Context<'_>, store: &Store<'_>, shown: &Planned, allowed: Allowed) -> Result<Work, StoreError> {
     let judge = &shown.audit.judge;
     let infos = store.sessions()?;
     let mut work = Work::default();
@@ -186,7 +186,7 @@ fn plan_again(context: &Context<'_>, store: &Store<'_>, shown: &Planned, allowed
             work.session(context, store, &loaded.session, sdk, aim, judge, allowed)?;
         }
     }
-    Ok(work.plan)
+    Ok(work)
 }
 
 /// Plans as they come together.
@@ -325,7 +325,8 @@ fn apply(
     folder: &Path,
 ) -> Result<String, Error> {
     let exclusive = Exclusive::open(&target.path, args.wait)?;
-    if plan_again(context, &exclusive.store(), shown, allowed)? != shown.plan {
+    let again = plan_again(context, &exclusive.store(), shown, allowed)?;
+    if again.plan != shown.plan {
         let detail = "the store has changed since the plan was shown".to_owned();
         let id = target.path.display().to_string();
         return Err(StoreError::RowChanged { table: "store".to_owned(), id, detail }.into());
@@ -348,7 +349,7 @@ fn apply(
         sessions: shown.plan.sessions.iter().map(|s| s.id.clone()).collect(),
     };
     let mut journal = JournalWriter::create(folder, &header)?;
-    match write(&exclusive, shown, allowed, &mut journal).and_then(|()| exclusive.commit()) {
+    match write(&exclusive, &shown.plan, &again.proofs, allowed, &mut journal).and_then(|()| exclusive.commit()) {
         Ok(()) => {
             journal.committed(context.now);
             Ok(header.id)
@@ -362,15 +363,15 @@ fn apply(
 
 fn write(
     exclusive: &Exclusive,
-    shown: &Planned,
+    plan: &Plan,
+    proofs: &[Proof],
     allowed: Allowed,
     journal: &mut JournalWriter,
 ) -> Result<(), StoreError> {
-    exclusive.execute(&shown.plan, &mut |session, edit| {
-        journal.row(Entry { session: session.to_owned(), edit: edit.clone() })
-    })?;
+    exclusive
+        .execute(plan, &mut |session, edit| journal.row(Entry { session: session.to_owned(), edit: edit.clone() }))?;
     let store = exclusive.store();
-    for Proof { before, after, sdk, tail, told } in &shown.proofs {
+    for Proof { before, after, sdk, tail, told } in proofs {
         let failed = |check: String| StoreError::ProofFailed { session: before.info.id.clone(), check };
         let reread = store.load_guarded(&before.info)?;
         if !reread.unreadable.is_empty() || !same(&reread.session, after) {

@@ -52,21 +52,21 @@ impl Filter {
         !self.wanted.is_empty()
     }
 
-    /// Of all sessions, those that the call is about.
+    /// Of all sessions, whether the call is about each.
     ///
     /// A SESSION that matches none or several is an error, so that nothing is repaired by mistake.
-    pub(crate) fn apply(&self, sessions: Vec<SessionInfo>) -> Result<Vec<SessionInfo>, CallError> {
+    pub(crate) fn apply(&self, sessions: &[SessionInfo]) -> Result<Vec<bool>, CallError> {
         let mut chosen: Option<Vec<String>> = None;
         for wanted in &self.wanted {
-            let id = one(&sessions, wanted)?;
+            let id = one(sessions, wanted)?;
             chosen.get_or_insert_default().push(id);
         }
-        Ok(sessions
-            .into_iter()
-            .filter(|s| chosen.as_ref().is_none_or(|ids| ids.contains(&s.id)))
-            .filter(|s| self.directory.as_ref().is_none_or(|d| same_folder(&s.directory, d)))
-            .filter(|s| self.since.is_none_or(|at| s.time_updated >= at))
-            .collect())
+        let meant = |s: &SessionInfo| {
+            chosen.as_ref().is_none_or(|ids| ids.contains(&s.id))
+                && self.directory.as_ref().is_none_or(|d| same_folder(&s.directory, d))
+                && self.since.is_none_or(|at| s.time_updated >= at)
+        };
+        Ok(sessions.iter().map(meant).collect())
     }
 }
 

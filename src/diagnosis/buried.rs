@@ -1,27 +1,30 @@
 //! Findings behind the tail: turns that a revert could bring back, old refusals, calls that never ended.
 
+use std::collections::HashSet;
+
 use super::code::Code;
 use super::refuses::Refuses;
-use super::tail::Tail;
 use super::{Finding, finding};
 use crate::history::{Message, Session};
-use crate::replay::{RULE_SETS, Resume, RuleSet, Sdk, TurnRole, last_turn, newest, resume_in, view};
+use crate::replay::{Prefixes, RULE_SETS, Resume, RuleSet, Sdk, TurnRole};
 
 /// The prompts before which a revert or a fork would leave a stuck tail, with the row that would be in the way.
 pub(super) fn cuts<'a>(
     session: &'a Session,
     counting: &[&'static RuleSet],
-    sdk: &Sdk,
+    sdk: &'a Sdk,
     refuses: &Refuses,
 ) -> Vec<(&'a Message, &'a str)> {
     let mut out = Vec::new();
     let mut orderly = Orderly::default();
+    let mut before = Prefixes::new(&session.messages, sdk);
     for (at, message) in session.messages.iter().enumerate() {
         if at > 0 && message.user().is_some() && !orderly.sound() {
-            let stuck = counting.iter().find_map(|set| stuck_before(&session.messages[..at], set, sdk, refuses));
-            out.extend(stuck.map(|id| (message, id)));
+            let stuck = counting.iter().find_map(|set| stuck(&mut before, set, refuses));
+            out.extend(stuck.map(|id| (message.as_ref(), id)));
         }
         orderly.add(message);
+        before.advance();
     }
     out
 }
@@ -35,18 +38,19 @@ pub(super) fn latent(session: &Session, counting: &[&'static RuleSet], sdk: &Sdk
         .collect()
 }
 
-fn stuck_before<'a>(before: &'a [Message], set: &'static RuleSet, sdk: &Sdk, refuses: &Refuses) -> Option<&'a str> {
-    let seen = view(before, set);
-    if resume_in(&seen, set, sdk) != Resume::EndsWithAssistant {
+/// The row that gives the last turn, where the rows so far would be a stuck session.
+fn stuck<'a>(before: &mut Prefixes<'a>, set: &RuleSet, refuses: &Refuses) -> Option<&'a str> {
+    if before.resume(set) != Resume::EndsWithAssistant {
         return None;
     }
-    let tail = Tail::of(&seen, set, sdk)?;
-    let model = tail.user.user()?.model.as_ref()?;
-    if refuses.refuses(model) { tail.speaker().map(Message::id) } else { None }
+    let (user, turn) = before.last_turn(set)?;
+    let model = user.user()?.model.as_ref()?;
+    turn.filter(|_| refuses.refuses(model)).map(|(_, id)| id)
 }
 
 /// A cheap test that clears nearly every prefix of a history: its last row is an answer at which every rule
-/// set stops, and all orders agree on which rows are the newest.
+/// set stops, and all orders agree on which rows are the newest. A summary is no such answer: what it keeps of the
+/// history before it is replayed after it.
 #[derive(Default)]
 struct Orderly<'a> {
     last: Option<&'a Message>,
@@ -68,19 +72,22 @@ impl<'a> Orderly<'a> {
         let (Some(last), Some(user), false) = (self.last, self.user, self.shuffled) else {
             return false;
         };
-        RULE_SETS.iter().all(|set| set.finished(last) && set.paired(user, last))
+        !last.assistant().is_some_and(|a| a.summary)
+            && RULE_SETS.iter().all(|set| set.finished(last) && set.paired(user, last))
     }
 }
 
 /// What is said of rows that are not part of a stuck tail.
 pub(super) fn rest(session: &Session, sdk: &Sdk, tail: &[&str], newest_set: &'static RuleSet) -> Vec<Finding> {
     let mut out = Vec::new();
-    for (at, message) in session.messages.iter().enumerate() {
+    let tail: HashSet<&str> = tail.iter().copied().collect();
+    let mut before = Prefixes::new(&session.messages, sdk);
+    for message in &session.messages {
         for (part, call) in message.loud_tools() {
             if call.unsettled() {
                 let detail = format!("the {} call is stored as still going on", call.tool);
                 out.push(finding(Code::UnsettledTool, message.id(), Some(part.id()), detail));
-            } else if call.orphan() && !tail.contains(&message.id()) {
+            } else if call.orphan() && !tail.contains(message.id()) {
                 let detail = format!("the {} call was cut off", call.tool);
                 out.push(finding(Code::BuriedOrphan, message.id(), Some(part.id()), detail));
             }
@@ -89,23 +96,21 @@ pub(super) fn rest(session: &Session, sdk: &Sdk, tail: &[&str], newest_set: &'st
             let detail = "the text holds a tool call as raw markup: it was never run";
             out.push(finding(Code::LeakedToolCallText, message.id(), Some(part.id()), detail));
         }
-        if message.prefill_400() && !tail.contains(&message.id()) {
-            let code = if ended_with_user(&session.messages[..at], newest_set, sdk) {
+        if message.prefill_400() && !tail.contains(message.id()) {
+            let code = if ended_with_user(&mut before, newest_set) {
                 Code::StepLimitPrefill
             } else {
                 Code::RecoveredPrefill400
             };
             out.push(finding(code, message.id(), None, "a refused request"));
         }
+        before.advance();
     }
     out
 }
 
 /// Whether the stored history before a refusal ends with the user: then opencode added the assistant turn
 /// itself, as it does on the last allowed step.
-fn ended_with_user(before: &[Message], set: &'static RuleSet, sdk: &Sdk) -> bool {
-    let seen = view(before, set);
-    newest(&seen, set)
-        .user
-        .is_some_and(|user| last_turn(&seen, set, sdk, user).is_some_and(|(role, _)| role != TurnRole::Assistant))
+fn ended_with_user(before: &mut Prefixes<'_>, set: &RuleSet) -> bool {
+    before.last_turn(set).and_then(|(_, turn)| turn).is_some_and(|(role, _)| role != TurnRole::Assistant)
 }

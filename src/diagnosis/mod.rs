@@ -152,9 +152,9 @@ fn count_400s(session: &Session) -> u64 {
 
 /// A session that the outline of its rows clears: every rule set stops at its last row.
 #[must_use]
-pub fn plain(info: &SessionInfo, model: Option<&ModelRef>) -> Diagnosis {
+pub fn plain(info: SessionInfo, model: Option<&ModelRef>) -> Diagnosis {
     Diagnosis {
-        info: info.clone(),
+        info,
         status: Status::Healthy,
         evidence: None,
         model: model.cloned(),
@@ -178,7 +178,7 @@ pub fn diagnose_tail(session: &Session, sdk: &Sdk, judge: &Judge) -> Diagnosis {
         model: model_of(session),
         orphans: None,
         prefill_400s: None,
-        ..plain(&session.info, None)
+        ..plain(session.info.clone(), None)
     }
 }
 

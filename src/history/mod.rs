@@ -5,6 +5,7 @@ pub mod ids;
 pub mod json;
 mod leaked;
 mod parse;
+mod shrink;
 
 use schemars::JsonSchema;
 use std::cell::Cell;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 pub use head::{MessageFact, PartFact, RoleFact, message_fact, part_fact, part_fact_of_start};
 pub use parse::{NEVER_ENDED, message, part, revert};
+pub use shrink::Shrink;
 
 /// A model as opencode names it: `PROVIDER/MODEL` in print.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,8 +66,8 @@ pub struct Revert {
 pub struct Session {
     /// The session's own row.
     pub info: SessionInfo,
-    /// The messages in replay order.
-    pub messages: Vec<Message>,
+    /// The messages in replay order. Histories that differ in few rows share all the others.
+    pub messages: Vec<Rc<Message>>,
 }
 
 /// A row of `message` and its parts.
@@ -265,8 +267,8 @@ pub struct Part {
     pub row: PartRow,
     /// Size of `data` in bytes.
     pub bytes: u64,
-    /// SHA-256 of `data` in hex, where it was asked for.
-    pub sha256: Option<String>,
+    /// SHA-256 of `data`, where it was asked for.
+    pub sha256: Option<[u8; 32]>,
     /// The JSON itself, where a change has made a new one.
     pub changed: Option<Arc<str>>,
     /// What the part is.
@@ -281,9 +283,9 @@ pub struct PartRow {
     /// Primary key.
     pub id: String,
     /// The message it belongs to.
-    pub message_id: String,
+    pub message_id: Rc<str>,
     /// The session it belongs to.
-    pub session_id: String,
+    pub session_id: Rc<str>,
     /// ms since the epoch.
     pub time_created: i64,
     /// ms since the epoch.
@@ -547,14 +549,16 @@ impl Session {
     /// The message with this id.
     #[must_use]
     pub fn message(&self, id: &str) -> Option<&Message> {
-        self.messages.iter().find(|m| m.row.id == id)
+        self.messages.iter().find(|m| m.row.id == id).map(Rc::as_ref)
     }
 
     /// Puts messages and parts in replay order (docs/opencode.md §2).
     pub fn sort(&mut self) {
         self.messages.sort_by(|a, b| a.row.time_created.cmp(&b.row.time_created).then_with(|| a.row.id.cmp(&b.row.id)));
         for message in &mut self.messages {
-            message.parts.sort_by(|a, b| a.row.id.cmp(&b.row.id));
+            if !message.parts.is_sorted_by(|a, b| a.row.id <= b.row.id) {
+                Rc::make_mut(message).parts.sort_by(|a, b| a.row.id.cmp(&b.row.id));
+            }
         }
     }
 }

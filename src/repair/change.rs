@@ -1,5 +1,6 @@
 //! The edits that a repair is made of, as operations on a history in memory.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::diagnosis::Code;
@@ -97,14 +98,14 @@ pub fn apply_change(session: &Session, change: &Change) -> Result<Session, Shape
         Change::SetData { id, data, .. } => {
             let message = out.messages.iter_mut().find(|m| m.row.id == *id).ok_or_else(missing)?;
             let mut new = reread(message, id, data)?;
-            new.parts = std::mem::take(&mut message.parts);
-            *message = new;
+            new.parts = parts_of(message);
+            *message = Rc::new(new);
         }
         Change::SetPart { id, part, data, .. } => {
             let message = out.messages.iter_mut().find(|m| m.row.id == *id).ok_or_else(missing)?;
-            let part = message.parts.iter_mut().find(|p| p.row.id == *part).ok_or_else(missing)?;
+            let part = Rc::make_mut(message).parts.iter_mut().find(|p| p.row.id == *part).ok_or_else(missing)?;
             let mut new = history::part(part.row.clone(), data)?;
-            new.sha256 = Some(super::digest(data));
+            new.sha256 = Some(super::plan::sha256(data));
             new.changed = Some(Arc::from(data.as_str()));
             *part = new;
         }
@@ -113,17 +114,25 @@ pub fn apply_change(session: &Session, change: &Change) -> Result<Session, Shape
             let at = message.parts.iter().position(|p| p.row.id == *at_part).ok_or_else(missing)?;
             let mut kept = reread(message, id, first)?;
             let mut new = reread(message, new_id, second)?;
-            kept.parts = std::mem::take(&mut message.parts);
+            kept.parts = parts_of(message);
             new.parts = kept.parts.split_off(at);
+            let owner: Rc<str> = Rc::from(new_id.as_str());
             for part in &mut new.parts {
-                part.row.message_id.clone_from(new_id);
+                part.row.message_id = owner.clone();
             }
-            *message = kept;
-            out.messages.push(new);
+            *message = Rc::new(kept);
+            out.messages.push(Rc::new(new));
         }
     }
     out.sort();
     Ok(out)
+}
+
+/// The message's parts, taken from it where no other history shares it.
+fn parts_of(message: &mut Rc<Message>) -> Vec<history::Part> {
+    Rc::get_mut(message)
+        .map_or_else(|| None, |own| Some(std::mem::take(&mut own.parts)))
+        .unwrap_or_else(|| message.parts.clone())
 }
 
 /// Edits of an assistant row's JSON, every other byte of which stays.

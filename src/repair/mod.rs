@@ -9,7 +9,7 @@ mod steps;
 pub mod undo;
 
 pub use change::{Change, apply_change};
-pub use plan::{Aim, Cell, Image, Left, Op, Plan, RowEdit, SessionPlan, digest, plan_session};
+pub use plan::{Aim, Cell, Image, Left, Op, Plan, RowEdit, SessionPlan, digest, plan_session, sha256};
 pub use proof::{Check, prove, worse};
 
 /// What the user allowed beyond the default (docs/commands.md, `--include`).

@@ -100,7 +100,17 @@ pub struct Left {
 /// SHA-256 of a row's JSON in hex.
 #[must_use]
 pub fn digest(data: &str) -> String {
-    Sha256::digest(data).iter().map(|b| format!("{b:02x}")).collect()
+    hex(&sha256(data))
+}
+
+/// SHA-256 of a row's JSON.
+#[must_use]
+pub fn sha256(data: &str) -> [u8; 32] {
+    Sha256::digest(data).into()
+}
+
+fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// How many histories are looked at before a session is given up: a repair takes a few changes, each with at
@@ -144,13 +154,13 @@ pub fn plan_session(
     let both = [sdk.clone(), Sdk::keeping()];
     let mut at: Reached = (session.clone(), BTreeMap::new());
     if aim.tail {
-        at = reach(session, &at, None, &both, allowed)
-            .or_else(|_| reach(session, &at, None, &both[..1], allowed))
+        at = reach(&at, None, &both, allowed)
+            .or_else(|_| reach(&at, None, &both[..1], allowed))
             .map_err(|reason| left(reason, reason.description().to_owned()))?;
     }
     // A buried turn that cannot be helped is no reason to leave the rest.
     for cut in aim.cuts {
-        if let Ok(further) = reach(session, &at, Some(cut), &both[..1], allowed)
+        if let Ok(further) = reach(&at, Some(cut), &both[..1], allowed)
             && !worse(&at.0, &further.0, sdk)
         {
             at = further;
@@ -175,20 +185,13 @@ pub fn plan_session(
 /// A history on its way, and the reason for each row that was touched so far.
 type Reached = (Session, BTreeMap<String, Code>);
 
-fn reach(
-    original: &Session,
-    from: &Reached,
-    cut: Option<&str>,
-    sdks: &[Sdk],
-    allowed: Allowed,
-) -> Result<Reached, LeftReason> {
-    let mut search = Search { original, cut, sdks, allowed, tried: 0, refused: None };
+fn reach(from: &Reached, cut: Option<&str>, sdks: &[Sdk], allowed: Allowed) -> Result<Reached, LeftReason> {
+    let mut search = Search { cut, sdks, allowed, tried: 0, refused: None };
     search.from(&from.0, &from.1).ok_or(search.refused.unwrap_or(LeftReason::NoLosslessEdit))
 }
 
 /// The search for a way: proposals in their order, depth first, every step proven against the original.
 struct Search<'a> {
-    original: &'a Session,
     /// Look at the history before this row instead of the whole.
     cut: Option<&'a str>,
     sdks: &'a [Sdk],
@@ -227,7 +230,8 @@ impl Search<'_> {
                 return None;
             }
             let Ok(after) = apply_change(now, &change) else { continue };
-            if let Some(check) = unchanged(self.original, &after, self.sdks, self.allowed) {
+            // What is proven of each step holds for all of them together: every proof says that two things are equal.
+            if let Some(check) = unchanged(now, &after, self.sdks, self.allowed) {
                 self.refused.get_or_insert(reason_of(check));
                 continue;
             }
@@ -264,9 +268,7 @@ fn settle_tools(
 ) -> Reached {
     for change in settled_tools(&at.0, part_data) {
         let Ok(after) = apply_change(&at.0, &change) else { continue };
-        if touches_revert(original, &change)
-            || unchanged(original, &after, std::slice::from_ref(sdk), allowed).is_some()
-        {
+        if touches_revert(original, &change) || unchanged(&at.0, &after, std::slice::from_ref(sdk), allowed).is_some() {
             continue;
         }
         for id in change.messages() {
@@ -303,15 +305,17 @@ fn part_image(part: &Part, time_updated: i64) -> Image {
     let row = &part.row;
     [
         ("id", Cell::Text(row.id.clone())),
-        ("message_id", Cell::Text(row.message_id.clone())),
-        ("session_id", Cell::Text(row.session_id.clone())),
+        ("message_id", Cell::Text(row.message_id.to_string())),
+        ("session_id", Cell::Text(row.session_id.to_string())),
         ("time_created", Cell::Int(row.time_created)),
         ("time_updated", Cell::Int(time_updated)),
         (
             "data",
             match &part.changed {
                 Some(data) => Cell::Text(data.to_string()),
-                None => Cell::Kept { bytes: part.bytes, sha256: part.sha256.clone().unwrap_or_default() },
+                None => {
+                    Cell::Kept { bytes: part.bytes, sha256: part.sha256.as_ref().map(|d| hex(d)).unwrap_or_default() }
+                }
             },
         ),
     ]
@@ -325,7 +329,7 @@ fn with_rowid(mut image: Image, rowid: i64) -> Image {
 }
 
 fn by_id(session: &Session) -> HashMap<&str, &Message> {
-    session.messages.iter().map(|m| (m.id(), m)).collect()
+    session.messages.iter().map(|m| (m.id(), m.as_ref())).collect()
 }
 
 /// The row edits that lead from `before` to `after`: new messages first, then moved parts, changed messages,

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use strum::Display;
 
 use super::Allowed;
-use crate::history::{Message, Session, Tokens};
+use crate::history::{Message, ModelRef, Session, Tokens};
 use crate::replay::{
     Block, BlockKind, RULE_SETS, Resume, RuleSet, Sdk, TurnRole, after_revert, newest, overflow_tokens, pending_task,
     prompt, resume, view,
@@ -77,7 +77,13 @@ pub(super) fn blocked(session: &Session, sdk: &Sdk) -> Option<&'static RuleSet> 
     RULE_SETS.iter().rev().find(|set| match resume(session, set, sdk) {
         Resume::NoRequest => false,
         // The model must have something to answer.
-        Resume::EndsWithUser => content(&after_revert(session, set), set, sdk).is_empty(),
+        Resume::EndsWithUser => {
+            let cut = after_revert(session, set);
+            let seen = view(&cut.messages, set);
+            let model = model(&seen, set);
+            // From the end, for nearly always the last row says something.
+            !seen.iter().rev().any(|row| !content(&[*row], model, set, sdk).is_empty())
+        }
         _ => true,
     })
 }
@@ -97,10 +103,13 @@ fn steering(before: &Session, after: &Session, set: &RuleSet, allowed: Allowed) 
         return Some(Check::Tasks);
     }
     // Rows that one side lacks are the removed and the new ones; the others must be cut and ordered alike.
-    let (old, new) = (ids(before), ids(after));
-    let was = seen.0.iter().map(|m| m.id()).filter(|id| new.contains(*id));
-    if !was.eq(seen.1.iter().map(|m| m.id()).filter(|id| old.contains(*id))) {
-        return Some(Check::Cut);
+    let (was, is) = apart(&seen.0, &seen.1);
+    if !was.is_empty() || !is.is_empty() {
+        let (old, new) = (ids(before), ids(after));
+        let was = was.iter().map(|m| m.id()).filter(|id| new.contains(*id));
+        if !was.eq(is.iter().map(|m| m.id()).filter(|id| old.contains(*id))) {
+            return Some(Check::Cut);
+        }
     }
     let tokens = (overflow_tokens(&seen.0, set).unwrap_or(0.0), overflow_tokens(&seen.1, set).unwrap_or(0.0));
     let harmless = tokens.0 < NEAR_WINDOW && tokens.1 < NEAR_WINDOW;
@@ -111,15 +120,29 @@ fn steering(before: &Session, after: &Session, set: &RuleSet, allowed: Allowed) 
 }
 
 fn ids(session: &Session) -> HashSet<&str> {
-    session.messages.iter().map(Message::id).collect()
+    session.messages.iter().map(|m| m.id()).collect()
+}
+
+/// What is left of two views without the rows that both begin with and those that both end with. Histories that come
+/// from one another share every row that no edit has touched.
+fn apart<'v, 'a>(mut was: &'v [&'a Message], mut is: &'v [&'a Message]) -> (&'v [&'a Message], &'v [&'a Message]) {
+    let same = |(a, b): &(&&Message, &&Message)| std::ptr::eq(**a, **b);
+    let first = was.iter().zip(is).take_while(same).count();
+    (was, is) = (&was[first..], &is[first..]);
+    let last = was.iter().rev().zip(is.iter().rev()).take_while(same).count();
+    (&was[..was.len() - last], &is[..is.len() - last])
 }
 
 type Content<'a> = (TurnRole, Vec<Block<'a>>);
 
-fn content<'a>(session: &'a Session, set: &RuleSet, sdk: &Sdk) -> Vec<Content<'a>> {
-    let seen = view(&session.messages, set);
-    let model = newest(&seen, set).user.and_then(|u| u.user()).and_then(|u| u.model.as_ref());
-    prompt(&seen, set, sdk, model)
+/// The model that the next prompt goes to, as far as the rows tell.
+fn model<'a>(seen: &[&'a Message], set: &RuleSet) -> Option<&'a ModelRef> {
+    newest(seen, set).user.and_then(|u| u.user()).and_then(|u| u.model.as_ref())
+}
+
+/// What the next prompt to the model sends of the rows. Every row gives its turns by itself.
+fn content<'a>(seen: &[&'a Message], model: Option<&ModelRef>, set: &RuleSet, sdk: &Sdk) -> Vec<Content<'a>> {
+    prompt(seen, set, sdk, model)
         .into_iter()
         .map(|turn| {
             // A call that never ended is sent the same whether its row says so or stands for it: only its row's
@@ -136,7 +159,12 @@ fn content<'a>(session: &'a Session, set: &RuleSet, sdk: &Sdk) -> Vec<Content<'a
 }
 
 fn turns(before: &Session, after: &Session, set: &RuleSet, sdks: &[Sdk]) -> Option<Check> {
-    sdks.iter().any(|sdk| content(before, set, sdk) != content(after, set, sdk)).then_some(Check::Prompt)
+    let (was, is) = (view(&before.messages, set), view(&after.messages, set));
+    let models = (model(&was, set), model(&is, set));
+    // To the same model, rows that both share send the same.
+    let (was, is) = if models.0 == models.1 { apart(&was, &is) } else { (&was[..], &is[..]) };
+    let differ = |sdk| content(was, models.0, set, sdk) != content(is, models.1, set, sdk);
+    sdks.iter().any(differ).then_some(Check::Prompt)
 }
 
 /// Sums over all assistant rows, as `opencode stats` adds them up.

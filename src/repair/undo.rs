@@ -128,7 +128,7 @@ fn names(session: &Session, id: &str, touched: &BTreeSet<&str>) -> Option<String
         let parent = m.assistant().and_then(|a| a.parent_id.as_deref()) == Some(id);
         let tail = m.parts.iter().any(|p| {
             matches!(&p.kind, PartKind::Compaction { tail_start_id: Some(tail) } if tail == id)
-                || (p.row.message_id == id && !touched.contains(p.id()))
+                || (*p.row.message_id == *id && !touched.contains(p.id()))
         });
         ((parent && !touched.contains(m.id())) || tail).then(|| m.row.id.clone())
     })

@@ -2,13 +2,15 @@
 //! request that they send.
 
 mod bound;
+mod prefixes;
 mod request;
 mod resume;
 mod rules;
 mod view;
 
 pub use bound::{Bound, bound};
-pub use request::{Block, BlockKind, Skip, Turn, TurnRole, last_turn, prompt, request, request_with_skips};
+pub use prefixes::Prefixes;
+pub use request::{Block, BlockKind, LastTurn, Skip, Turn, TurnRole, last_turn, prompt, request, request_with_skips};
 pub use resume::{Newest, Resume, newest, resume, resume_in};
 pub use rules::{Order, Pairing, RULE_SETS, RuleSet, ToolCheck, Version, counting_from};
 pub use view::{View, after_revert, overflow_tokens, pending_task, reverted, view};

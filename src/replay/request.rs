@@ -117,23 +117,40 @@ pub fn request_with_skips<'a>(
     build(seen, set, sdk, user.user().and_then(|u| u.model.as_ref()), reminder)
 }
 
+/// Whose turn is the last one of a request, and the row that gives it.
+pub type LastTurn<'a> = (TurnRole, &'a str);
+
 /// The last turn of that request: whose it is, and the row that gives it. Looks back no further than it must.
 #[must_use]
-pub fn last_turn<'a>(seen: &[&'a Message], set: &RuleSet, sdk: &Sdk, user: &Message) -> Option<(TurnRole, &'a str)> {
+pub fn last_turn<'a>(seen: &[&'a Message], set: &RuleSet, sdk: &Sdk, user: &Message) -> Option<LastTurn<'a>> {
     let model = user.user().and_then(|u| u.model.as_ref());
     let reminder = reminds(seen, user).then(|| seen.iter().rposition(|m| m.user().is_some())).flatten();
-    for at in (0..seen.len()).rev() {
+    last_turn_from(seen, 0, set, sdk, model, reminder).unwrap_or_else(|found| found)
+}
+
+/// The same among the rows from place `from` on, for a model and with the reminder's place. `Err` where that is not
+/// known before parts are read.
+pub(super) fn last_turn_from<'a>(
+    seen: &[&'a Message],
+    from: usize,
+    set: &RuleSet,
+    sdk: &Sdk,
+    model: Option<&ModelRef>,
+    reminder: Option<usize>,
+) -> Result<Option<LastTurn<'a>>, Option<LastTurn<'a>>> {
+    for at in (from..seen.len()).rev() {
         // Every row gives its turns by itself.
         let (turns, _) = build(&seen[at..=at], set, sdk, model, reminder.filter(|r| *r == at).map(|_| 0));
-        if let Some(turn) = turns.last() {
-            return Some((turn.role, turn.message_id));
-        }
+        let found = turns.last().map(|turn| (turn.role, turn.message_id));
         if seen[at].parts_asked() {
             // Whether the row gives a turn is not known before its parts are read: the rows before it can wait.
-            return None;
+            return Err(found);
+        }
+        if found.is_some() {
+            return Ok(found);
         }
     }
-    None
+    Ok(None)
 }
 
 /// The turns that every next prompt sends before its own: what a repair must not change. `model` is the one
@@ -146,9 +163,14 @@ pub fn prompt<'a>(seen: &[&'a Message], set: &RuleSet, sdk: &Sdk, model: Option<
 /// Whether opencode adds a mode reminder to the last user row: the plan agent is at work, or the build agent
 /// after a turn of the plan agent (seen in 1.3.0 to 1.18.33).
 fn reminds(seen: &[&Message], user: &Message) -> bool {
+    reminds_after(seen.iter().any(|m| m.assistant().is_some_and(|a| a.agent.as_deref() == Some("plan"))), user)
+}
+
+/// The same where it is known whether the plan agent had a turn.
+pub(super) fn reminds_after(plan: bool, user: &Message) -> bool {
     match user.user().and_then(|u| u.agent.as_deref()) {
         Some("plan") => true,
-        Some("build") => seen.iter().any(|m| m.assistant().is_some_and(|a| a.agent.as_deref() == Some("plan"))),
+        Some("build") => plan,
         _ => false,
     }
 }

@@ -102,21 +102,40 @@ pub fn resume(session: &Session, set: &RuleSet, sdk: &Sdk) -> Resume {
 /// The same for a view that is already cut.
 #[must_use]
 pub fn resume_in(seen: &[&Message], set: &RuleSet, sdk: &Sdk) -> Resume {
-    let Newest { user, assistant } = newest(seen, set);
+    resume_of(
+        &mut (),
+        newest(seen, set),
+        set,
+        |()| pending_task(seen, set),
+        |()| seen.iter().any(|m| m.provider_call()),
+        |(), user| last_turn(seen, set, sdk, user).map(|(role, _)| role),
+    )
+}
+
+/// What re-entering does with `seen`, of which the newest rows are known; the rest is asked for as far as it matters:
+/// whether a task is pending, whether the provider ran a call, and whose turn the request ends with.
+pub(super) fn resume_of<'a, S>(
+    seen: &mut S,
+    Newest { user, assistant }: Newest<'a>,
+    set: &RuleSet,
+    pending: impl FnOnce(&mut S) -> bool,
+    provider: impl FnOnce(&mut S) -> bool,
+    last: impl FnOnce(&mut S, &'a Message) -> Option<TurnRole>,
+) -> Resume {
     let Some(user) = user else {
         return Resume::NoUserTurn;
     };
     if assistant.is_some_and(|a| set.finished(a) && set.paired(user, a)) {
         return Resume::NoRequest;
     }
-    if pending_task(seen, set) {
+    if pending(seen) {
         return Resume::RunsTask;
     }
     // Up to 1.3 the SDK's own check refuses a history with provider-executed calls before anything is sent.
-    if !set.modern_replay && seen.iter().any(|m| m.provider_call()) {
+    if !set.modern_replay && provider(seen) {
         return Resume::NoRequest;
     }
-    match last_turn(seen, set, sdk, user).map(|(role, _)| role) {
+    match last(seen, user) {
         Some(TurnRole::Assistant) => Resume::EndsWithAssistant,
         // A history of which nothing is sent ends with no assistant turn either: whatever the provider says to
         // an empty request, it does not say prefill.

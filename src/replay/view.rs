@@ -2,6 +2,7 @@
 //! summary cut (docs/opencode.md §5.1).
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
 use super::resume::newest_by;
 use super::rules::RuleSet;
@@ -31,7 +32,7 @@ pub fn after_revert<'a>(session: &'a Session, set: &RuleSet) -> Cow<'a, Session>
         && let Some(named) = cut.messages.iter_mut().find(|m| m.row.id == revert.message_id)
         && let Some(from) = named.parts().iter().position(|p| p.row.id == *part)
     {
-        named.parts.truncate(from);
+        Rc::make_mut(named).parts.truncate(from);
     }
     Cow::Owned(cut)
 }
@@ -59,7 +60,7 @@ fn accepted_summary(a: &Assistant) -> bool {
 
 /// What the loop sees of `messages` (in replay order): back to the newest accepted compaction.
 #[must_use]
-pub fn view<'a>(messages: &'a [Message], set: &RuleSet) -> View<'a> {
+pub fn view<'a>(messages: &'a [Rc<Message>], set: &RuleSet) -> View<'a> {
     let mut seen: View<'a> = Vec::new();
     let mut summarised: Vec<&str> = Vec::new();
     let mut keep_from: Option<&str> = None;
@@ -128,8 +129,6 @@ fn kept_tail_after_summary(seen: View<'_>) -> View<'_> {
 pub fn pending_task(seen: &[&Message], set: &RuleSet) -> bool {
     use super::rules::Order;
     let finished = newest_by(seen, set.newest, |m| m.assistant().is_some_and(|a| a.finish.is_some()));
-    let is_task =
-        |m: &Message| m.parts().iter().any(|p| matches!(p.kind, PartKind::Compaction { .. } | PartKind::Subtask));
     match (finished, set.newest) {
         (None, _) => seen.iter().any(|m| is_task(m)),
         (Some(f), Order::Replay) => {
@@ -146,6 +145,11 @@ pub fn pending_task(seen: &[&Message], set: &RuleSet) -> bool {
             })
         }
     }
+}
+
+/// Whether the row holds a compaction or subtask.
+pub(super) fn is_task(message: &Message) -> bool {
+    message.parts().iter().any(|p| matches!(p.kind, PartKind::Compaction { .. } | PartKind::Subtask))
 }
 
 /// The tokens that the overflow check compares with the model's window: those of the newest finished

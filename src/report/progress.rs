@@ -1,12 +1,20 @@
 //! A progress bar on standard error, where somebody sees it and it takes longer than a moment.
 
+use std::fmt;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// How long a command may take before a bar is shown.
 const MOMENT: Duration = Duration::from_millis(300);
+
+/// How much is done in a second, in whole numbers.
+fn rate(state: &ProgressState, out: &mut dyn fmt::Write) {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count; the cast saturates")]
+    // A bar that cannot be drawn is no reason to stop.
+    let _ = write!(out, "{}", HumanCount(state.per_sec() as u64));
+}
 
 /// Counts what is done; shows it or not.
 #[derive(Debug)]
@@ -41,9 +49,9 @@ impl Progress {
             self.shown = true;
             let bar = ProgressBar::with_draw_target(Some(self.total), ProgressDrawTarget::stderr_with_hz(10));
             if let Ok(style) =
-                ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len}  {per_sec}  {eta}")
+                ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len}  {rate}/s  {eta} left")
             {
-                bar.set_style(style);
+                bar.set_style(style.with_key("rate", rate));
             }
             bar.set_message(self.label);
             self.bar = Some(bar);

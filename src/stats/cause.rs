@@ -1,5 +1,7 @@
 //! Why a request was refused: the history before the refusal is replayed, and the rows at its end tell.
 
+use std::rc::Rc;
+
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumIter};
 
@@ -86,7 +88,7 @@ pub(super) struct Replayed<'a> {
 ///
 /// `version` is the one that made the session; whoever ran it then was at least as new, if anything is known.
 /// So the first rule set from that one on that sends a request at all decides, and only then an older one.
-pub(super) fn replay<'a>(before: &'a [Message], version: Option<Version>, sdk: &Sdk) -> Replayed<'a> {
+pub(super) fn replay<'a>(before: &'a [Rc<Message>], version: Option<Version>, sdk: &Sdk) -> Replayed<'a> {
     let later = counting_from(version);
     let earlier = RULE_SETS.iter().rev().filter(|set| !later.iter().any(|l| l.key == set.key));
     for set in later.iter().copied().chain(earlier) {

@@ -113,7 +113,7 @@ pub struct Events {
 #[must_use]
 pub fn refusing_models(session: &Session) -> Vec<&ModelRef> {
     let mut out: Vec<&ModelRef> = Vec::new();
-    for a in session.messages.iter().filter(|m| m.prefill_400()).filter_map(Message::assistant) {
+    for a in session.messages.iter().filter(|m| m.prefill_400()).filter_map(|m| m.assistant()) {
         if !out.contains(&&a.model) {
             out.push(&a.model);
         }

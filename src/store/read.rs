@@ -1,7 +1,8 @@
 //! Reading rows: typed where they can be understood, named where they cannot.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use rusqlite::types::ValueRef;
@@ -10,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Schema, StoreError, Sweep};
 use crate::history::json::ShapeError;
-use crate::history::{self, Depth, Message, MessageRow, PartKind, PartRow, Session, SessionInfo, UnreadableRow};
+use crate::history::{self, Depth, Message, MessageRow, Part, PartKind, PartRow, Session, SessionInfo, UnreadableRow};
 use crate::repair::log::{Fold, Log, LogEnd};
 use crate::repair::{Cell, Image};
 
@@ -262,7 +263,8 @@ impl<'db> Store<'db> {
             unreadable.push(UnreadableRow { table, id, session_id: Some(info.id.clone()), detail });
         };
         let mut messages: Vec<Message> = Vec::new();
-        let mut at: HashMap<String, usize> = HashMap::new();
+        let mut at: HashMap<Rc<str>, usize> = HashMap::new();
+        let owner: Rc<str> = Rc::from(info.id.as_str());
         let mut statement = self
             .db
             .prepare_cached(
@@ -273,26 +275,23 @@ impl<'db> Store<'db> {
         while let Some(row) = rows.next().map_err(|e| self.sql(e))? {
             match message_row(row) {
                 Ok(message) => {
-                    at.insert(message.row.id.clone(), messages.len());
+                    at.insert(Rc::from(message.id()), messages.len());
                     messages.push(message);
                 }
                 Err(error) => bad("message", name_of(row, 0, 1), error.to_string()),
             }
         }
         drop(rows);
-        let mut statement = self
-            .db
-            .prepare_cached(
-                "SELECT p.rowid, p.id, p.message_id, p.session_id, p.time_created, p.time_updated, p.data
-                 FROM message m JOIN part p ON p.message_id = m.id WHERE m.session_id = ?1",
-            )
-            .map_err(|e| self.sql(e))?;
+        let query = format!("{PART} JOIN message ON message.id = part.message_id WHERE message.session_id = ?1");
+        let mut statement = self.db.prepare_cached(&query).map_err(|e| self.sql(e))?;
+        let utf8 = self.is_utf8()?;
         let mut rows = statement.query([&info.id]).map_err(|e| self.sql(e))?;
         while let Some(row) = rows.next().map_err(|e| self.sql(e))? {
-            match part_row(row, guarded) {
-                Ok(part) => {
+            match part_row(self.db, row, utf8, guarded).map_err(|e| self.sql(e))? {
+                Ok(mut part) => {
                     // A part whose message could not be read makes its session unreadable already.
-                    if let Some(index) = at.get(&part.row.message_id) {
+                    if let Some((message, index)) = at.get_key_value(&part.row.message_id) {
+                        share(&mut part, message, &owner);
                         messages[*index].parts.push(part);
                     }
                 }
@@ -300,7 +299,7 @@ impl<'db> Store<'db> {
             }
         }
         drop(rows);
-        let mut session = Session { info: info.clone(), messages };
+        let mut session = Session { info: info.clone(), messages: messages.into_iter().map(Rc::new).collect() };
         session.sort();
         if session.messages.is_empty() && unreadable.is_empty() && self.only_in_session_message(info)? {
             unreadable.push(elsewhere(info));
@@ -331,7 +330,7 @@ impl<'db> Store<'db> {
                     message.data = nothing.clone();
                     let no_tools = sweep.no_tools(message.id());
                     message.depth = Depth::unread(no_tools);
-                    messages.push(message);
+                    messages.push(Rc::new(message));
                 }
                 Err(error) => unreadable.push(bad_row("message", row, Some(&info.id), &error)),
             }
@@ -339,10 +338,9 @@ impl<'db> Store<'db> {
         drop(rows);
         let mut session = Session { info: info.clone(), messages };
         session.sort();
-        for id in sweep.loud(at) {
-            if let Some(message) = session.messages.iter_mut().find(|m| m.row.id == *id) {
-                unreadable.extend(self.read_parts(message)?);
-            }
+        let loud: HashSet<&String> = sweep.loud(at).collect();
+        for message in session.messages.iter_mut().filter(|m| loud.contains(&m.row.id)) {
+            unreadable.extend(self.read_parts(Rc::make_mut(message))?);
         }
         if session.messages.is_empty() && unreadable.is_empty() && self.only_in_session_message(info)? {
             unreadable.push(elsewhere(info));
@@ -360,7 +358,7 @@ impl<'db> Store<'db> {
         for message in &mut loaded.session.messages {
             if message.parts_asked() {
                 any = true;
-                unreadable.extend(self.read_parts(message)?);
+                unreadable.extend(self.read_parts(Rc::make_mut(message))?);
             } else if message.provider_asked() {
                 any = true;
                 let found = self.provider_call(message.id())?;
@@ -377,12 +375,17 @@ impl<'db> Store<'db> {
     fn read_parts(&self, message: &mut Message) -> Result<Vec<UnreadableRow>, StoreError> {
         let mut unreadable = Vec::new();
         let mut statement =
-            self.db.prepare_cached(&format!("{PART} WHERE message_id = ?1")).map_err(|e| self.sql(e))?;
+            self.db.prepare_cached(&format!("{PART} WHERE part.message_id = ?1")).map_err(|e| self.sql(e))?;
         let mut rows = statement.query([&message.row.id]).map_err(|e| self.sql(e))?;
         message.parts.clear();
+        let utf8 = self.is_utf8()?;
+        let owner: (Rc<str>, Rc<str>) = (Rc::from(message.id()), Rc::from(message.row.session_id.as_str()));
         while let Some(row) = rows.next().map_err(|e| self.sql(e))? {
-            match part_row(row, false) {
-                Ok(part) => message.parts.push(part),
+            match part_row(self.db, row, utf8, false).map_err(|e| self.sql(e))? {
+                Ok(mut part) => {
+                    share(&mut part, &owner.0, &owner.1);
+                    message.parts.push(part);
+                }
                 Err(error) => unreadable.push(bad_row("part", row, Some(&message.row.session_id), &error)),
             }
         }
@@ -396,7 +399,7 @@ impl<'db> Store<'db> {
         let utf8 = self.is_utf8()?;
         let query = "SELECT rowid, octet_length(data) FROM part WHERE message_id = ?1";
         let mut statement = self.db.prepare_cached(query).map_err(|e| self.sql(e))?;
-        let mut whole = self.db.prepare_cached(&format!("{PART} WHERE rowid = ?1")).map_err(|e| self.sql(e))?;
+        let mut whole = self.db.prepare_cached(&format!("{PART} WHERE part.rowid = ?1")).map_err(|e| self.sql(e))?;
         let mut rows = statement.query([message]).map_err(|e| self.sql(e))?;
         while let Some(row) = rows.next().map_err(|e| self.sql(e))? {
             let (rowid, bytes): (i64, Option<i64>) =
@@ -407,7 +410,7 @@ impl<'db> Store<'db> {
             }
             let mut found = whole.query([rowid]).map_err(|e| self.sql(e))?;
             if let Some(row) = found.next().map_err(|e| self.sql(e))?
-                && let Ok(part) = part_row(row, false)
+                && let Ok(part) = part_row(self.db, row, utf8, false).map_err(|e| self.sql(e))?
                 && let PartKind::Tool(call) = &part.kind
                 && call.provider_executed
             {
@@ -625,8 +628,13 @@ const STRAYS: [(&str, &str, &str); 2] = [
     ),
 ];
 
-/// A part's row, whole.
-const PART: &str = "SELECT rowid, id, message_id, session_id, time_created, time_updated, data FROM part";
+/// Values beyond this size are read piece by piece, in bytes.
+const LARGE: i64 = 1 << 20;
+
+/// A part's row, its value null where it is a text that is read piece by piece.
+pub(super) const PART: &str = "SELECT part.rowid, part.id, part.message_id, part.session_id, part.time_created, \
+     part.time_updated, CASE WHEN octet_length(part.data) <= 1048576 OR typeof(part.data) <> 'text' THEN part.data END, \
+     octet_length(part.data) FROM part";
 
 fn elsewhere(info: &SessionInfo) -> UnreadableRow {
     UnreadableRow {
@@ -662,17 +670,76 @@ pub(super) fn message_row(row: &Row<'_>) -> Result<Message, ShapeError> {
     history::message(columns, text(row, 5, "data")?)
 }
 
-pub(super) fn part_row(row: &Row<'_>, guarded: bool) -> Result<history::Part, ShapeError> {
-    let columns = PartRow {
+/// Lets a part share the ids that all parts of a message have in common.
+fn share(part: &mut Part, message: &Rc<str>, session: &Rc<str>) {
+    for (own, all) in [(&mut part.row.message_id, message), (&mut part.row.session_id, session)] {
+        if own == all {
+            own.clone_from(all);
+        }
+    }
+}
+
+/// A row of [`PART`]: `Err` within where it cannot be understood.
+pub(super) fn part_row(
+    db: &Connection,
+    row: &Row<'_>,
+    utf8: bool,
+    guarded: bool,
+) -> rusqlite::Result<Result<Part, ShapeError>> {
+    if row.get_ref(6)? != ValueRef::Null || row.get::<_, Option<i64>>(7)?.is_none_or(|bytes| bytes <= LARGE) {
+        return Ok(part_columns(row).and_then(|columns| small_part(columns, text(row, 6, "data")?, guarded)));
+    }
+    let columns = match part_columns(row) {
+        Ok(columns) => columns,
+        Err(error) => return Ok(Err(error)),
+    };
+    if utf8 && let Some(part) = large_part(db, &columns, guarded)? {
+        return Ok(Ok(part));
+    }
+    let mut whole = db.prepare_cached("SELECT data FROM part WHERE rowid = ?1")?;
+    let mut rows = whole.query([columns.rowid])?;
+    let Some(row) = rows.next()? else { return Ok(Err(ShapeError("it is gone".to_owned()))) };
+    Ok(text(row, 0, "data").and_then(|data| small_part(columns, data, guarded)))
+}
+
+/// A large tool call, read piece by piece; `None` where the part is another one, or odd.
+fn large_part(db: &Connection, columns: &PartRow, guarded: bool) -> rusqlite::Result<Option<Part>> {
+    const PIECE: usize = 1 << 16;
+    let blob = db.blob_open("main", "part", "data", columns.rowid, true)?;
+    let mut buffer = vec![0; PIECE.min(blob.len())];
+    let (mut digest, mut shrink) = (Sha256::new(), history::Shrink::default());
+    let mut at = 0;
+    while at < blob.len() {
+        let piece = &mut buffer[..PIECE.min(blob.len() - at)];
+        blob.read_at_exact(piece, at)?;
+        at += piece.len();
+        shrink.push(piece);
+        if guarded {
+            digest.update(&piece);
+        }
+    }
+    let Some(Ok(mut part)) = shrink.finish().map(|short| history::part(columns.clone(), &short)) else {
+        return Ok(None);
+    };
+    part.bytes = blob.len() as u64;
+    part.sha256 = guarded.then(|| digest.finalize().into());
+    // Of a text, every word may matter.
+    Ok(Some(part).filter(|part| matches!(part.kind, PartKind::Tool(_))))
+}
+
+fn part_columns(row: &Row<'_>) -> Result<PartRow, ShapeError> {
+    Ok(PartRow {
         rowid: integer(row, 0, "rowid")?,
         id: text(row, 1, "id")?.to_owned(),
-        message_id: text(row, 2, "message_id")?.to_owned(),
-        session_id: text(row, 3, "session_id")?.to_owned(),
+        message_id: text(row, 2, "message_id")?.into(),
+        session_id: text(row, 3, "session_id")?.into(),
         time_created: integer(row, 4, "time_created")?,
         time_updated: integer(row, 5, "time_updated")?,
-    };
-    let data = text(row, 6, "data")?;
+    })
+}
+
+fn small_part(columns: PartRow, data: &str, guarded: bool) -> Result<Part, ShapeError> {
     let mut part = history::part(columns, data)?;
-    part.sha256 = guarded.then(|| crate::repair::digest(data));
+    part.sha256 = guarded.then(|| crate::repair::sha256(data));
     Ok(part)
 }

@@ -12,7 +12,7 @@ use std::thread;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 
-use super::read::{bad_row, integer, message_row, part_row, text};
+use super::read::{PART, bad_row, integer, message_row, part_row, text};
 use super::{Store, StoreError};
 use crate::diagnosis::{Outline, Scope};
 use crate::history::{self, ModelRef, PartFact, SessionInfo, UnreadableRow};
@@ -37,13 +37,55 @@ pub struct Sweep {
     /// Messages with calls that were cut off, never ended or leaked, by session.
     loud: HashMap<u32, BTreeSet<String>>,
     unreadable: Vec<(Option<u32>, UnreadableRow)>,
+    /// Sessions with rows that could not be understood.
+    broken: HashSet<u32>,
     hasher: RandomState,
     /// Models that refused a prefill.
     pub refusing: Vec<ModelRef>,
 }
 
-/// Messages by a hash of their id: the session, and whether an outline rests on it.
-type Table = HashMap<u64, (u32, bool)>;
+/// Messages by a hash of their id: the session, and whether an outline rests on it. Sorted when the walk is done, and
+/// twelve bytes for each message: a store may have millions of them.
+#[derive(Debug, Default)]
+struct Table(Vec<[u32; 3]>);
+
+impl Table {
+    #[expect(clippy::cast_possible_truncation, reason = "halves of the hash")]
+    fn key(hash: u64) -> [u32; 2] {
+        [(hash >> 32) as u32, hash as u32]
+    }
+
+    fn push(&mut self, hash: u64, session: u32, rests: bool) {
+        let [high, low] = Self::key(hash);
+        self.0.push([high, low, session << 1 | u32::from(rests)]);
+    }
+
+    fn sort(&mut self) {
+        self.0.sort_unstable();
+    }
+
+    fn get(&self, hash: u64) -> Option<(u32, bool)> {
+        let [high, low] = Self::key(hash);
+        let key = |row: &[u32; 3]| (row[0], row[1]);
+        // Hashes are spread evenly: the first half tells about where to look.
+        let rows = self.0.as_slice();
+        let guess = usize::try_from((u64::from(high) * rows.len() as u64) >> 32).unwrap_or(0);
+        let mut step = 8;
+        let (mut from, mut to) = (guess, guess);
+        while from > 0 && key(&rows[from]) >= (high, low) {
+            from = from.saturating_sub(step);
+            step *= 2;
+        }
+        step = 8;
+        while to < rows.len() && key(&rows[to]) <= (high, low) {
+            to = (to + step).min(rows.len());
+            step *= 2;
+        }
+        let within = rows.get(from..to)?;
+        let at = within.binary_search_by_key(&(high, low), key).ok()?;
+        Some((within[at][2] >> 1, within[at][2] & 1 == 1))
+    }
+}
 
 /// Where rows of a session go.
 struct Places<'a> {
@@ -73,7 +115,7 @@ impl Sweep {
         info.revert.is_none()
             && !self.loud.contains_key(&at)
             && self.outlines.get(at as usize).is_some_and(|o| o.plain(self.scope))
-            && !self.unreadable.iter().any(|(session, _)| *session == Some(at))
+            && !self.broken.contains(&at)
     }
 
     /// The rows of the session that could not be understood; those of no session for `None`.
@@ -86,7 +128,7 @@ impl Sweep {
         let hash = self.hasher.hash_one(id);
         self.scope == Scope::All
             && !self.tooled.contains(&hash)
-            && self.messages.iter().any(|t| t.get(&hash).is_some_and(|(_, rests)| *rests))
+            && self.messages.iter().any(|t| t.get(hash).is_some_and(|(_, rests)| rests))
     }
 
     /// The messages of the session that have something to report.
@@ -118,18 +160,23 @@ impl Store<'_> {
         let walks = self.both("message", progress, &done, |db, range, tick| walk_messages(db, range, &places, tick))?;
         let mut sweep = Sweep {
             scope,
-            outlines: vec![Outline::default(); infos.len()],
+            outlines: Vec::new(),
             messages: Vec::new(),
             tooled: HashSet::new(),
             loud: HashMap::new(),
             unreadable: Vec::new(),
+            broken: HashSet::new(),
             hasher: places.hasher.clone(),
             refusing: Vec::new(),
         };
         let mut strays = Vec::new();
         for walk in walks {
-            for (mine, theirs) in sweep.outlines.iter_mut().zip(walk.outlines) {
-                mine.join(theirs);
+            if sweep.outlines.is_empty() {
+                sweep.outlines = walk.outlines;
+            } else {
+                for (mine, theirs) in sweep.outlines.iter_mut().zip(walk.outlines) {
+                    mine.join(theirs);
+                }
             }
             sweep.messages.push(walk.table);
             sweep.unreadable.extend(walk.unreadable);
@@ -155,8 +202,8 @@ impl Store<'_> {
             }
             for hash in &sweep.tooled {
                 for table in &sweep.messages {
-                    if let Some((session, _)) = table.get(hash)
-                        && let Some(outline) = sweep.outlines.get_mut(*session as usize)
+                    if let Some((session, _)) = table.get(*hash)
+                        && let Some(outline) = sweep.outlines.get_mut(session as usize)
                     {
                         outline.doubt();
                     }
@@ -169,6 +216,7 @@ impl Store<'_> {
                 sweep.unreadable.push((session, row));
             }
         }
+        sweep.broken = sweep.unreadable.iter().filter_map(|(session, _)| *session).collect();
         Ok(sweep)
     }
 
@@ -252,7 +300,7 @@ fn walk_messages(
 ) -> rusqlite::Result<MessageWalk> {
     let mut out = MessageWalk {
         outlines: vec![Outline::default(); places.sessions.len()],
-        table: Table::new(),
+        table: Table::default(),
         unreadable: Vec::new(),
         refusing: Vec::new(),
         strays: Vec::new(),
@@ -295,10 +343,11 @@ fn walk_messages(
             },
         };
         if let Ok(id) = id {
-            out.table.insert(places.hasher.hash_one(id), (session, rests));
+            out.table.push(places.hasher.hash_one(id), session, rests);
         }
     }
     tick(seen % STRIDE);
+    out.table.sort();
     Ok(out)
 }
 
@@ -367,9 +416,7 @@ fn walk_parts(
 ) -> rusqlite::Result<PartWalk> {
     let mut out = PartWalk::default();
     let mut statement = db.prepare(&format!("{PARTS} WHERE rowid BETWEEN ?1 AND ?2"))?;
-    let mut whole = db.prepare(
-        "SELECT rowid, id, message_id, session_id, time_created, time_updated, data FROM part WHERE rowid = ?1",
-    )?;
+    let mut whole = db.prepare(&format!("{PART} WHERE part.rowid = ?1"))?;
     let mut starts = Starts::new(db, utf8);
     let mut rows = statement.query(range)?;
     let mut seen = 0;
@@ -387,7 +434,9 @@ fn walk_parts(
         // The parts of a message lie side by side, more often than not.
         if last.0 != message || last.2.is_none() {
             let hash = hasher.hash_one(message);
-            last = (message.to_owned(), hash, tables.iter().find_map(|t| t.get(&hash)).copied());
+            last.0.clear();
+            last.0.push_str(message);
+            (last.1, last.2) = (hash, tables.iter().find_map(|t| t.get(hash)));
         }
         let (_, hash, Some((session, rests))) = last else {
             out.strays.push(rowid);
@@ -398,7 +447,7 @@ fn walk_parts(
             None => {
                 let mut rows = whole.query([rowid])?;
                 let Some(row) = rows.next()? else { continue };
-                match part_row(row, false) {
+                match part_row(db, row, utf8, false)? {
                     Ok(part) => PartFact::of(&part.kind),
                     Err(error) => {
                         out.unreadable.push((Some(session), bad_row("part", row, None, &error)));
@@ -416,4 +465,31 @@ fn walk_parts(
     }
     tick(seen % STRIDE);
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::Table;
+
+    proptest! {
+        #[test]
+        fn a_table_finds_what_was_put_in_and_nothing_else(
+            hashes in proptest::collection::hash_set(prop_oneof![any::<u64>(), 0u64..40, (u64::MAX - 40)..=u64::MAX], 0..200),
+            others in proptest::collection::vec(prop_oneof![any::<u64>(), 0u64..40, (u64::MAX - 40)..=u64::MAX], 0..20),
+        ) {
+            let mut table = Table::default();
+            for (hash, at) in hashes.iter().zip(0..) {
+                table.push(*hash, at, at % 3 == 0);
+            }
+            table.sort();
+            for (hash, at) in hashes.iter().zip(0..) {
+                prop_assert_eq!(table.get(*hash), Some((at, at % 3 == 0)));
+            }
+            for hash in others.iter().filter(|hash| !hashes.contains(hash)) {
+                prop_assert_eq!(table.get(*hash), None);
+            }
+        }
+    }
 }

@@ -6,6 +6,8 @@ mod bad_rows;
 #[path = "../../src/cli.rs"]
 #[allow(dead_code, reason = "only its definitions are looked at")]
 mod cli;
+#[cfg(target_os = "linux")]
+mod ctrl_c;
 mod docs;
 mod dump;
 mod explain;

@@ -2,6 +2,7 @@
 //! next prompt, or leaves the session and says why.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use opencode_unstick::diagnosis::{Code, Judge, Refuses, Status, diagnose, latent_cuts};
 use opencode_unstick::history::{self, MessageRow, PartRow, Session, SessionInfo};
@@ -217,16 +218,16 @@ fn session(rows: &[M], revert: Option<(usize, Option<usize>)>) -> Session {
             let row = PartRow {
                 rowid: (n * 10 + k) as i64 + 1,
                 id: id("prt", time, k),
-                message_id: ids[n].clone(),
-                session_id: "ses_1".to_owned(),
+                message_id: ids[n].as_str().into(),
+                session_id: "ses_1".into(),
                 time_created: time,
                 time_updated: time,
             };
             let mut part = history::part(row, &data).unwrap();
-            part.sha256 = Some(opencode_unstick::repair::digest(&data));
+            part.sha256 = Some(opencode_unstick::repair::sha256(&data));
             message.parts.push(part);
         }
-        messages.push(message);
+        messages.push(Rc::new(message));
     }
     let info = SessionInfo {
         id: "ses_1".to_owned(),
@@ -338,8 +339,12 @@ fn untouched(before: &Session, after: &Session, planned: &BTreeSet<String>) -> R
     let parts = |rows: &mut dyn Iterator<Item = &history::Message>| -> BTreeSet<String> {
         rows.flat_map(|m| m.parts.iter().map(|p| p.row.id.clone())).collect()
     };
-    let kept = parts(&mut before.messages.iter().filter(|m| after.message(m.id()).is_some()));
-    prop_assert_eq!(kept, parts(&mut after.messages.iter()), "a part that says something is gone, or new");
+    let kept = parts(&mut before.messages.iter().map(Rc::as_ref).filter(|m| after.message(m.id()).is_some()));
+    prop_assert_eq!(
+        kept,
+        parts(&mut after.messages.iter().map(Rc::as_ref)),
+        "a part that says something is gone, or new"
+    );
     Ok(())
 }
 

@@ -1,12 +1,16 @@
 //! A verdict that was reached with most parts unread is the verdict of the whole history.
 
+use std::rc::Rc;
+
 use opencode_unstick::diagnosis::{
-    Diagnosis, Judge, Outline, Refuses, Scope, Status, diagnose, diagnose_tail, model_of, plain,
+    Code, Diagnosis, Judge, Outline, Refuses, Scope, Status, diagnose, diagnose_tail, latent_cuts, model_of, plain,
 };
 use opencode_unstick::history::{
     self, Depth, Message, MessageRow, PartFact, PartRow, Revert, Session, SessionInfo, message_fact,
 };
-use opencode_unstick::replay::{RULE_SETS, Sdk, Version, counting_from, last_turn, newest, request, view};
+use opencode_unstick::replay::{
+    RULE_SETS, Resume, RuleSet, Sdk, TurnRole, Version, counting_from, last_turn, newest, request, resume, view,
+};
 use proptest::prelude::*;
 
 use crate::fixtures;
@@ -79,7 +83,7 @@ fn part_json(kind: u8, earlier: &str) -> String {
 
 /// Mostly as opencode writes a history, with everything now and then otherwise.
 fn build(seeds: &[Seed], revert: Option<(usize, bool)>) -> Session {
-    let mut messages: Vec<Message> = Vec::new();
+    let mut messages: Vec<Rc<Message>> = Vec::new();
     let mut prompt = String::from("msg_none");
     for (at, (role, order, finish, parent, flags, agent, parts)) in seeds.iter().enumerate() {
         let place = i64::try_from(at).unwrap() * 10;
@@ -87,7 +91,7 @@ fn build(seeds: &[Seed], revert: Option<(usize, bool)>) -> Session {
         let id = format!("msg_{:04}{at:03}", if *order == 0 { (place - 25).max(0) } else { place });
         let time_created = if *order == 1 { place - 25 } else { place };
         let created = if *order == 2 { place + 35 } else { place };
-        let earlier = messages.get(at.saturating_sub(3)).map_or("msg_none", Message::id).to_owned();
+        let earlier = messages.get(at.saturating_sub(3)).map_or("msg_none", |m| m.id()).to_owned();
         let agent = if *agent == 0 { "plan" } else { "build" };
         let data = if *role < 3 || at == 0 && *role < 9 {
             prompt.clone_from(&id);
@@ -133,14 +137,14 @@ fn build(seeds: &[Seed], revert: Option<(usize, bool)>) -> Session {
             let row = PartRow {
                 rowid: place * 10,
                 id: format!("prt_{at:04}{n}"),
-                message_id: id.clone(),
-                session_id: "ses_1".to_owned(),
+                message_id: id.as_str().into(),
+                session_id: "ses_1".into(),
                 time_created: place,
                 time_updated: place,
             };
             message.parts.push(history::part(row, &part_json(kind, &earlier)).unwrap());
         }
-        messages.push(message);
+        messages.push(Rc::new(message));
     }
     let revert = revert.and_then(|(at, with_part)| {
         let message = messages.get(at)?;
@@ -169,7 +173,7 @@ fn tooled(message: &Message) -> bool {
 /// The same history as a sweep leaves it: parts unread, but for messages in which it has found something.
 fn unread(whole: &Session, scope: Scope, outline: &mut Outline) -> Session {
     let mut out = whole.clone();
-    for message in &mut out.messages {
+    for message in out.messages.iter_mut().map(Rc::make_mut) {
         let rests = match message_fact(message.data.as_bytes()) {
             Some(fact) => outline.add(&message.row.id, message.row.time_created, &fact),
             None => outline.add_message(message),
@@ -189,7 +193,7 @@ fn unread(whole: &Session, scope: Scope, outline: &mut Outline) -> Session {
 /// Reads what was asked for; `false` where there was nothing.
 fn fill(session: &mut Session, whole: &Session) -> bool {
     let mut any = false;
-    for message in &mut session.messages {
+    for message in session.messages.iter_mut().map(Rc::make_mut) {
         let source = whole.message(&message.row.id).unwrap();
         if message.parts_asked() {
             any = true;
@@ -205,12 +209,44 @@ fn fill(session: &mut Session, whole: &Session) -> bool {
     any
 }
 
+/// The prompts before which a session would be stuck, and of the refusals those that the step limit made: each found
+/// by looking at the rows before as if they were the whole session.
+fn cut_by_cut(whole: &Session, judge: &Judge, sdk: &Sdk) -> (Vec<String>, Vec<String>) {
+    let (mut cuts, mut limits) = (Vec::new(), Vec::new());
+    for (at, row) in whole.messages.iter().enumerate() {
+        let info = SessionInfo { revert: None, ..whole.info.clone() };
+        let before = Session { info, messages: whole.messages[..at].to_vec() };
+        let ends = |set: &'static RuleSet| {
+            let seen = view(&before.messages, set);
+            let user = newest(&seen, set).user?;
+            Some((user.user()?.model.clone()?, last_turn(&seen, set, sdk, user)?.0))
+        };
+        let stuck = |set: &&'static RuleSet| {
+            resume(&before, set, sdk) == Resume::EndsWithAssistant
+                && ends(set).is_some_and(|(model, _)| judge.refuses.refuses(&model))
+        };
+        if row.user().is_some() && judge.counting.iter().any(stuck) {
+            cuts.push(row.row.id.clone());
+        }
+        let newest_set = judge.counting.last().unwrap();
+        if row.prefill_400() && ends(newest_set).is_some_and(|(_, role)| role != TurnRole::Assistant) {
+            limits.push(row.row.id.clone());
+        }
+    }
+    (cuts, limits)
+}
+
 fn said(d: &Diagnosis) -> String {
     format!("{:?} {:?} {:?} {:?} {:?} {:?}", d.status, d.evidence, d.model, d.orphans, d.prefill_400s, d.findings)
 }
 
 fn check(whole: &Session, judge: &Judge, sdk: &Sdk) -> Result<(), TestCaseError> {
     let expected = diagnose(whole, sdk, judge);
+    let (cuts, limits) = cut_by_cut(whole, judge, sdk);
+    prop_assert_eq!(latent_cuts(whole, sdk, judge), cuts);
+    let past = |code: Code| expected.findings.iter().filter(move |f| f.code == code).map(|f| &f.message_id);
+    prop_assert!(past(Code::StepLimitPrefill).all(|id| limits.contains(id)));
+    prop_assert!(past(Code::RecoveredPrefill400).all(|id| !limits.contains(id)));
     for set in &RULE_SETS {
         let seen = view(&whole.messages, set);
         if let Some(user) = newest(&seen, set).user {
@@ -251,7 +287,7 @@ fn check(whole: &Session, judge: &Judge, sdk: &Sdk) -> Result<(), TestCaseError>
             && outline.plain(scope)
             && if scope == Scope::All { !loud } else { !last_tooled };
         if cleared {
-            let plainly = plain(&whole.info, outline.model());
+            let plainly = plain(whole.info.clone(), outline.model());
             prop_assert_eq!(&plainly.resume, &expected.resume);
             prop_assert!(!stuck(&expected));
             if scope == Scope::All {
@@ -267,11 +303,22 @@ proptest! {
 
     #[test]
     fn a_verdict_from_few_parts_is_that_of_all(
-        seeds in proptest::collection::vec(seed(), 0..14),
+        seeds in proptest::collection::vec(seed(), 0..24),
+        straight in any::<bool>(),
         revert in proptest::option::weighted(0.2, (0usize..14, any::<bool>())),
         newest in any::<bool>(),
         package in proptest::sample::select(vec!["@ai-sdk/anthropic", "@ai-sdk/openai-compatible", "@ai-sdk/amazon-bedrock"]),
     ) {
+        // Half of the histories are in one order by every measure, and many of those longer.
+        let mut seeds = seeds;
+        if straight {
+            for seed in &mut seeds {
+                seed.1 = seed.1.max(3);
+                seed.4 = if matches!(seed.4, 4 | 5) { 1 } else { seed.4 };
+            }
+        } else {
+            seeds.truncate(14);
+        }
         let counting = counting_from(newest.then_some(Version(1, 18, 33)));
         let judge = Judge { counting, refuses: Refuses::default() };
         check(&build(&seeds, revert), &judge, &Sdk::new(package))?;
@@ -291,6 +338,30 @@ fn the_tail_that_a_compaction_keeps_is_looked_at() {
     let session = build(&rows, None);
     assert_eq!(diagnose(&session, &Sdk::keeping(), &judge).status, Status::Stuck);
     check(&session, &judge, &Sdk::keeping()).unwrap();
+    // So it is where a revert or a fork makes that summary the last row.
+    let mut longer = rows.to_vec();
+    longer.extend([(0, 9, 9, 9, 9, 9, vec![15]), (5, 9, 9, 9, 9, 9, vec![15])]);
+    let session = build(&longer, None);
+    assert_eq!(diagnose(&session, &Sdk::keeping(), &judge).status, Status::Latent);
+    let cuts = latent_cuts(&session, &Sdk::keeping(), &judge);
+    assert_eq!(cuts.last().map(String::as_str), Some(session.messages[4].id()));
+    check(&session, &judge, &Sdk::keeping()).unwrap();
+}
+
+#[test]
+fn what_is_sent_to_one_model_says_nothing_of_another() {
+    // Thinking that is only signed is a turn to the model that thought it, and none to another; the second prompt,
+    // which is empty, goes to that model.
+    let rows = [
+        (0, 9, 9, 9, 0, 9, vec![15]),
+        (5, 9, 0, 9, 9, 9, vec![3]),
+        (0, 9, 9, 9, 9, 9, vec![]),
+        (0, 9, 9, 9, 9, 9, vec![15]),
+    ];
+    let judge = Judge { counting: counting_from(None), refuses: Refuses::default() };
+    let (session, sdk) = (build(&rows, None), Sdk::new("@ai-sdk/anthropic"));
+    assert_eq!(latent_cuts(&session, &sdk, &judge), [session.messages[3].id()]);
+    check(&session, &judge, &sdk).unwrap();
 }
 
 #[test]
