@@ -9,6 +9,8 @@ mod cli;
 mod docs;
 mod dump;
 mod explain;
+#[cfg(target_os = "linux")]
+mod faults;
 mod fixtures;
 mod generated;
 mod held;
