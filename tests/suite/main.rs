@@ -18,10 +18,15 @@ mod holder;
 mod json;
 mod links;
 mod log;
+#[cfg(target_os = "linux")]
+mod others;
 mod outputs;
 mod place;
 mod predict;
 mod properties;
+#[cfg(unix)]
+#[path = "../pty.rs"]
+mod pty;
 mod repairs;
 mod review;
 mod rules;
@@ -29,4 +34,6 @@ mod shown;
 mod states;
 mod stats;
 mod tails;
+#[cfg(unix)]
+mod terminal;
 mod undo;
