@@ -23,6 +23,7 @@ mod others;
 mod outputs;
 mod place;
 mod predict;
+mod privacy;
 mod properties;
 #[cfg(unix)]
 #[path = "../pty.rs"]
