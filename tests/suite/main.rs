@@ -17,6 +17,7 @@ mod held;
 mod holder;
 mod json;
 mod links;
+mod hostile;
 mod log;
 #[cfg(target_os = "linux")]
 mod others;
