@@ -317,6 +317,62 @@ sampled! {
 }
 
 #[test]
+fn without_room_for_the_journal_nothing_is_written() {
+    let scene = Scene::repair(Form::Rollback);
+    for how in ["full", "eio"] {
+        let mut refused = 0;
+        // Up to the first that succeeds: the note after the commit.
+        for at in 1.. {
+            let place = scene.place.twin();
+            let before = place.files();
+            let fault = Fault { at, how, seed: 0 };
+            let (run, _) = broken(&place, &REPAIR, &place.root().join("state"), fault);
+            if run.code == 0 {
+                break;
+            }
+            assert_eq!(run.exits(2).json()["error"]["code"], "journal", "{fault:?}");
+            before.assert_still(&place.files(), &format!("{fault:?}"));
+            refused += 1;
+        }
+        assert!(refused > 20, "{how}: {refused}");
+    }
+}
+
+#[test]
+fn a_backup_and_its_journal_last_when_power_is_lost_right_after_the_repair() {
+    for how in ["power", "rags"] {
+        let place = few_sessions();
+        let before = place.dump();
+        let journals = place.root().join("state/of/my/own");
+        let args = ["repair", "--yes", "--json", "--backup", "copy.db", "--journal", journals.to_str().unwrap()];
+        let (run, calls) = broken(&place, &args, place.root(), Fault { at: 100_000, how, seed: 3 });
+        run.exits(0);
+        assert!(calls.struck, "no power was lost");
+        let copy = Dump::of(&place.root().join("copy.db"));
+        assert!(copy == before, "{how}: {:?}", before.difference(&copy));
+        place.unstick(&["undo", "--yes", "--journal", journals.to_str().unwrap()]).exits(0);
+        assert!(place.dump() == before, "{how}");
+    }
+}
+
+#[test]
+fn where_nothing_can_be_printed_the_exit_code_still_tells_of_the_store() {
+    let full = || std::process::Stdio::from(fs::File::options().write(true).open("/dev/full").unwrap());
+    let place = few_sessions();
+    let before = place.files();
+    // A plan that could not be shown is not carried out.
+    let run = Run::of(place.on_store(&["repair", "--yes"]).stdout(full())).exits(2);
+    assert!(run.stderr.contains("error: "), "{run:?}");
+    before.assert_still(&place.files(), "a plan that could not be shown");
+    // The document is printed when all is done.
+    let run = Run::of(place.on_store(&REPAIR).stdout(full())).exits(0);
+    assert!(run.stderr.contains("it was done"), "{run:?}");
+    assert_eq!(place.scan().titles("stuck"), Vec::<&str>::new());
+    Run::of(place.on_store(&UNDO).stdout(full())).exits(0);
+    assert_eq!(place.scan().titles("stuck").len(), 3);
+}
+
+#[test]
 #[ignore = "takes minutes: every call of six scenes, in every way"]
 fn every_fault_at_every_call() {
     // What is not synced by a power loss is drawn from four times.

@@ -14,6 +14,7 @@ mod faults;
 mod fixtures;
 mod generated;
 mod held;
+mod histories;
 mod holder;
 mod json;
 mod links;
