@@ -69,7 +69,7 @@ impl Pty {
 
     /// Types the line.
     pub fn types(&mut self, line: &str) {
-        writeln!(self.master, "{line}").unwrap();
+        format!("{line}\n").chars().for_each(|key| self.presses(key));
     }
 
     /// Presses the one key.

@@ -3,7 +3,7 @@
 //!
 //! `cargo test` tries some; the whole is run by
 //!
-//!     cargo test --locked --release --test suite hostile -- --include-ignored --nocapture
+//!     cargo test --locked --test suite hostile -- --include-ignored --nocapture
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -111,11 +111,11 @@ fn a_store_with_a_damaged_page_is_read_or_refused() {
 }
 
 #[test]
-#[ignore = "takes minutes: every page of every fixture, in four ways"]
-fn every_page_of_every_store() {
-    for fixture in fixtures::all() {
-        let ends = pages_flipped(&Place::of(&fixture), |_| vec![0, 1, 2, 3]);
-        println!("{}: {} pages tried, ends by exit code {ends:?}", fixture.name, ends.values().sum::<usize>());
+#[ignore = "takes minutes: every page of two fixtures, in four ways"]
+fn every_page_of_a_store() {
+    for name in [STORE, "1.2.27"] {
+        let ends = pages_flipped(&Place::named(name), |_| vec![0, 1, 2, 3]);
+        println!("{name}: {} damaged stores, scans by exit code {ends:?}", ends.values().sum::<usize>());
     }
 }
 
@@ -158,9 +158,9 @@ fn a_store_with_some_bytes_changed_is_read_or_refused() {
 }
 
 #[test]
-#[ignore = "takes minutes: two thousand stores"]
+#[ignore = "takes minutes: five hundred stores"]
 fn many_stores_with_some_bytes_changed() {
-    println!("ends by exit code {:?}", some_bytes_changed(2000));
+    println!("scans by exit code {:?}", some_bytes_changed(500));
 }
 
 #[test]
