@@ -356,6 +356,17 @@ fn a_backup_and_its_journal_last_when_power_is_lost_right_after_the_repair() {
 }
 
 #[test]
+fn a_journal_whose_transaction_is_over_is_not_played_back() {
+    let place = few_sessions();
+    let scan = place.scan().document;
+    fs::write(place.beside("-journal"), [0; 512]).unwrap();
+    // There is no room for a private copy, and none is needed.
+    let run = Run::of(place.on_store(&["scan", "--all", "--json"]).env("TMPDIR", "/nowhere")).exits(1);
+    assert_eq!(run.json()["sessions"], scan["sessions"]);
+    place.repair_with(&[]).exits(0);
+}
+
+#[test]
 fn where_nothing_can_be_printed_the_exit_code_still_tells_of_the_store() {
     let full = || std::process::Stdio::from(fs::File::options().write(true).open("/dev/full").unwrap());
     let place = few_sessions();
