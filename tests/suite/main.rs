@@ -16,9 +16,9 @@ mod generated;
 mod held;
 mod histories;
 mod holder;
+mod hostile;
 mod json;
 mod links;
-mod hostile;
 mod log;
 #[cfg(target_os = "linux")]
 mod others;

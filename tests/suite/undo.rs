@@ -356,7 +356,7 @@ fn an_id_that_another_session_has_taken_stops_no_other_repair() {
 #[test]
 fn a_repair_of_several_sessions_takes_no_place_that_one_of_its_rows_had() {
     // The newest row of the store goes, and another session gets a new one.
-    let place = Place::with_sessions("1.18.33", &["rstpar", "abort-text", "empty-after-orphan"]);
+    let place = Place::with_sessions("1.18.33", &["rstpar", "empty-after-healthy"]);
     let before = place.dump();
     repair(&place).exits(0);
     undo(&place, &[]).exits(0);
