@@ -264,6 +264,7 @@ fn links_between_the_documents_lead_somewhere() {
         }
     }
     assert!(looked_at > 15, "only {looked_at} links");
+}
 
 #[test]
 fn every_test_that_the_page_about_reliability_names_is_there() {

@@ -294,7 +294,8 @@ impl Scene {
         assert!(self.calls.len() > 40, "{}: only {} calls are seen", self.name, self.calls.len());
         let points = self.turning_points().into_iter().enumerate();
         let two = |(n, at)| [WAYS[n % 6], WAYS[(n + 3) % 6]].map(|how| Fault { at, how, seed: 1 });
-        self.survives_all(points.flat_map(two));
+        let ends = self.survives_all(points.flat_map(two));
+        println!("{}: {} calls, {} faults; {ends:?}", self.name, self.calls.len(), ends.values().sum::<usize>());
     }
 }
 
