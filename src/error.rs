@@ -41,6 +41,8 @@ pub enum ErrorCode {
     RowChanged,
     /// A proof did not hold.
     ProofFailed,
+    /// The commit failed, and what is on disk cannot be read.
+    CommitUnclear,
     /// The undo journal cannot be kept.
     Journal,
     /// There is no folder for it.
@@ -107,6 +109,9 @@ impl ErrorCode {
             Self::Sqlite => "SQLite could not do what it was asked for",
             Self::Io => "the operating system could not read or write",
             Self::RowChanged => "the store has changed since the plan was made; everything was rolled back",
+            Self::CommitUnclear => {
+                "the disk failed at the commit, and then the store could not be read: all of it was done, or nothing"
+            }
             Self::ProofFailed => {
                 "the rows that a repair left did not prove to be what they must be; everything was rolled back"
             }
@@ -161,6 +166,7 @@ impl ErrorCode {
             Self::NeedsRecovery => "start opencode once and quit it, so that SQLite recovers the store; then try again",
             Self::Sqlite | Self::Io => "look at the message: the disk, the path or the permissions may need mending",
             Self::RowChanged => "run it again: a new plan is made from what is there now",
+            Self::CommitUnclear => "make room or mend the disk; then `unstick undo --list` says whether it was done",
             Self::ProofFailed => {
                 "report this with the output of `unstick explain SESSION --json`; the store is as it was"
             }

@@ -2,6 +2,7 @@
 
 mod ask;
 mod audit;
+mod commit;
 mod explain;
 mod generate;
 mod interrupt;

@@ -107,18 +107,20 @@ fn one(context: &Context<'_>, args: &Repair, target: &Target, filter: &Filter, s
     }
     let undo_id = apply(context, args, target, allowed, &shown, &folder)?;
     doc.applied = true;
-    if context.global.json {
+    let said = if context.global.json {
         doc.undo_id = Some(undo_id);
-        context.out.json(&doc)?;
+        context.out.json(&doc)
     } else {
         let journal = args.journal.as_ref().map(|p| format!(" --journal {}", super::quoted(&p.to_string_lossy())));
         let undo = format!("undo {undo_id}{}", journal.unwrap_or_default());
+        let mut said = Ok(());
         if let Some(file) = args.backup.as_ref().filter(|_| !context.global.quiet) {
             let file = context.env.absolute(file).display().to_string();
-            context.out.print(&format!("\nThe store as it was: {}\n", report::clean(&file)))?;
+            said = context.out.print(&format!("\nThe store as it was: {}\n", report::clean(&file)));
         }
-        context.out.print(&report::repaired(&context.out, &shown.plan, shown.left.len(), &undo))?;
-    }
+        said.and_then(|()| context.out.print(&report::repaired(&context.out, &shown.plan, shown.left.len(), &undo)))
+    };
+    super::commit::unsaid(context, said);
     Ok(if nothing_left && !declined { Exit::Fine } else { Exit::Findings })
 }
 
@@ -349,16 +351,9 @@ fn apply(
         sessions: shown.plan.sessions.iter().map(|s| s.id.clone()).collect(),
     };
     let mut journal = JournalWriter::create(folder, &header)?;
-    match write(&exclusive, &shown.plan, &again.proofs, allowed, &mut journal).and_then(|()| exclusive.commit()) {
-        Ok(()) => {
-            journal.committed(context.now);
-            Ok(header.id)
-        }
-        Err(error) => {
-            journal.abandon();
-            Err(error.into())
-        }
-    }
+    let written = write(&exclusive, &shown.plan, &again.proofs, allowed, &mut journal);
+    super::commit::commit(context, &target.path, exclusive, journal, written)?;
+    Ok(header.id)
 }
 
 fn write(

@@ -1,6 +1,5 @@
 //! `unstick undo`
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use anyhow::Error;
@@ -10,12 +9,13 @@ use opencode_unstick::history::SessionInfo;
 use opencode_unstick::repair::journal::{Entry, Header, Journal, Kind, VERSION};
 use opencode_unstick::repair::log::Log;
 use opencode_unstick::repair::undo::{Now, Standing, plan_undo, standing};
-use opencode_unstick::repair::{Image, Left, Plan, RowEdit};
+use opencode_unstick::repair::{Left, Plan, RowEdit};
 use opencode_unstick::report::{self, JournalLine, JournalState, JournalsDoc, UndoDoc};
 use opencode_unstick::store::journal::{Found, JournalWriter, journals};
 use opencode_unstick::store::locate::LocateError;
 use opencode_unstick::store::{Exclusive, SessionEntry, Store, StoreError, with_snapshot};
 
+use super::commit::with_now;
 use super::{CallError, Context, Exit, Target};
 use crate::cli::Undo;
 
@@ -109,22 +109,16 @@ pub(crate) fn run(context: &Context<'_>, args: &Undo) -> Result<Exit, Error> {
         .execute(&shown.plan, &mut |session, edit| {
             writer.row(Entry { session: session.to_owned(), edit: edit.clone() })
         })
-        .and_then(|()| writer.seal())
-        .and_then(|()| exclusive.commit());
-    match written {
-        Ok(()) => writer.committed(context.now),
-        Err(error) => {
-            writer.abandon();
-            return Err(error.into());
-        }
-    }
+        .and_then(|()| writer.seal());
+    super::commit::commit(context, &target.path, exclusive, writer, written)?;
     doc.applied = true;
     doc.undo_id = Some(header.id);
-    if context.global.json {
-        context.out.json(&doc)?;
+    let said = if context.global.json {
+        context.out.json(&doc)
     } else {
-        context.out.print(&report::undone(&context.out, &shown.plan, shown.left.len(), journal.header.kind))?;
-    }
+        context.out.print(&report::undone(&context.out, &shown.plan, shown.left.len(), journal.header.kind))
+    };
+    super::commit::unsaid(context, said);
     Ok(if nothing_left && !declined { Exit::Fine } else { Exit::Findings })
 }
 
@@ -152,45 +146,6 @@ fn without_store(found: &Found) -> JournalLine {
     match &found.journal {
         Err(why) => JournalLine::broken(&found.path, why, found.sealed),
         Ok(journal) => JournalLine::new(&journal.header, JournalState::Unknown),
-    }
-}
-
-/// The store as an undo looks at it; the first error is kept, for the trait has no room for it.
-struct StoreNow<'a> {
-    store: &'a Store<'a>,
-    error: RefCell<Option<StoreError>>,
-}
-
-impl StoreNow<'_> {
-    fn keep<T: Default>(&self, result: Result<T, StoreError>) -> T {
-        result.unwrap_or_else(|e| {
-            self.error.borrow_mut().get_or_insert(e);
-            T::default()
-        })
-    }
-}
-
-impl Now for StoreNow<'_> {
-    fn row(&self, table: &str, id: &str) -> Option<Image> {
-        let rowid = self.keep(self.store.rowid(table, id))?;
-        self.keep(self.store.row(table, rowid))
-    }
-
-    fn taken(&self, table: &str, rowid: i64) -> bool {
-        self.keep(self.store.row(table, rowid)).is_some()
-    }
-
-    fn named_since(&self, session: &str, seq: i64, text: &str) -> bool {
-        self.keep(self.store.named_since(session, seq, text))
-    }
-}
-
-fn with_now<T>(store: &Store<'_>, look: impl FnOnce(&StoreNow<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
-    let now = StoreNow { store, error: RefCell::new(None) };
-    let result = look(&now)?;
-    match now.error.into_inner() {
-        Some(error) => Err(error),
-        None => Ok(result),
     }
 }
 

@@ -99,12 +99,13 @@ pub fn read(text: &str) -> Result<Journal, String> {
     let mut entries = Vec::new();
     let mut digest = Sha256::new();
     let (mut whole, mut committed) = (false, false);
-    for line in text.split_inclusive('\n') {
+    for (at, line) in text.split_inclusive('\n').enumerate() {
         let parsed: Line = match serde_json::from_str(line.trim_end()) {
             Ok(parsed) => parsed,
             // A line that was cut off is the last one.
             Err(_) if !line.ends_with('\n') && header.is_some() => break,
-            Err(e) => return Err(format!("not a line of a journal: {e}")),
+            // What serde says quotes the line, and that holds what people have said.
+            Err(e) => return Err(format!("line {}, column {}: this is no journal's line", at + 1, e.column())),
         };
         match parsed {
             Line::Header(h) if header.is_none() && h.version == VERSION => header = Some(h),

@@ -56,7 +56,7 @@ pub(super) fn next(session: &Session, sdks: &[Sdk]) -> Next {
                 }
             }
         } else {
-            out.extend(settle(row, &tail, &seen));
+            out.extend(settle(session, row, &tail, &seen));
         }
     }
     let before = out.len();
@@ -123,8 +123,9 @@ fn split(session: &Session, row: &Message, reason: Code) -> Option<Vec<Change>> 
     })
 }
 
-/// Marks the row as the finished answer to the newest prompt.
-fn settle(row: &Message, tail: &Tail<'_>, seen: &[&Message]) -> Option<Change> {
+/// Marks the row as the finished answer to the newest prompt. Where clocks have jumped, the answer that is newest by
+/// its time may stand before that prompt: it is no answer to it, and is not made out to be one.
+fn settle(session: &Session, row: &Message, tail: &Tail<'_>, seen: &[&Message]) -> Option<Change> {
     let a = row.assistant().filter(|a| !a.summary)?;
     let mut json = RowJson::of(row);
     let stops = |set: &RuleSet| a.finish.as_deref().is_some_and(|f| !set.unfinished.contains(&f));
@@ -136,6 +137,10 @@ fn settle(row: &Message, tail: &Tail<'_>, seen: &[&Message]) -> Option<Change> {
     if let Some(user) = newest(seen, by_time).user
         && a.parent_id.as_deref() != Some(user.id())
     {
+        let at = |id: &str| session.messages.iter().position(|m| m.row.id == id);
+        if at(row.id()) < at(user.id()) {
+            return None;
+        }
         json = json.set("parentID", &json::quote(user.id()));
     }
     let data = json.text();

@@ -70,7 +70,10 @@ pub fn plan_undo(
             && let Some(Cell::Int(rowid)) = edit.before.as_ref().and_then(|b| b.get("rowid"))
             && now.taken(&edit.table, *rowid)
         {
-            let detail = format!("a newer row has taken the place of {} {}", edit.table, edit.id);
+            let detail = format!(
+                "the place (rowid {rowid}) of {} {} belongs to a newer row now, and rows are given back just as they were",
+                edit.table, edit.id
+            );
             return Err(left(LeftReason::RowChanged, detail));
         }
     }

@@ -42,10 +42,12 @@ pub fn backup_to(db: &Connection, path: &Path, progress: &mut dyn FnMut(u64, u64
         std::io::ErrorKind::AlreadyExists => failed("there is a file already, and none is ever overwritten".to_owned()),
         _ => failed(e.to_string()),
     })?;
-    copy(db, path, progress).map_err(|e| {
-        let _ = fs::remove_file(path);
-        failed(e)
-    })
+    copy(db, path, progress).and_then(|()| super::journal::sync_folder(folder).map_err(|e| e.to_string())).map_err(
+        |e| {
+            let _ = fs::remove_file(path);
+            failed(e)
+        },
+    )
 }
 
 fn copy(db: &Connection, path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<(), String> {

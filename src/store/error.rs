@@ -6,7 +6,8 @@ use thiserror::Error;
 
 use crate::error::ErrorCode;
 
-/// A store that could not be read or written. Nothing was changed when one of these is returned.
+/// A store that could not be read or written. Nothing was changed when one of these is returned, but for
+/// [`StoreError::CommitUnclear`].
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -93,6 +94,14 @@ pub enum StoreError {
         /// Which proof.
         check: String,
     },
+    /// The commit failed, and what is on disk does not tell whether it is in force.
+    #[error("{}: the commit failed ({detail}), and it cannot be told now whether the changes are in force", .path.display())]
+    CommitUnclear {
+        /// The store.
+        path: PathBuf,
+        /// What the commit said.
+        detail: String,
+    },
     /// The user stopped it.
     #[error("interrupted; nothing was changed")]
     Interrupted,
@@ -148,6 +157,7 @@ impl StoreError {
             Self::NeedsRecovery { .. } => ErrorCode::NeedsRecovery,
             Self::RowChanged { .. } => ErrorCode::RowChanged,
             Self::ProofFailed { .. } => ErrorCode::ProofFailed,
+            Self::CommitUnclear { .. } => ErrorCode::CommitUnclear,
             Self::Interrupted => ErrorCode::Interrupted,
             Self::Journal { .. } => ErrorCode::Journal,
             Self::Backup { .. } => ErrorCode::Backup,
@@ -168,6 +178,7 @@ impl StoreError {
             Some(ErrorCode::ReadOnly) => Self::Permission { what: "write", path },
             Some(ErrorCode::PermissionDenied) => Self::Permission { what: "read", path },
             Some(ErrorCode::OperationInterrupted) => Self::Interrupted,
+            Some(ErrorCode::CannotOpen) if matches!(path.try_exists(), Ok(false)) => Self::Missing(path),
             _ => Self::Sqlite { path, source },
         }
     }

@@ -56,19 +56,29 @@ fn private() -> OpenOptions {
     options
 }
 
+/// Makes the folder and those above it that are missing, so that they last through a power loss: a journal in a
+/// folder that is gone is none.
 fn make_folder(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let above = folder.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make_folder(above)?;
+    #[cfg_attr(not(unix), expect(unused_mut))]
     let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
     #[cfg(unix)]
     {
         use std::os::unix::fs::DirBuilderExt;
         builder.mode(0o700);
     }
-    builder.create(folder)
+    match builder.create(folder) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists || !folder.is_dir() => Err(e),
+        _ => sync_folder(above),
+    }
 }
 
 /// Makes a change of the folder's entries last through a power loss.
-fn sync_folder(folder: &Path) -> io::Result<()> {
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
@@ -82,7 +92,8 @@ impl JournalWriter {
         make_folder(folder).map_err(failed)?;
         let path = folder.join(format!("{}.{SUFFIX}", header.id));
         let partial = folder.join(format!("{}.{UNFINISHED}", header.id));
-        if path.exists() {
+        // A link that leads nowhere is there as well.
+        if path.symlink_metadata().is_ok() {
             return Err(failed(io::Error::new(io::ErrorKind::AlreadyExists, "a journal of that id is there already")));
         }
         let file = private().open(&partial).map_err(failed)?;
@@ -124,6 +135,17 @@ impl JournalWriter {
         self.sealed = true;
         let folder = self.path.parent().unwrap_or(Path::new("."));
         sync_folder(folder).map_err(|e| self.failed(e))
+    }
+
+    /// What was written, read from the disk.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read_back(&self) -> Result<Journal, StoreError> {
+        let path = if self.sealed { &self.path } else { &self.partial };
+        let failed = |e| StoreError::Journal { path: path.clone(), source: e };
+        let text = fs::read_to_string(path).map_err(failed)?;
+        read(&text).map_err(|why| failed(io::Error::new(io::ErrorKind::InvalidData, why)))
     }
 
     /// Notes that the store was committed. That it could not be noted is no reason to say that it failed: the

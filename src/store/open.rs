@@ -20,13 +20,17 @@ pub const COPY_LIMIT: u64 = 4 << 30;
 /// How often a store that changes while it is read is read again.
 const ATTEMPTS: u32 = 5;
 
-/// What lies on disk: the store's and its side files' sizes and times.
+/// What lies on disk: which file it is, the store's and its side files' sizes and times.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
+    file: Option<(u64, u64)>,
     main: (u64, Option<SystemTime>),
+    /// SQLite's own count of the changes: times of change are no finer than the system's clock ticks.
+    changes: Option<[u8; 4]>,
     wal: Option<(u64, Option<SystemTime>)>,
     shm: bool,
-    journal: Option<u64>,
+    /// Size of a rollback journal that has to be played back.
+    journal: u64,
 }
 
 /// The path of a file beside the store: `-wal`, `-shm` or `-journal`. Where the store is a link, SQLite has
@@ -62,11 +66,19 @@ impl Snapshot {
         let of = |suffix: &str| stat(&sidecar(path, suffix));
         let wal = of("-wal")?.map(|m| (m.len(), m.modified().ok()));
         Ok(Self {
+            file: which(&meta),
             main: (meta.len(), meta.modified().ok()),
+            changes: changes(path),
             wal,
             shm: of("-shm")?.is_some(),
-            journal: of("-journal")?.map(|m| m.len()),
+            journal: hot_journal(path)?,
         })
+    }
+
+    /// Whether the path leads to the file that it led to then.
+    #[must_use]
+    pub fn is_still_there(&self, path: &Path) -> bool {
+        fs::metadata(path).is_ok_and(|meta| which(&meta) == self.file)
     }
 
     /// Size of the main file in bytes.
@@ -86,8 +98,39 @@ impl Snapshot {
     }
 
     fn journal_bytes(&self) -> u64 {
-        self.journal.unwrap_or(0)
+        self.journal
     }
+}
+
+/// Which file it is, where the system tells.
+fn which(meta: &Metadata) -> Option<(u64, u64)> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        Some((meta.dev(), meta.ino()))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = meta;
+        None
+    }
+}
+
+/// The change counter of the file's header.
+fn changes(path: &Path) -> Option<[u8; 4]> {
+    let mut header = [0; 28];
+    File::open(path).and_then(|mut f| f.read_exact(&mut header)).ok()?;
+    header[24..].try_into().ok()
+}
+
+/// Size of the store's rollback journal, 0 where there is none that SQLite would play back: one whose first byte
+/// is zero belongs to a transaction that was committed.
+fn hot_journal(path: &Path) -> Result<u64, StoreError> {
+    let path = sidecar(path, "-journal");
+    let Some(meta) = stat(&path)? else { return Ok(0) };
+    let mut first = [0];
+    let ended = File::open(&path).and_then(|mut f| f.read(&mut first)).is_ok_and(|n| n == 1 && first[0] == 0);
+    Ok(if ended { 0 } else { meta.len() })
 }
 
 fn check_header(path: &Path) -> Result<(), StoreError> {

@@ -31,7 +31,7 @@ pub struct Exclusive {
     path: PathBuf,
     bytes: u64,
     schema: Schema,
-    had_wal: bool,
+    found: Snapshot,
     committed: bool,
 }
 
@@ -78,7 +78,7 @@ impl Exclusive {
             path: path.to_path_buf(),
             bytes: now.bytes(),
             schema: Schema::default(),
-            had_wal: now.has_wal(),
+            found: now,
             committed: false,
         };
         begun.map_err(sql)?;
@@ -130,12 +130,14 @@ impl Exclusive {
         let sql = |e| StoreError::sqlite(&self.path, e);
         let before = self.total_changes().map_err(sql)?;
         let mut edits = 0;
-        for session in &plan.sessions {
-            for edit in &session.edits {
-                super::interrupt::check()?;
-                record(&session.id, &self.edit(edit)?)?;
-                edits += 1;
-            }
+        let all = || plan.sessions.iter().flat_map(|session| session.edits.iter().map(|edit| (&session.id, edit)));
+        // New rows of every session come first: SQLite gives them rowids above all that are there, and a rowid that
+        // another session's row leaves would be missed when that row is given back.
+        let (new, rest) = (all().filter(|(_, e)| e.op == Op::Insert), all().filter(|(_, e)| e.op != Op::Insert));
+        for (session, edit) in new.chain(rest) {
+            super::interrupt::check()?;
+            record(session, &self.edit(edit)?)?;
+            edits += 1;
         }
         let changed = self.total_changes().map_err(sql)? - before;
         if changed != edits {
@@ -214,7 +216,23 @@ impl Exclusive {
             }
             whole.after = written;
         }
+        self.leads_to(edit, rowid)?;
         Ok(whole)
+    }
+
+    /// Checks that the table and the index of its keys agree about a row that was written. Where they do not, the
+    /// store is damaged in a way that reading has not met, and what is written could not be taken back.
+    fn leads_to(&self, edit: &RowEdit, rowid: i64) -> Result<(), StoreError> {
+        let by_key = self.store().rowid(&edit.table, &edit.id)?;
+        let sound = match edit.op {
+            Op::Delete => by_key.is_none() && self.store().row(&edit.table, rowid)?.is_none(),
+            Op::Insert | Op::Update => by_key == Some(rowid),
+        };
+        if sound {
+            return Ok(());
+        }
+        let detail = format!("the index of `{}` and its rows do not agree about {}", edit.table, edit.id);
+        Err(StoreError::Corrupt { path: self.path.clone(), detail })
     }
 
     fn has_parts(&self, message: &str) -> rusqlite::Result<bool> {
@@ -241,15 +259,31 @@ impl Exclusive {
         Ok(*rowid)
     }
 
-    /// Commits, and leaves no -wal behind where none was.
+    /// Commits, and leaves no -wal behind where none was. Returns whether the path led to that store to the end.
     ///
     /// # Errors
-    /// When SQLite cannot commit: then nothing is changed.
-    pub fn commit(mut self) -> Result<(), StoreError> {
+    /// When SQLite says that it cannot commit. That is no proof that nothing was changed: where what it wrote
+    /// last could not be synced, whoever opens the store next may find the transaction whole. What is on disk
+    /// tells.
+    pub fn commit(mut self) -> Result<bool, StoreError> {
         super::interrupt::check()?;
+        if !self.found.is_still_there(&self.path) {
+            let detail = "another file has taken its place meanwhile".to_owned();
+            return Err(StoreError::RowChanged {
+                table: "store".to_owned(),
+                id: self.path.display().to_string(),
+                detail,
+            });
+        }
         self.db.execute_batch("COMMIT").map_err(|e| StoreError::sqlite(&self.path, e))?;
         self.committed = true;
-        Ok(())
+        let there = self.found.is_still_there(&self.path);
+        if !there {
+            // SQLite does not empty the -wal of a store that was moved, and by its name it would now be taken for
+            // that of the file in its place.
+            let _ = self.db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+        }
+        Ok(there)
     }
 }
 
@@ -259,7 +293,7 @@ impl Drop for Exclusive {
             // Without an open transaction (it could not be begun) there is nothing to roll back.
             let _ = self.db.execute_batch("ROLLBACK");
         }
-        if !self.had_wal {
+        if !self.found.has_wal() {
             // Closing then checkpoints and removes the -wal that this connection made; without a commit the
             // -wal is empty and the main file stays as it is.
             let _ = self.db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);

@@ -29,10 +29,10 @@ fn unstick(store: &Path, home: &Path, args: &[&str]) -> (Value, i32) {
     (json, code)
 }
 
-/// One `unstick` run: what it printed as JSON, and its exit code.
-pub(crate) fn run_unstick(store: &Path, home: &Path, args: &[&str]) -> (Value, i32) {
+/// `unstick` told of the store, with a home of its own.
+pub(crate) fn unstick_command(store: &Path, home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_unstick"));
-    command.arg("--db").arg(store).arg("--json").current_dir(home).env("HOME", home);
+    command.arg("--db").arg(store).current_dir(home).env("HOME", home);
     for name in ["CONFIG", "DATA", "CACHE", "STATE"] {
         command.env(format!("XDG_{name}_HOME"), home.join(name.to_lowercase()));
     }
@@ -42,7 +42,12 @@ pub(crate) fn run_unstick(store: &Path, home: &Path, args: &[&str]) -> (Value, i
     for protocol in Protocol::ALL {
         command.arg("--sdk").arg(format!("{}={}", protocol.provider(), protocol.package()));
     }
-    let output = command.args(args).output().expect("unstick can be run");
+    command
+}
+
+/// One `unstick` run: what it printed as JSON, and its exit code.
+pub(crate) fn run_unstick(store: &Path, home: &Path, args: &[&str]) -> (Value, i32) {
+    let output = unstick_command(store, home).arg("--json").args(args).output().expect("unstick can be run");
     let said = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     let code = output.status.code().unwrap_or_else(|| panic!("unstick {}: {}", args.join(" "), output.status));

@@ -5,6 +5,7 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
+mod beside;
 mod capture;
 mod checks;
 mod dump;
@@ -14,6 +15,8 @@ mod live;
 mod mutate;
 mod opencode;
 mod provider;
+#[path = "../pty.rs"]
+mod pty;
 mod rng;
 mod rows;
 mod scenarios;

@@ -324,8 +324,19 @@ mod permissions {
         let place = Place::empty();
         let made = std::process::Command::new("mkfifo").arg(place.db()).status().unwrap();
         assert!(made.success());
-        let run = place.unstick(&["scan", "--json"]).exits(2);
-        assert_eq!(run.json()["error"]["code"], "not-sqlite", "{run:?}");
+        // Whoever opens it waits for a writer, for ever.
+        let mut scan = crate::place::start(&mut place.on_store(&["scan", "--json"]));
+        for _ in 0..1200 {
+            if scan.try_wait().unwrap().is_some() {
+                let run = Run::ended(scan).exits(2);
+                assert_eq!(run.json()["error"]["code"], "not-sqlite", "{run:?}");
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        scan.kill().unwrap();
+        scan.wait().unwrap();
+        panic!("a scan of a pipe does not end");
     }
 }
 

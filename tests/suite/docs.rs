@@ -249,3 +249,21 @@ fn every_argument_is_explained() {
         }
     }
 }
+
+#[test]
+fn every_test_that_the_page_about_reliability_names_is_there() {
+    let page = read("docs/reliability.md");
+    let mut named = 0;
+    for word in page.split('`').skip(1).step_by(2).filter(|w| w.contains("::") && !w.contains(' ')) {
+        let (module, test) = word.split_once("::").unwrap();
+        let folder = if ["beside", "live"].contains(&module) { "e2e" } else { "suite" };
+        let source = read(&format!("tests/{folder}/{module}.rs"));
+        let there = source.contains(&format!("fn {test}(")) || source.contains(&format!("    {test}: "));
+        assert!(there, "docs/reliability.md names {word}");
+        named += 1;
+    }
+    let number = |line: &&str| line.split('|').nth(1).is_some_and(|n| n.trim().parse::<u32>().is_ok());
+    let promises = page.lines().filter(|line| line.starts_with('|')).filter(number);
+    assert!(promises.map(|line| line.matches("::").count()).all(|tests| tests >= 2));
+    assert!(named > 40, "{named}");
+}

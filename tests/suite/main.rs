@@ -11,17 +11,27 @@ mod ctrl_c;
 mod docs;
 mod dump;
 mod explain;
+#[cfg(target_os = "linux")]
+mod faults;
 mod fixtures;
 mod generated;
 mod held;
+mod histories;
 mod holder;
+mod hostile;
 mod json;
 mod links;
 mod log;
+#[cfg(target_os = "linux")]
+mod others;
 mod outputs;
 mod place;
 mod predict;
+mod privacy;
 mod properties;
+#[cfg(unix)]
+#[path = "../pty.rs"]
+mod pty;
 mod repairs;
 mod review;
 mod rules;
@@ -29,4 +39,6 @@ mod shown;
 mod states;
 mod stats;
 mod tails;
+#[cfg(unix)]
+mod terminal;
 mod undo;

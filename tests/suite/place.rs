@@ -70,6 +70,36 @@ impl Place {
         Self::of(&fixtures::one(name))
     }
 
+    /// A place with a copy of these sessions of the store of that name alone, so that it is small.
+    pub fn with_sessions(name: &str, shapes: &[&str]) -> Self {
+        let fixture = fixtures::one(name);
+        let place = Self::of(&fixture);
+        let kept = shapes.iter().map(|s| format!("'{}'", fixture.id(s))).collect::<Vec<_>>().join(", ");
+        place.edit(&format!(
+            "DELETE FROM part WHERE session_id NOT IN ({kept}); DELETE FROM message WHERE session_id NOT IN ({kept});
+             DELETE FROM event WHERE aggregate_id NOT IN ({kept});
+             DELETE FROM event_sequence WHERE aggregate_id NOT IN ({kept});
+             DELETE FROM session WHERE id NOT IN ({kept}); VACUUM;"
+        ));
+        place
+    }
+
+    /// Another place with copies of this one's store, of what lies beside it, and of its journals.
+    pub fn twin(&self) -> Self {
+        let mut place = Self::empty();
+        place.flags.clone_from(&self.flags);
+        for folder in ["store", "state/opencode-unstick"] {
+            let (from, to) = (self.root().join(folder), place.root().join(folder));
+            if from.exists() {
+                fs::create_dir_all(&to).unwrap();
+                for entry in fs::read_dir(&from).unwrap().map(|e| e.unwrap()) {
+                    fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+                }
+            }
+        }
+        place
+    }
+
     pub fn root(&self) -> &Path {
         self.root.path()
     }
@@ -221,7 +251,11 @@ impl fmt::Debug for Run {
 
 impl Run {
     pub fn of(command: &mut Command) -> Self {
-        let child = start(command);
+        Self::ended(start(command))
+    }
+
+    /// What a process that was started came to.
+    pub fn ended(child: Child) -> Self {
         let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
         Self {
             code: status.code().unwrap_or(-1),

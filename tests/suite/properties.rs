@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use opencode_unstick::diagnosis::{Code, Judge, Refuses, Status, diagnose, latent_cuts};
+use opencode_unstick::diagnosis::{Code, Judge, LeftReason, Refuses, Status, diagnose, latent_cuts};
 use opencode_unstick::history::{self, MessageRow, PartRow, Session, SessionInfo};
 use opencode_unstick::repair::{Aim, Allowed, plan_session, prove};
 use opencode_unstick::replay::{RULE_SETS, Resume, Sdk, after_revert, counting_from, newest, prompt, resume, view};
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 /// A part in short: what `Debug` of a failing history shows.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum P {
+pub enum P {
     Start,
     Finish,
     Text(&'static str),
@@ -28,11 +28,16 @@ enum P {
     Compaction(bool),
     Subtask,
     Patch,
+    Snapshot,
+    Agent,
+    Retry,
+    TextFile,
+    Markup,
 }
 
 /// A row in short.
 #[derive(Debug, Clone, PartialEq)]
-struct M {
+pub struct M {
     user: bool,
     finish: Option<&'static str>,
     error: Option<&'static str>,
@@ -44,7 +49,7 @@ struct M {
     plan_agent: bool,
     /// Its clocks, in ms from where they should be: of the column, of the JSON, of the id.
     skew: (i64, i64, i64),
-    parts: Vec<P>,
+    pub parts: Vec<P>,
 }
 
 fn part() -> impl Strategy<Value = P> {
@@ -62,7 +67,7 @@ fn part() -> impl Strategy<Value = P> {
         1 => Just(P::File),
         1 => any::<bool>().prop_map(P::Compaction),
         1 => Just(P::Subtask),
-        1 => Just(P::Patch),
+        1 => prop::sample::select(vec![P::Patch, P::Snapshot, P::Agent, P::Retry, P::TextFile, P::Markup]),
     ]
 }
 
@@ -112,12 +117,56 @@ fn row() -> impl Strategy<Value = M> {
 }
 
 /// A history, and a revert at one of its rows, maybe at a part.
-fn story() -> impl Strategy<Value = (Vec<M>, Option<(usize, Option<usize>)>)> {
-    let revert = prop::option::weighted(0.15, (0usize..8, prop::option::of(0usize..4)));
-    (prop::collection::vec(row(), 1..9), revert)
+pub type Story = (Vec<M>, Option<(usize, Option<usize>)>);
+
+/// A row as opencode writes it where all goes well, or where one of the known things happens to it.
+fn known_row() -> impl Strategy<Value = M> {
+    use P::{Finish, Orphan, Start, Text, Thinking, Tool};
+    let words = Text("words");
+    let prompt = || said_by_user(&[words]);
+    let step = [Start, Thinking("hm", true), Tool("completed"), Finish];
+    let refused = M { error: Some("prefill"), ..answered(None, &[]) };
+    let aborted = |parts: &[P]| M { error: Some("aborted"), ..answered(None, parts) };
+    let told = |parts: &[P]| M { tokens: 15, ..answered(Some("stop"), parts) };
+    let called = M { tokens: 15, ..answered(Some("tool-calls"), &step) };
+    let known = vec![
+        prompt(),
+        prompt(),
+        called,
+        told(&[Start, words, Finish]),
+        told(&[Start, Orphan, Start, words, Finish]),
+        told(&[Start, Tool("completed"), Orphan, Start, words, Finish]),
+        told(&[Start, Tool("completed"), Finish, Start, words, Finish]),
+        refused.clone(),
+        refused,
+        aborted(&[Start, words]),
+        aborted(&[Start, Tool("error")]),
+        aborted(&[Start, Text("")]),
+        answered(None, &[Start, words]),
+        answered(None, &[Start, Tool("running")]),
+        answered(None, &[Start, Text("")]),
+        said_by_user(&[]),
+        said_by_user(&[P::Compaction(true)]),
+        M { summary: true, ..told(&[Start, words, Finish]) },
+    ];
+    prop::sample::select(known)
 }
 
-const START: i64 = 1_795_251_000_000;
+/// Half of all histories are rows of any kind, the others such rows as opencode writes, with one of any kind now and
+/// then.
+pub fn story() -> impl Strategy<Value = Story> {
+    let revert = || prop::option::weighted(0.15, (0usize..8, prop::option::of(0usize..4)));
+    let begun = prop::collection::vec(prop_oneof![12 => known_row().boxed(), 1 => row().boxed()], 0..9);
+    let known = begun.prop_map(|rows| {
+        // One that begins with an answer is rare.
+        let first = [said_by_user(&[P::Text("words")])];
+        first.into_iter().chain(rows).collect::<Vec<M>>()
+    });
+    let of_any_kind = prop::collection::vec(row(), 1..9);
+    prop_oneof![(of_any_kind, revert()).boxed(), (known, revert()).boxed()]
+}
+
+pub const START: i64 = 1_795_251_000_000;
 
 fn id(prefix: &str, ms: i64, n: usize) -> String {
     format!("{prefix}_{:012x}{:014}", (ms * 4096) & 0xffff_ffff_ffff, n)
@@ -157,17 +206,32 @@ fn part_json(p: P, n: usize) -> Value {
         P::File => json!({"type": "file", "mime": "image/png", "url": "data:image/png;base64,AA=="}),
         P::Compaction(_) => json!({"type": "compaction", "auto": true}),
         P::Subtask => json!({"type": "subtask"}),
-        P::Patch => json!({"type": "patch"}),
+        P::Patch => json!({"type": "patch", "hash": "h", "files": ["/f"]}),
+        P::Snapshot => json!({"type": "snapshot", "snapshot": "h"}),
+        P::Agent => json!({"type": "agent", "name": "general", "source": {"value": "@general", "start": 0, "end": 8}}),
+        P::Retry => {
+            json!({"type": "retry", "attempt": 1, "error": {"name": "APIError", "data": {}}, "time": {"created": 1}})
+        }
+        P::TextFile => json!({"type": "file", "mime": "text/plain", "filename": "a.txt", "url": "file:///a.txt"}),
+        P::Markup => json!({"type": "text", "text": "<function_calls><invoke name=\"bash\">"}),
     }
 }
 
-fn session(rows: &[M], revert: Option<(usize, Option<usize>)>) -> Session {
+/// A message as a store has it, with its parts.
+pub struct Stored {
+    pub row: MessageRow,
+    pub data: String,
+    pub parts: Vec<(PartRow, String)>,
+}
+
+/// The rows of a history whose clock begins at `start`, in ms since the epoch.
+pub fn stored(rows: &[M], session: &str, start: i64) -> Vec<Stored> {
     let ids: Vec<String> =
-        rows.iter().enumerate().map(|(n, m)| id("msg", START + n as i64 * 1000 + m.skew.2, n)).collect();
+        rows.iter().enumerate().map(|(n, m)| id("msg", start + n as i64 * 1000 + m.skew.2, n)).collect();
     let users: Vec<usize> = (0..rows.len()).filter(|n| rows[*n].user).collect();
     let mut messages = Vec::new();
     for (n, m) in rows.iter().enumerate() {
-        let time = START + n as i64 * 1000;
+        let time = start + n as i64 * 1000;
         let model = if m.other_model { "claude-opus-4-7" } else { "claude-opus-4-6" };
         let agent = if m.plan_agent { "plan" } else { "build" };
         let mut data = if m.user {
@@ -179,9 +243,17 @@ fn session(rows: &[M], revert: Option<(usize, Option<usize>)>) -> Session {
                 "cost": f64::from(m.tokens) / 1024.0, "tokens": {"input": m.tokens, "output": 0, "reasoning": 0, "cache": {"read": 0, "write": 0}}})
         };
         data["time"] = json!({"created": time + m.skew.1});
+        if m.user && m.summary {
+            data["summary"] = json!({"title": "t", "diffs": []});
+        }
         if !m.user {
             if let Some(finish) = m.finish {
                 data["finish"] = json!(finish);
+            }
+            if m.tokens > 0 {
+                data["time"]["completed"] = json!(time + 500);
+                data["path"] = json!({"cwd": "/w", "root": "/w"});
+                data["mode"] = json!(agent);
             }
             if m.summary {
                 data["summary"] = json!(true);
@@ -204,11 +276,11 @@ fn session(rows: &[M], revert: Option<(usize, Option<usize>)>) -> Session {
         let row = MessageRow {
             rowid: n as i64 + 1,
             id: ids[n].clone(),
-            session_id: "ses_1".to_owned(),
+            session_id: session.to_owned(),
             time_created: time + m.skew.0,
             time_updated: time,
         };
-        let mut message = history::message(row, &data.to_string()).unwrap();
+        let mut parts = Vec::new();
         for (k, p) in m.parts.iter().enumerate() {
             let mut data = part_json(*p, n * 10 + k);
             if let P::Compaction(true) = p {
@@ -219,16 +291,28 @@ fn session(rows: &[M], revert: Option<(usize, Option<usize>)>) -> Session {
                 rowid: (n * 10 + k) as i64 + 1,
                 id: id("prt", time, k),
                 message_id: ids[n].as_str().into(),
-                session_id: "ses_1".into(),
+                session_id: session.into(),
                 time_created: time,
                 time_updated: time,
             };
+            parts.push((row, data));
+        }
+        messages.push(Stored { row, data: data.to_string(), parts });
+    }
+    messages
+}
+
+fn session(rows: &[M], revert: Option<(usize, Option<usize>)>) -> Session {
+    let messages = stored(rows, "ses_1", START).into_iter().map(|stored| {
+        let mut message = history::message(stored.row, &stored.data).unwrap();
+        for (row, data) in stored.parts {
             let mut part = history::part(row, &data).unwrap();
             part.sha256 = Some(opencode_unstick::repair::sha256(&data));
             message.parts.push(part);
         }
-        messages.push(Rc::new(message));
-    }
+        Rc::new(message)
+    });
+    let messages = messages.collect();
     let info = SessionInfo {
         id: "ses_1".to_owned(),
         parent_id: None,
@@ -327,6 +411,11 @@ fn untouched(before: &Session, after: &Session, planned: &BTreeSet<String>) -> R
         let frozen = message.assistant().is_some_and(|a| a.summary) || reverted.is_some_and(|from| at >= from);
         prop_assert!(!(named && frozen), "{} is touched", message.id());
         let now = after.message(message.id());
+        let parent = |m: &history::Message| m.assistant().and_then(|a| a.parent_id.clone());
+        if let Some(new) = now.and_then(parent).filter(|new| parent(message).as_ref() != Some(new)) {
+            let prompt = before.messages.iter().position(|m| m.row.id == new);
+            prop_assert!(prompt.is_some_and(|p| p < at), "{} is made out to answer what came later", message.id());
+        }
         if !named {
             let same = now.is_some_and(|n| n.data == message.data && n.parts.len() == message.parts.len());
             prop_assert!(same, "{} is in no plan and has changed", message.id());
@@ -349,7 +438,7 @@ fn untouched(before: &Session, after: &Session, planned: &BTreeSet<String>) -> R
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: crate::histories::cases(3000), max_shrink_iters: 20_000, ..ProptestConfig::default() })]
 
     #[test]
     fn a_repair_is_sound_or_says_why_not(story in story(), sdk in packages()) {
@@ -382,7 +471,55 @@ fn random_histories_reach_every_finding_that_a_tail_or_a_buried_row_can_give() {
         Code::RecoveredPrefill400,
         Code::StepLimitPrefill,
         Code::PendingTask,
+        Code::LeakedToolCallText,
     ] {
         assert!(seen.contains(&code), "no random history gives {code}");
     }
+}
+
+fn said_by_user(parts: &[P]) -> M {
+    let parts = parts.to_vec();
+    let skew = (0, 0, 0);
+    M {
+        user: true,
+        finish: None,
+        error: None,
+        summary: false,
+        parent: 0,
+        tokens: 0,
+        other_model: false,
+        plan_agent: false,
+        skew,
+        parts,
+    }
+}
+
+fn answered(finish: Option<&'static str>, parts: &[P]) -> M {
+    M { user: false, finish, ..said_by_user(parts) }
+}
+
+/// Histories that were found at random, shrunk, and have each shown a fault.
+#[test]
+fn histories_that_have_shown_a_fault() {
+    // The clock went back: the newest answer by its time is the empty one.
+    let back = M { skew: (0, -5000, 0), ..answered(Some("stop"), &[P::Text("words")]) };
+    check((vec![said_by_user(&[]), answered(None, &[]), back], None), &Sdk::new("@ai-sdk/anthropic")).unwrap();
+    // Nothing would have been left that a model could answer.
+    let ahead = M { skew: (0, 5000, 0), ..answered(None, &[P::Start]) };
+    let aborted = M { error: Some("aborted"), ..answered(Some("stop"), &[P::Text("words")]) };
+    check((vec![said_by_user(&[]), ahead, aborted], None), &Sdk::new("@ai-sdk/anthropic")).unwrap();
+}
+
+/// The clock went back after the first answer: by its time it is the newest one, and opencode from 1.18.15 on looks
+/// at it alone. That it answers the second prompt would be a lie.
+#[test]
+fn an_answer_is_not_made_out_to_be_one_to_a_later_prompt() {
+    let words = [P::Text("words")];
+    let ahead = M { skew: (0, 60_000, 0), ..answered(Some("stop"), &words) };
+    let rows = [said_by_user(&words), ahead, said_by_user(&words), answered(Some("stop"), &words)];
+    let before = session(&rows, None);
+    let sdk = Sdk::keeping();
+    assert!(RULE_SETS.iter().any(|set| resume(&before, set, &sdk) == Resume::EndsWithAssistant));
+    let left = plan_session(&before, &sdk, Aim::TAIL, Allowed::default(), START, &no_data).unwrap_err();
+    assert_eq!(left.reason, LeftReason::NoLosslessEdit);
 }

@@ -299,7 +299,7 @@ fn check(whole: &Session, judge: &Judge, sdk: &Sdk) -> Result<(), TestCaseError>
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: crate::histories::cases(3_000), ..ProptestConfig::default() })]
 
     #[test]
     fn a_verdict_from_few_parts_is_that_of_all(

@@ -7,7 +7,7 @@ use opencode_unstick::repair::log::Log;
 use opencode_unstick::store::{SessionEntry, with_snapshot};
 use serde_json::Value;
 
-use crate::dump::{Dump, text};
+use crate::dump::{Dump, int, text};
 use crate::fixtures;
 use crate::place::{Place, Run};
 
@@ -351,4 +351,38 @@ fn an_id_that_another_session_has_taken_stops_no_other_repair() {
     let run = place.repair_with(&[]).exits(1);
     assert!(left(&run).contains(&(fixture.id("rstpar").to_owned(), "no-lossless-edit".to_owned())), "{run:?}");
     assert_eq!(run.json()["applied"], true);
+}
+
+#[test]
+fn a_repair_of_several_sessions_takes_no_place_that_one_of_its_rows_had() {
+    // The newest row of the store goes, and another session gets a new one.
+    let place = Place::with_sessions("1.18.33", &["rstpar", "empty-after-healthy"]);
+    let before = place.dump();
+    repair(&place).exits(0);
+    undo(&place, &[]).exits(0);
+    assert!(before == place.dump(), "{:?}", before.difference(&place.dump()));
+}
+
+#[test]
+fn a_row_whose_place_is_taken_is_not_given_back_elsewhere() {
+    let fixture = fixtures::one("1.18.33");
+    let place = Place::with_sessions("1.18.33", &["rstpar", "empty-after-orphan", "healthy"]);
+    let before = place.dump();
+    repair(&place).exits(0);
+    let place_of = |dump: &Dump| dump.rows("message").iter().map(|r| int(r, "rowid")).collect::<Vec<_>>();
+    let now = place_of(&place.dump());
+    let free = place_of(&before).into_iter().find(|rowid| !now.contains(rowid)).expect("a row was removed");
+    // opencode goes on in another session; SQLite gives a new row the place behind the last one.
+    place.edit(&format!(
+        "INSERT INTO message (rowid, id, session_id, time_created, time_updated, data)
+         SELECT {free}, 'msg_zzz', session_id, 1, 1, data FROM message WHERE session_id = '{}' LIMIT 1",
+        fixture.id("healthy")
+    ));
+    let touched = place.dump();
+    let run = undo(&place, &[]).exits(1).json();
+    let detail = run["left"][0]["detail"].as_str().unwrap();
+    assert_eq!(run["left"][0]["reason"], "row-changed");
+    assert!(detail.contains("belongs to a newer row"), "{detail}");
+    let left = run["left"][0]["id"].as_str().unwrap();
+    assert_eq!(place.dump().of_session(left), touched.of_session(left));
 }

@@ -1,0 +1,119 @@
+//! The end of a command that writes: what was committed, and what is known when that failed.
+
+use std::cell::RefCell;
+use std::io;
+use std::path::Path;
+
+use opencode_unstick::repair::Image;
+use opencode_unstick::repair::undo::{Now, Standing, standing};
+use opencode_unstick::store::journal::JournalWriter;
+use opencode_unstick::store::{Exclusive, Store, StoreError, with_snapshot};
+
+use super::Context;
+
+/// Commits what was `written`, and notes in the journal that it was. Where the commit says that it failed, the
+/// rows on disk have the last word: they may be there all the same, and then it was done.
+///
+/// # Errors
+/// What was wrong with `written`, or with the commit: then nothing was changed.
+/// [`StoreError::CommitUnclear`] when that cannot be told.
+pub(super) fn commit(
+    context: &Context<'_>,
+    path: &Path,
+    exclusive: Exclusive,
+    journal: JournalWriter,
+    written: Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    if let Err(error) = written {
+        drop(exclusive);
+        journal.abandon();
+        return Err(error);
+    }
+    let error = match exclusive.commit() {
+        Ok(there) => {
+            journal.committed(context.now);
+            if !there {
+                let path = opencode_unstick::report::clean(&path.display().to_string());
+                context.out.note(&format!(
+                    "warning: {path} was moved during the commit, and another file has taken its place"
+                ));
+                context.out.note("  What was done was done to the file that was moved.");
+            }
+            return Ok(());
+        }
+        Err(error) => error,
+    };
+    if matches!(error, StoreError::Interrupted | StoreError::RowChanged { .. }) {
+        // It did not come to the commit.
+        return Err(error);
+    }
+    let found = journal.read_back().and_then(|kept| {
+        with_snapshot(path, |store| with_now(store, |now| Ok(standing(kept.entries.iter().map(|e| &e.edit), now))))
+    });
+    match found {
+        Ok(Standing::NotDone) => Err(error),
+        Ok(Standing::Done) => {
+            journal.committed(context.now);
+            let error = opencode_unstick::report::clean(&error.to_string());
+            context.out.note(&format!("warning: the disk failed while the changes were made to last ({error})"));
+            context.out.note("  They are in force. Look after the disk, then run `unstick scan` again.");
+            Ok(())
+        }
+        Ok(Standing::Changed) | Err(_) => {
+            Err(StoreError::CommitUnclear { path: path.to_path_buf(), detail: error.to_string() })
+        }
+    }
+}
+
+/// That it could not be said what was done does not undo it: the exit code still tells of the store.
+pub(super) fn unsaid(context: &Context<'_>, said: io::Result<()>) {
+    if let Err(error) = said {
+        context.out.note(&format!("warning: it was done, and standard output cannot be written: {error}"));
+    }
+}
+
+/// The store as an undo looks at it; the first error is kept, for the trait has no room for it.
+pub(super) struct StoreNow<'a> {
+    store: &'a Store<'a>,
+    error: RefCell<Option<StoreError>>,
+}
+
+impl StoreNow<'_> {
+    fn keep<T: Default>(&self, result: Result<T, StoreError>) -> T {
+        result.unwrap_or_else(|e| {
+            self.error.borrow_mut().get_or_insert(e);
+            T::default()
+        })
+    }
+}
+
+impl Now for StoreNow<'_> {
+    fn row(&self, table: &str, id: &str) -> Option<Image> {
+        let rowid = self.keep(self.store.rowid(table, id))?;
+        self.keep(self.store.row(table, rowid))
+    }
+
+    fn taken(&self, table: &str, rowid: i64) -> bool {
+        self.keep(self.store.row(table, rowid)).is_some()
+    }
+
+    fn named_since(&self, session: &str, seq: i64, text: &str) -> bool {
+        self.keep(self.store.named_since(session, seq, text))
+    }
+}
+
+/// Looks at the store as an undo does.
+///
+/// # Errors
+/// The first thing that could not be read.
+pub(super) fn with_now<T>(
+    store: &Store<'_>,
+    look: impl FnOnce(&StoreNow<'_>) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let now = StoreNow { store, error: RefCell::new(None) };
+    let result = look(&now)?;
+    match now.error.into_inner() {
+        Some(error) => Err(error),
+        None => Ok(result),
+    }
+}
