@@ -3,6 +3,7 @@
 mod ask;
 mod audit;
 mod explain;
+mod extract;
 mod generate;
 mod interrupt;
 mod repair;

@@ -7,6 +7,8 @@
 
 mod capture;
 mod checks;
+mod claude;
+mod dead;
 mod dump;
 mod fixtures;
 mod judge;
