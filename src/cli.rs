@@ -270,6 +270,9 @@ pub(crate) struct Repair {
     /// What to repair beyond sessions that are stuck
     #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',')]
     pub(crate) include: Vec<Include>,
+    /// Save files that leave the history to this folder (never over a file that is there)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) extract: Option<PathBuf>,
     /// Make a full copy of the store first
     #[arg(long, value_name = "FILE")]
     pub(crate) backup: Option<PathBuf>,
@@ -314,6 +317,14 @@ pub(crate) enum Include {
     Unsettled,
     /// Edits that change what opencode compares with the model's window
     NearWindow,
+    /// Blank texts that every prompt is refused for: they are left out of what is sent
+    BlankText,
+    /// Images that every prompt is refused for: they are left out of what is sent
+    Media,
+    /// Tool calls that every prompt is refused for: they get another id, or are sent as ordinary calls
+    Calls,
+    /// Thinking that every prompt is refused for: it is left out of what is sent
+    Signatures,
 }
 
 #[derive(Debug, Args)]

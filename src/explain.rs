@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::diagnosis::{Applicability, Code, Finding};
 use crate::history::json::{Object, string};
 use crate::history::{Message, PartKind, Session};
 use crate::replay::{
@@ -85,6 +86,9 @@ pub struct Piece {
     pub tool: Option<String>,
     /// opencode cut the call off.
     pub orphan: bool,
+    /// Why every request that holds it is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Code>,
     /// What is sent; only where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
@@ -190,6 +194,15 @@ impl Explanation {
         pieces.filter_map(|p| p.part_id.as_deref())
     }
 
+    /// Marks the blocks of the parts that every request is refused for.
+    pub fn mark(&mut self, findings: &[Finding]) {
+        let refused = |f: &&Finding| f.applicability == Applicability::OptIn && f.code.include().is_some();
+        for piece in self.rows.iter_mut().flat_map(|r| &mut r.turns).flat_map(|t| &mut t.blocks) {
+            let found = findings.iter().filter(refused).find(|f| piece.part_id.is_some() && f.part_id == piece.part_id);
+            piece.refused = found.map(|f| f.code);
+        }
+    }
+
     /// Adds what is sent to every block: `data` gives a part's JSON by its id.
     pub fn add_texts<'a>(&mut self, data: impl Fn(&str) -> Option<&'a str>) {
         for piece in self.rows.iter_mut().flat_map(|r| &mut r.turns).flat_map(|t| &mut t.blocks) {
@@ -263,6 +276,7 @@ fn piece(block: &Block<'_>, message: &Message) -> Piece {
         part_id: block.part_id.map(str::to_owned),
         tool: call.map(|c| c.tool.clone()),
         orphan: call.is_some_and(|c| c.orphan()),
+        refused: None,
         text: None,
     }
 }

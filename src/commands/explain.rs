@@ -63,8 +63,9 @@ fn find(context: &Context<'_>, store: &Store<'_>, filter: &Filter, text: bool) -
     let sdk = replay_sdk(judged.sdk.as_ref());
     let explanation = |session: &Session| Explanation::of(session, &sdk, &audit.judge.counting);
     let mut now = explanation(&session);
+    now.mark(&d.findings);
     let mut repair = None;
-    if matches!(d.status, Status::Stuck | Status::AtRisk) {
+    if matches!(d.tail, Status::Stuck | Status::AtRisk) {
         let allowed = Allowed { at_risk: true, ..Allowed::default() };
         let part_data = |id: &str| store.part_data(id).ok().flatten();
         let planned = plan_session(&session, &sdk, Aim::TAIL, allowed, context.now, &part_data);

@@ -4,6 +4,7 @@ mod ask;
 mod audit;
 mod commit;
 mod explain;
+mod extract;
 mod generate;
 mod interrupt;
 mod repair;

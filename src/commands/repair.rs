@@ -4,13 +4,17 @@ use std::path::Path;
 
 use anyhow::Error;
 use clap::ValueEnum;
-use opencode_unstick::diagnosis::{Code, Diagnosis, Evidence, Judge, LeftReason, Status, diagnose, latent_cuts};
+use opencode_unstick::diagnosis::{
+    Applicability, Code, Diagnosis, Evidence, Judge, LeftReason, Status, diagnose, latent_cuts,
+};
 use opencode_unstick::error::ErrorCode;
 use opencode_unstick::history::{Session, SessionInfo};
 use opencode_unstick::repair::journal::{Entry, Header, Kind, VERSION};
 use opencode_unstick::repair::log::{self, Log};
-use opencode_unstick::repair::{Aim, Allowed, Check, Left, Op, Plan, SessionPlan, plan_session, prove, worse};
-use opencode_unstick::replay::{Resume, Sdk};
+use opencode_unstick::repair::{
+    Aim, Allowed, Check, Leaves, Left, Mending, Op, Plan, SessionPlan, plan_session, prove, prove_mended, worse,
+};
+use opencode_unstick::replay::{Resume, RuleSet, Sdk};
 use opencode_unstick::report::{self, Progress, RepairDoc};
 use opencode_unstick::store::journal::JournalWriter;
 use opencode_unstick::store::{Exclusive, SessionEntry, Store, StoreError, with_snapshot};
@@ -37,6 +41,9 @@ struct Proof {
     tail: bool,
     /// Its log is told of the edits.
     told: bool,
+    /// What was taken out on purpose.
+    leaves: Vec<Leaves>,
+    counting: Vec<&'static RuleSet>,
 }
 
 pub(crate) fn run(context: &Context<'_>, args: &Repair) -> Result<Exit, Error> {
@@ -66,6 +73,10 @@ fn one(context: &Context<'_>, args: &Repair, target: &Target, filter: &Filter, s
         near_window: args.include.contains(&Include::NearWindow),
         latent: args.include.contains(&Include::Latent),
         unsettled: args.include.contains(&Include::Unsettled),
+        blank_text: args.include.contains(&Include::BlankText),
+        media: args.include.contains(&Include::Media),
+        calls: args.include.contains(&Include::Calls),
+        signatures: args.include.contains(&Include::Signatures),
     };
     let mut shown = with_snapshot(&target.path, |store| unwrap_call(plan(context, store, filter, allowed)))??;
     let mut doc = RepairDoc::new(shown.audit.store.clone(), args.dry_run, &shown.plan, shown.left.clone(), args.text);
@@ -124,24 +135,40 @@ fn one(context: &Context<'_>, args: &Repair, target: &Target, filter: &Filter, s
     Ok(if nothing_left && !declined { Exit::Fine } else { Exit::Findings })
 }
 
+/// What the repair of a session is to reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Goal {
+    tail: bool,
+    latent: bool,
+    settled: bool,
+    mended: bool,
+}
+
 /// What the repair of a session is to reach; `None` where there is nothing to do for it.
-fn aim(d: &Diagnosis, allowed: Allowed) -> Option<(bool, bool, bool)> {
+fn aim(d: &Diagnosis, allowed: Allowed) -> Option<Goal> {
     let has = |code: Code| d.findings.iter().any(|f| f.code == code);
     let anywhere = d.resume.iter().any(|(_, r)| *r == Resume::EndsWithAssistant);
-    let tail = match d.status {
+    let tail = match d.tail {
         Status::Stuck => true,
         Status::AtRisk => allowed.at_risk,
         Status::Unreadable => return None,
         _ => allowed.latent && anywhere && has(Code::LatentTail),
     };
-    let aim = (tail, allowed.latent && has(Code::LatentTail), allowed.unsettled && has(Code::UnsettledTool));
-    (aim != (false, false, false)).then_some(aim)
+    let goal = Goal {
+        tail,
+        latent: allowed.latent && has(Code::LatentTail),
+        settled: allowed.unsettled && has(Code::UnsettledTool),
+        mended: d.status == Status::Dead
+            && d.findings.iter().any(|f| f.applicability == Applicability::OptIn && allowed.mends(f.code)),
+    };
+    (goal != Goal::default()).then_some(goal)
 }
 
 /// Judges the store and plans what is to be done.
 fn plan(context: &Context<'_>, store: &Store<'_>, filter: &Filter, allowed: Allowed) -> Result<Planned, AuditError> {
     // Buried turns and calls that never ended are only found by looking at everything.
-    let want = if allowed.latent || allowed.unsettled { Want::Findings } else { Want::Stuck };
+    let everything = allowed.latent || allowed.unsettled || allowed.mends_any();
+    let want = if everything { Want::Findings } else { Want::Stuck };
     let audit = audit(context, store, filter, want)?;
     let mut work = Work::default();
     let mut order: Vec<&Judged> = audit.sessions.iter().collect();
@@ -217,12 +244,13 @@ impl Work {
         store: &Store<'_>,
         session: &Session,
         sdk: Sdk,
-        (tail, latent, settled): (bool, bool, bool),
+        goal: Goal,
         judge: &Judge,
         allowed: Allowed,
     ) -> Result<(), StoreError> {
-        let cuts = if latent { latent_cuts(session, &sdk, judge) } else { Vec::new() };
-        let aim = Aim { tail, cuts: &cuts, settled };
+        let cuts = if goal.latent { latent_cuts(session, &sdk, judge) } else { Vec::new() };
+        let mended: &[_] = if goal.mended { &judge.counting } else { &[] };
+        let aim = Aim { tail: goal.tail, cuts: &cuts, settled: goal.settled, mended };
         let part_data = |id: &str| store.part_data(id).ok().flatten();
         self.titles.push((session.info.id.clone(), session.info.title.clone()));
         match plan_session(session, &sdk, aim, allowed, context.now, &part_data) {
@@ -233,8 +261,18 @@ impl Work {
             }
             Ok((mut edits, after)) => {
                 let told = tell_log(store, session, &mut edits, context.now)?;
+                let leaves = edits.leaves.clone();
+                let counting = judge.counting.clone();
                 self.plan.sessions.push(edits);
-                self.proofs.push(Proof { before: session.clone(), after, sdk, tail, told });
+                self.proofs.push(Proof {
+                    before: session.clone(),
+                    after,
+                    sdk,
+                    tail: goal.tail,
+                    told,
+                    leaves,
+                    counting,
+                });
             }
             Err(left) => self.left.push(left),
         }
@@ -340,6 +378,9 @@ fn apply(
             progress.at(done);
         })?;
     }
+    if let Some(folder) = &args.extract {
+        super::extract::save(&exclusive.store(), &shown.plan, &context.env.absolute(folder))?;
+    }
     let header = Header {
         version: VERSION,
         kind: Kind::Repair,
@@ -366,13 +407,16 @@ fn write(
     exclusive
         .execute(plan, &mut |session, edit| journal.row(Entry { session: session.to_owned(), edit: edit.clone() }))?;
     let store = exclusive.store();
-    for Proof { before, after, sdk, tail, told } in proofs {
+    for Proof { before, after, sdk, tail, told, leaves, counting } in proofs {
         let failed = |check: String| StoreError::ProofFailed { session: before.info.id.clone(), check };
         let reread = store.load_guarded(&before.info)?;
         if !reread.unreadable.is_empty() || !same(&reread.session, after) {
             return Err(failed("the rows are what the plan says".to_owned()));
         }
-        if *tail {
+        if !leaves.is_empty() {
+            let mending = Mending { leaves, counting };
+            prove_mended(before, &reread.session, sdk, allowed, mending).map_err(|check| failed(check.to_string()))?;
+        } else if *tail {
             prove(before, &reread.session, sdk, allowed).map_err(|check| failed(check.to_string()))?;
         } else if worse(before, &reread.session, sdk) {
             return Err(failed(Check::Tail.to_string()));

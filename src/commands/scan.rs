@@ -23,7 +23,7 @@ pub(crate) fn run(context: &Context<'_>, args: &Scan) -> Result<Exit, Error> {
         let audit = audit_at(context, &target.path, &filter, want)?;
         let summary =
             Summary::of(audit.sessions.iter().map(|j| &j.diagnosis), audit.unreadable_rows.len() as u64, audit.tails);
-        if summary.stuck > 0 {
+        if summary.stuck > 0 || summary.dead.is_some_and(|n| n > 0) {
             exit = Exit::Findings;
         }
         let shown: Vec<&Judged> = audit.sessions.iter().filter(|j| wanted(args, j)).collect();
@@ -64,7 +64,7 @@ pub(crate) fn run(context: &Context<'_>, args: &Scan) -> Result<Exit, Error> {
 fn wanted(args: &Scan, judged: &Judged) -> bool {
     let status = judged.diagnosis.status;
     if args.stuck {
-        return status == Status::Stuck;
+        return matches!(status, Status::Dead | Status::Stuck);
     }
     args.all || !args.selection.sessions.is_empty() || status != Status::Healthy
 }

@@ -39,6 +39,24 @@ pub enum Code {
     EmptyAnswerTail,
     /// See `rules/empty_prompt_tail.rs`.
     EmptyPromptTail,
+    /// See `request/blank_text.rs`.
+    BlankText,
+    /// See `request/image_size.rs`.
+    ImageSize,
+    /// See `request/bad_image.rs`.
+    BadImage,
+    /// See `request/too_many_images.rs`.
+    TooManyImages,
+    /// See `request/call_ids.rs`.
+    CallId,
+    /// See `request/provider_calls.rs`.
+    ProviderCall,
+    /// See `request/empty_message.rs`.
+    EmptyMessage,
+    /// See `request/signature.rs`.
+    BadSignature,
+    /// See `request/window.rs`.
+    OverWindow,
     /// See `buried.rs`.
     LatentTail,
     /// See `buried.rs`.
@@ -79,6 +97,15 @@ impl Code {
             Self::EmptyPromptTail => {
                 "the last prompt has nothing that is sent, so the request ends with the answer before it"
             }
+            Self::BlankText => "a message whose text is nothing but white space, which Claude refuses",
+            Self::ImageSize => "an image of more bytes or pixels than the provider takes",
+            Self::BadImage => "a file that is said to be an image and is none, or one of another type",
+            Self::TooManyImages => "more images than the provider takes in one request",
+            Self::CallId => "a tool call whose id is empty or used twice, which Claude refuses",
+            Self::ProviderCall => "a call that another provider ran itself, which cannot be sent to this one",
+            Self::EmptyMessage => "an answer of which nothing is left when it is sent, which Claude refuses",
+            Self::BadSignature => "thinking whose signature the provider has refused",
+            Self::OverWindow => "a request that was refused for its length, with nothing that worked since",
             Self::LatentTail => "a turn that would make the session stuck if a revert or a fork made it the last one",
             Self::UnsettledTool => "a tool call is stored as still running; its process is gone or still at work",
             Self::BuriedOrphan => "a tool call that opencode cut off, where it does no harm now",
@@ -92,6 +119,18 @@ impl Code {
         }
     }
 
+    /// What `repair --include` calls it, where it is something that every prompt is refused for.
+    #[must_use]
+    pub fn include(self) -> Option<&'static str> {
+        Some(match self {
+            Self::BlankText | Self::EmptyMessage => "blank-text",
+            Self::ImageSize | Self::BadImage | Self::TooManyImages => "media",
+            Self::CallId | Self::ProviderCall => "calls",
+            Self::BadSignature => "signatures",
+            _ => return None,
+        })
+    }
+
     /// What can be done about it.
     #[must_use]
     pub fn applicability(self) -> Applicability {
@@ -103,8 +142,18 @@ impl Code {
             | Self::UnfinishedTextTail
             | Self::EmptyAnswerTail
             | Self::EmptyPromptTail => Applicability::Automatic,
-            Self::LatentTail | Self::UnsettledTool => Applicability::OptIn,
-            Self::BuriedOrphan
+            Self::LatentTail
+            | Self::UnsettledTool
+            | Self::BlankText
+            | Self::ImageSize
+            | Self::BadImage
+            | Self::TooManyImages
+            | Self::CallId
+            | Self::ProviderCall
+            | Self::EmptyMessage
+            | Self::BadSignature => Applicability::OptIn,
+            Self::OverWindow
+            | Self::BuriedOrphan
             | Self::RecoveredPrefill400
             | Self::StepLimitPrefill
             | Self::LeakedToolCallText
@@ -134,6 +183,8 @@ pub enum LeftReason {
     WouldChangePrompt,
     /// No edit without loss leads to a sound tail.
     NoLosslessEdit,
+    /// What is refused cannot be taken out by what was asked for.
+    NoMend,
     /// A row is not what it was.
     RowChanged,
     /// Something newer names an id that undo would take away.
@@ -156,6 +207,7 @@ impl LeftReason {
             Self::SplitInsideBlock => "its last answer would have to be cut inside one request's block",
             Self::WouldChangePrompt => "every edit that helps would change what the model is sent next",
             Self::NoLosslessEdit => "no edit without loss leads to a history that resumes",
+            Self::NoMend => "what is refused cannot be taken out of its history",
             Self::RowChanged => "a row has changed since",
             Self::Referenced => "something newer refers to a row that undo would take away",
         }

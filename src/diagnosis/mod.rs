@@ -4,6 +4,7 @@ mod buried;
 pub mod code;
 mod outline;
 pub mod refuses;
+pub mod request;
 pub mod rules;
 mod tail;
 
@@ -27,6 +28,8 @@ use crate::replay::{RULE_SETS, Resume, RuleSet, Sdk, after_revert, newest, resum
 pub enum Status {
     /// A row of it could not be understood.
     Unreadable,
+    /// The next prompt sends a request that is refused as well.
+    Dead,
     /// Re-entering sends a request that its model refuses.
     Stuck,
     /// The same tail, but its model is not known to refuse.
@@ -91,7 +94,9 @@ pub struct Diagnosis {
     pub info: SessionInfo,
     /// How it stands.
     pub status: Status,
-    /// How sure that is, where it is stuck or at risk.
+    /// How its tail stands, whatever else is refused: the same as `status` unless that is [`Status::Dead`].
+    pub tail: Status,
+    /// How sure that is, where it is dead, stuck or at risk.
     pub evidence: Option<Evidence>,
     /// The model that re-entering would send to.
     pub model: Option<ModelRef>,
@@ -126,6 +131,7 @@ pub fn unreadable(info: &SessionInfo, rows: &[UnreadableRow], known: Option<&Ses
     Diagnosis {
         info: info.clone(),
         status: Status::Unreadable,
+        tail: Status::Unreadable,
         evidence: None,
         model: known.and_then(model_of),
         orphans: Some(known.map_or(0, count_orphans)),
@@ -156,6 +162,7 @@ pub fn plain(info: SessionInfo, model: Option<&ModelRef>) -> Diagnosis {
     Diagnosis {
         info,
         status: Status::Healthy,
+        tail: Status::Healthy,
         evidence: None,
         model: model.cloned(),
         orphans: Some(0),
@@ -241,9 +248,17 @@ fn diagnose_within(session: &Session, sdk: &Sdk, judge: &Judge, scope: Scope) ->
         findings.extend(buried::rest(session, sdk, &tail_ids, newest_set));
     }
 
+    let mut refused_for = None;
+    if scope == Scope::All && session.suspect {
+        let broken = request::broken_in(session, sdk, &judge.counting);
+        refused_for = broken.iter().filter_map(|b| b.evidence).max_by_key(|e| *e == Evidence::Evidenced);
+        // What a prompt is refused for comes first.
+        findings.splice(0..0, broken.iter().map(request::Broken::finding));
+    }
+
     let counted = scope == Scope::All;
     let has = |code: Code| findings.iter().any(|f| f.code == code);
-    let status = match counting {
+    let tail = match counting {
         Some(_) if refused => Status::Stuck,
         Some(_) => Status::AtRisk,
         None if has(Code::LatentTail) => Status::Latent,
@@ -252,8 +267,9 @@ fn diagnose_within(session: &Session, sdk: &Sdk, judge: &Judge, scope: Scope) ->
     };
     Diagnosis {
         info: session.info.clone(),
-        status,
-        evidence: evidence.filter(|_| counting.is_some()),
+        status: if refused_for.is_some() { Status::Dead } else { tail },
+        tail,
+        evidence: refused_for.or(evidence.filter(|_| counting.is_some())),
         model,
         orphans: counted.then(|| count_orphans(session)),
         prefill_400s: counted.then(|| count_400s(session)),

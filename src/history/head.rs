@@ -5,12 +5,29 @@
 //! `None`, and the caller reads the whole row with the parser that everything else uses. Of a value that is cut
 //! off, the part that is not there is taken to be what `JSON.stringify` would have written.
 
-use super::json::truthy;
-use super::{PartKind, leaked};
+use memchr::memmem;
+
+use super::json::{self, truthy};
+use super::{Media, PartKind, ToolState, leaked, limits};
 
 /// What a sweep asks of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PartFact {
+pub struct PartFact {
+    /// What it says about tails and calls.
+    pub kind: FactKind,
+    /// A request that holds it may break a rule of some provider.
+    pub suspect: bool,
+    /// How many images it carries.
+    pub images: u32,
+    /// One of them is larger than requests with many images may hold.
+    pub large: bool,
+    /// A hash of its call's id.
+    pub call: Option<u32>,
+}
+
+/// What a part says about tails and calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FactKind {
     /// Nothing that a sweep looks for.
     Quiet,
     /// A tool call that came to an end.
@@ -20,16 +37,87 @@ pub enum PartFact {
 }
 
 impl PartFact {
+    const QUIET: Self = Self { kind: FactKind::Quiet, suspect: false, images: 0, large: false, call: None };
+
+    /// A finished call without attachments.
+    fn tool(id: &str) -> Self {
+        Self { kind: FactKind::Tool, suspect: id.is_empty(), call: Some(hash(id)), ..Self::QUIET }
+    }
+
     /// What a sweep asks of a part that was parsed.
     #[must_use]
     pub fn of(kind: &PartKind) -> Self {
         match kind {
-            PartKind::Tool(call) if call.orphan() || call.unsettled() => Self::Loud,
-            PartKind::Tool(_) => Self::Tool,
-            PartKind::Text { text, .. } if text.leaked_call => Self::Loud,
-            _ => Self::Quiet,
+            PartKind::Tool(call) => {
+                let kind = if call.orphan() || call.unsettled() { FactKind::Loud } else { FactKind::Tool };
+                let files: &[Media] = match &call.state {
+                    ToolState::Completed { compacted: false, attachments, .. } => attachments,
+                    _ => &[],
+                };
+                let plain = Self::tool(&call.call_id);
+                Self { kind, suspect: plain.suspect || call.provider_executed, ..plain }.with(files)
+            }
+            PartKind::Text { text, .. } => {
+                let kind = if text.leaked_call { FactKind::Loud } else { FactKind::Quiet };
+                Self { kind, suspect: text.blank, ..Self::QUIET }
+            }
+            PartKind::File(media) => Self::QUIET.with(std::slice::from_ref(media)),
+            _ => Self::QUIET,
         }
     }
+
+    fn with(mut self, files: &[Media]) -> Self {
+        for media in files.iter().filter(|media| media.is_media()) {
+            self.suspect |= limits::alone(media).is_some();
+            self.images += u32::from(media.is_image());
+            self.large |= media.longest().is_some_and(|side| side > limits::SIDE_AMONG_MANY);
+        }
+        self
+    }
+}
+
+/// What a session sends that a provider may refuse, over all its rows: a request holds some of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Risk {
+    /// A part may be refused by itself, or two calls have the same id.
+    pub suspect: bool,
+    /// How many images there are.
+    pub images: u32,
+    /// One of them is larger than requests with many images may hold.
+    pub large: bool,
+}
+
+impl From<PartFact> for Risk {
+    fn from(fact: PartFact) -> Self {
+        Self { suspect: fact.suspect, images: fact.images, large: fact.large }
+    }
+}
+
+impl Risk {
+    /// Takes in what else the session holds.
+    pub fn add(&mut self, other: Self) {
+        self.suspect |= other.suspect;
+        self.images += other.images;
+        self.large |= other.large;
+    }
+
+    /// Whether its requests have to be looked at.
+    #[must_use]
+    pub fn counts(self) -> bool {
+        let images = self.images as usize;
+        self.suspect || (self.large && images > limits::MANY) || images > limits::IMAGES
+    }
+}
+
+/// The mark of a call that the provider ran itself.
+const PROVIDER_EXECUTED: &[u8] = b"providerExecuted";
+
+/// Members of a call that stand behind its output, and that a sweep asks for however long that is.
+pub const BEHIND_OUTPUT: [&[u8]; 2] = [b"attachments", PROVIDER_EXECUTED];
+
+/// FNV-1a: what is compared is the ids of one session, and a chance hit only makes that be read.
+fn hash(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 /// What a sweep asks of a message.
@@ -382,54 +470,65 @@ pub fn part_fact(data: &[u8]) -> Option<PartFact> {
         "text" => {
             let text = members.get("text").filter(|raw| raw.starts_with(b"\""))?;
             let text = std::str::from_utf8(text).ok()?;
-            (!leaked::perhaps(text)).then_some(PartFact::Quiet)
+            let visible = text.as_bytes().get(1).is_some_and(|b| b.is_ascii_graphic() && !matches!(b, b'\\' | b'"'));
+            let blank = !visible && json::string(text).is_some_and(|t| json::is_blank(&t));
+            (!leaked::perhaps(text)).then_some(PartFact { suspect: blank, ..PartFact::QUIET })
         }
         "reasoning" => {
-            (members.is("text", b'"') && members.absent_or("metadata", |b| b == b'{')).then_some(PartFact::Quiet)
+            (members.is("text", b'"') && members.absent_or("metadata", |b| b == b'{')).then_some(PartFact::QUIET)
         }
         "step-finish" => {
             tokens_fit(&members)?;
-            members.numbers(&["cost"]).then_some(PartFact::Quiet)
+            members.numbers(&["cost"]).then_some(PartFact::QUIET)
         }
-        "file" => members.is("mime", b'"').then_some(PartFact::Quiet),
-        "compaction" => members.absent_or("tail_start_id", |b| b == b'"').then_some(PartFact::Quiet),
+        "file" => {
+            // An image's facts are in its bytes.
+            let mime = plain(members.some("mime")?)?;
+            (!mime.starts_with("image/") && mime != "application/pdf").then_some(PartFact::QUIET)
+        }
+        "compaction" => members.absent_or("tail_start_id", |b| b == b'"').then_some(PartFact::QUIET),
         "tool" => {
-            if !members.is("tool", b'"') || !members.is("callID", b'"') {
+            if !members.is("tool", b'"') {
+                return None;
+            }
+            let id = plain(members.some("callID")?)?;
+            if members.some("metadata").is_some_and(|raw| memmem::find(raw, PROVIDER_EXECUTED).is_some()) {
                 return None;
             }
             let state = inner(members.some("state")?)?;
             match plain(state.get("status")?)? {
                 "completed" => {
-                    (state.some("attachments").is_none() && state.is("time", b'{')).then_some(PartFact::Tool)
+                    (state.some("attachments").is_none() && state.is("time", b'{')).then(|| PartFact::tool(id))
                 }
                 _ => None,
             }
         }
-        _ => Some(PartFact::Quiet),
+        _ => Some(PartFact::QUIET),
     }
 }
 
-/// What a sweep asks of a part of whose JSON only the start is given. `None`: the row has to be read.
+/// What a sweep asks of a part of whose JSON only the start is given, a call's [`BEHIND_OUTPUT`] aside. `None`: the row has to be read.
 #[must_use]
 pub fn part_fact_of_start(data: &[u8]) -> Option<PartFact> {
     let members: Members<'_, MEMBERS> = Cursor { bytes: data, at: 0 }.members()?;
     let (cut, rest) = members.cut?;
     match plain(members.get("type")?)? {
-        "reasoning" => (cut == b"text" || members.is("text", b'"')).then_some(PartFact::Quiet),
+        "reasoning" => (cut == b"text" || members.is("text", b'"')).then_some(PartFact::QUIET),
         "tool" => {
-            if !members.is("tool", b'"') || !members.is("callID", b'"') {
+            if !members.is("tool", b'"') {
                 return None;
             }
+            let id = plain(members.some("callID")?)?;
             let state = match members.some("state") {
                 Some(raw) => inner(raw)?,
                 None if cut == b"state" => inner(rest)?,
                 None => return None,
             };
-            (plain(state.get("status")?)? == "completed").then_some(PartFact::Tool)
+            (plain(state.get("status")?)? == "completed").then(|| PartFact::tool(id))
         }
         // Texts are small, and a call may have leaked anywhere in them.
         "text" | "file" | "step-finish" | "compaction" => None,
-        _ => Some(PartFact::Quiet),
+        _ => Some(PartFact::QUIET),
     }
 }
 
@@ -647,7 +746,9 @@ mod tests {
             if let (Ok(whole), false) = (parsed_part(&text), twice) {
                 let start = &text.as_bytes()[..cut.min(text.len() - 1)];
                 if let Some(fact) = part_fact_of_start(start) {
-                    prop_assert_eq!(fact, whole);
+                    prop_assert_eq!((fact.kind, fact.call), (whole.kind, whole.call));
+                    let attached = text.contains("attachments") || text.contains("providerExecuted");
+                    prop_assert!(attached || fact == whole, "{:?} {:?}", fact, whole);
                 }
             }
         }
@@ -661,9 +762,9 @@ mod tests {
                 "x".repeat(9_000)
             )
         };
-        assert_eq!(part_fact_of_start(&tool("completed").as_bytes()[..512]), Some(PartFact::Tool));
+        assert_eq!(part_fact_of_start(&tool("completed").as_bytes()[..512]), Some(PartFact::tool("c")));
         assert_eq!(part_fact_of_start(&tool("error").as_bytes()[..512]), None, "the flag stands at the end");
-        assert_eq!(part_fact(tool("completed").as_bytes()), Some(PartFact::Tool));
+        assert_eq!(part_fact(tool("completed").as_bytes()), Some(PartFact::tool("c")));
         let answer = br#"{"parentID":"u","role":"assistant","agent":"build","path":{"cwd":"/"},"cost":0,"tokens":{"input":1,"cache":{"read":0}},"modelID":"m","providerID":"p","time":{"created":1},"finish":"stop"}"#;
         assert!(message_fact(answer).is_some());
         assert!(

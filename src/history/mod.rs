@@ -4,7 +4,10 @@ mod head;
 pub mod ids;
 pub mod json;
 mod leaked;
+pub mod limits;
+mod media;
 mod parse;
+mod refusal;
 mod shrink;
 
 use schemars::JsonSchema;
@@ -12,8 +15,12 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-pub use head::{MessageFact, PartFact, RoleFact, message_fact, part_fact, part_fact_of_start};
+pub use head::{
+    BEHIND_OUTPUT, FactKind, MessageFact, PartFact, Risk, RoleFact, message_fact, part_fact, part_fact_of_start,
+};
+pub use media::{Found, Media, bytes_of};
 pub use parse::{NEVER_ENDED, message, part, revert};
+pub use refusal::{Pointer, Refusal, RefusalClass};
 pub use shrink::Shrink;
 
 /// A model as opencode names it: `PROVIDER/MODEL` in print.
@@ -68,6 +75,9 @@ pub struct Session {
     pub info: SessionInfo,
     /// The messages in replay order. Histories that differ in few rows share all the others.
     pub messages: Vec<Rc<Message>>,
+    /// Whether a request of this history may break a rule other than that of its last turn. False only where a walk
+    /// over all its rows has seen nothing of the kind.
+    pub suspect: bool,
 }
 
 /// A row of `message` and its parts.
@@ -185,6 +195,8 @@ pub struct RowError {
     pub prefill_400: bool,
     /// Whose wording a prefill 400 has; `None` for any other error.
     pub wrapper: Option<Wrapper>,
+    /// What any other 400 is about.
+    pub refusal: Option<Refusal>,
 }
 
 /// Whose wording a prefill 400 has: what stood between the model and opencode (docs/opencode.md §9).
@@ -329,10 +341,7 @@ pub enum PartKind {
         spent: bool,
     },
     /// An attached file.
-    File {
-        /// Its media type.
-        mime: String,
-    },
+    File(Media),
     /// A tool call.
     Tool(Box<ToolCall>),
     /// A pending or done `/compact`.
@@ -364,6 +373,8 @@ pub struct Proof {
 pub struct ToolCall {
     /// The tool's name.
     pub tool: String,
+    /// The id that calls and results are told apart by.
+    pub call_id: String,
     /// The provider ran it: its result stays in the assistant's turn.
     pub provider_executed: bool,
     /// How far it came.
@@ -377,8 +388,10 @@ pub enum ToolState {
     Completed {
         /// Its output was pruned: attachments are not sent either.
         compacted: bool,
-        /// Media types of its attachments.
-        attachments: Vec<String>,
+        /// Its output is `""`.
+        silent: bool,
+        /// Its attachments.
+        attachments: Vec<Media>,
     },
     /// It failed.
     Error {

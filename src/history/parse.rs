@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::json::{self, Object, ShapeError, shape};
 use super::leaked;
+use super::refusal;
 use super::{
-    Assistant, Depth, Message, MessageRow, ModelRef, Part, PartKind, PartRow, Proof, Revert, Role, RowError, Text,
-    Tokens, ToolCall, ToolState, User, Wrapper,
+    Assistant, Depth, Media, Message, MessageRow, ModelRef, Part, PartKind, PartRow, Proof, Revert, Role, RowError,
+    Text, Tokens, ToolCall, ToolState, User, Wrapper,
 };
 
 /// What error texts say when a model takes no assistant prefill, lower case (docs/opencode.md §9).
@@ -89,6 +90,8 @@ fn row_error(object: &Object<'_>) -> Result<RowError, ShapeError> {
     };
     let mut status = None;
     let mut wrapper = None;
+    let mut refusal = None;
+    let name = error.string("name")?.unwrap_or_default();
     if let Ok(Some(data)) = error.object("data") {
         #[expect(clippy::cast_possible_truncation, reason = "a status code; the cast saturates")]
         let code = data.number("statusCode").ok().flatten().map(|n| n as i64);
@@ -102,10 +105,13 @@ fn row_error(object: &Object<'_>) -> Result<RowError, ShapeError> {
                 .collect();
             let says = |phrase: &str| texts.iter().any(|text| text.contains(phrase));
             wrapper = PREFILL_TEXTS.iter().any(|phrase| says(phrase)).then(|| wrapper_of(says));
+            if wrapper.is_none() {
+                refusal =
+                    refusal::of(&name, &texts).filter(|r| status.is_some() || r.class != refusal::RefusalClass::Other);
+            }
         }
     }
-    let name = error.string("name")?.unwrap_or_default();
-    Ok(RowError { name, status, prefill_400: wrapper.is_some(), wrapper })
+    Ok(RowError { name, status, prefill_400: wrapper.is_some(), wrapper, refusal })
 }
 
 /// Whose wording it is, the outermost wrapper first: each passes the words of the one inside it on.
@@ -143,7 +149,7 @@ pub fn part(row: PartRow, data: &str) -> Result<Part, ShapeError> {
             let spent = !tokens(&object)?.is_zero() || object.number("cost")?.is_some_and(|c| c != 0.0);
             PartKind::StepFinish { spent }
         }
-        "file" => PartKind::File { mime: object.required_string("mime")? },
+        "file" => PartKind::File(Media::of(&object)?),
         "tool" => PartKind::Tool(Box::new(tool(&object)?)),
         "compaction" => {
             PartKind::Compaction { tail_start_id: object.string("tail_start_id")?.filter(|t| !t.is_empty()) }
@@ -187,7 +193,7 @@ fn tool(object: &Object<'_>) -> Result<ToolCall, ShapeError> {
     let Some(state) = object.object("state")? else {
         return shape("`state` is missing");
     };
-    object.required_string("callID")?;
+    let call_id = object.required_string("callID")?;
     let metadata = state.object("metadata").ok().flatten();
     let time = state.object("time").ok().flatten();
     let status = match state.required_string("status")?.as_str() {
@@ -198,14 +204,15 @@ fn tool(object: &Object<'_>) -> Result<ToolCall, ShapeError> {
                     return shape("`state.attachments` is not an array");
                 };
                 for item in items {
-                    attachments.push(Object::parse(item)?.required_string("mime")?);
+                    attachments.push(Media::of(&Object::parse(item)?)?);
                 }
             }
             // opencode reads `state.time.compacted` of a completed call without asking whether `time` is there.
             let Some(time) = time else {
                 return shape("`state.time` is missing");
             };
-            ToolState::Completed { compacted: time.truthy("compacted"), attachments }
+            let silent = state.get("output") == Some("\"\"");
+            ToolState::Completed { compacted: time.truthy("compacted"), silent, attachments }
         }
         "error" => ToolState::Error {
             orphan: metadata.as_ref().is_some_and(|m| m.get("interrupted") == Some("true")),
@@ -221,6 +228,7 @@ fn tool(object: &Object<'_>) -> Result<ToolCall, ShapeError> {
     };
     Ok(ToolCall {
         tool: object.required_string("tool")?,
+        call_id,
         provider_executed: object.object("metadata").ok().flatten().is_some_and(|m| m.truthy("providerExecuted")),
         state: status,
     })

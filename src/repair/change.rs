@@ -8,7 +8,8 @@ use crate::history::json::{Object, ShapeError};
 use crate::history::{self, Message, Session};
 
 /// One edit of a history. Content never changes: rows without content go, parts move to the row after
-/// theirs, and `finish`, `parentID`, `error` and totals of an assistant row may be set.
+/// theirs, and `finish`, `parentID`, `error` and totals of an assistant row may be set. Where a person asked for content
+/// to be left out of requests (`mend.rs`), parts may go or change as well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// Removes a message and its parts.
@@ -30,6 +31,15 @@ pub enum Change {
         first: String,
         /// The new row's JSON.
         second: String,
+        /// Why.
+        reason: Code,
+    },
+    /// Removes a part.
+    RemovePart {
+        /// The part's message.
+        id: String,
+        /// The part.
+        part: String,
         /// Why.
         reason: Code,
     },
@@ -63,6 +73,7 @@ impl Change {
             Self::Remove { reason, .. }
             | Self::Split { reason, .. }
             | Self::SetData { reason, .. }
+            | Self::RemovePart { reason, .. }
             | Self::SetPart { reason, .. } => *reason,
         }
     }
@@ -70,7 +81,10 @@ impl Change {
     /// The rows that it touches or makes.
     pub fn messages(&self) -> impl Iterator<Item = &str> {
         let (id, new) = match self {
-            Self::Remove { id, .. } | Self::SetData { id, .. } | Self::SetPart { id, .. } => (id, None),
+            Self::Remove { id, .. }
+            | Self::SetData { id, .. }
+            | Self::SetPart { id, .. }
+            | Self::RemovePart { id, .. } => (id, None),
             Self::Split { id, new_id, .. } => (id, Some(new_id)),
         };
         [Some(id), new].into_iter().flatten().map(String::as_str)
@@ -100,6 +114,11 @@ pub fn apply_change(session: &Session, change: &Change) -> Result<Session, Shape
             let mut new = reread(message, id, data)?;
             new.parts = parts_of(message);
             *message = Rc::new(new);
+        }
+        Change::RemovePart { id, part, .. } => {
+            let message = out.messages.iter_mut().find(|m| m.row.id == *id).ok_or_else(missing)?;
+            let at = message.parts.iter().position(|p| p.row.id == *part).ok_or_else(missing)?;
+            Rc::make_mut(message).parts.remove(at);
         }
         Change::SetPart { id, part, data, .. } => {
             let message = out.messages.iter_mut().find(|m| m.row.id == *id).ok_or_else(missing)?;

@@ -3,14 +3,16 @@
 mod change;
 pub mod journal;
 pub mod log;
+mod mend;
 mod plan;
 mod proof;
 mod steps;
 pub mod undo;
 
 pub use change::{Change, apply_change};
+pub use mend::Leaves;
 pub use plan::{Aim, Cell, Image, Left, Op, Plan, RowEdit, SessionPlan, digest, plan_session, sha256};
-pub use proof::{Check, prove, worse};
+pub use proof::{Check, Mending, prove, prove_mended, worse};
 
 /// What the user allowed beyond the default (docs/commands.md, `--include`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,4 +25,12 @@ pub struct Allowed {
     pub latent: bool,
     /// Tool calls that are stored as still going on.
     pub unsettled: bool,
+    /// Blank texts that every prompt is refused for.
+    pub blank_text: bool,
+    /// Images and other files that every prompt is refused for.
+    pub media: bool,
+    /// Tool calls that every prompt is refused for.
+    pub calls: bool,
+    /// Signatures of thinking that every prompt is refused for.
+    pub signatures: bool,
 }

@@ -1,7 +1,7 @@
 //! The plan: each row edit with what the row must be before and is to be after. What is shown is this very
 //! value, and this very value is executed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,11 +9,12 @@ use sha2::{Digest, Sha256};
 
 use super::Allowed;
 use super::change::{Change, apply_change};
-use super::proof::{Check, prove, unchanged, worse};
+use super::mend::{Leaves, Mended, mend};
+use super::proof::{Check, Mending, blocked, prove, prove_mended, unchanged, worse};
 use super::steps::{Next, next, settled_tools, touches_revert};
 use crate::diagnosis::{Code, LeftReason};
 use crate::history::{Message, Part, PartKind, Session};
-use crate::replay::Sdk;
+use crate::replay::{RuleSet, Sdk};
 
 /// All edits of a repair.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
@@ -32,6 +33,9 @@ pub struct SessionPlan {
     /// Why its event log is left alone, where it has one that did not tell of its rows before either.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_left_alone: Option<String>,
+    /// What the model is no longer sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaves: Vec<Leaves>,
 }
 
 /// What is done to a row.
@@ -118,7 +122,7 @@ fn hex(digest: &[u8]) -> String {
 const MOST_TRIED: u32 = 256;
 
 /// What a plan for a session is to reach.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Aim<'a> {
     /// Its tail resumes.
     pub tail: bool,
@@ -126,11 +130,14 @@ pub struct Aim<'a> {
     pub cuts: &'a [String],
     /// No tool call is stored as still going on.
     pub settled: bool,
+    /// No prompt is refused for what was allowed to be taken out, under these rule sets; empty where that is not asked
+    /// for.
+    pub mended: &'a [&'static RuleSet],
 }
 
 impl Aim<'static> {
     /// The tail alone.
-    pub const TAIL: Self = Self { tail: true, cuts: &[], settled: false };
+    pub const TAIL: Self = Self { tail: true, cuts: &[], settled: false, mended: &[] };
 }
 
 /// Plans the repair of one session whose rows were all understood, its parts read with their digests.
@@ -152,8 +159,17 @@ pub fn plan_session(
     let left = |reason: LeftReason, detail: String| Left { id: session.info.id.clone(), reason, detail };
     // First for every package, so that the repair outlives a change of provider; else for the session's own.
     let both = [sdk.clone(), Sdk::keeping()];
-    let mut at: Reached = (session.clone(), BTreeMap::new());
-    if aim.tail {
+    let original = session;
+    let (mended, Mended { reasons, leaves }) = if aim.mended.is_empty() {
+        (session.clone(), Mended::default())
+    } else {
+        mend(session, sdk, aim.mended, allowed, part_data).map_err(|why| left(why, why.description().to_owned()))?
+    };
+    // From here on what was taken out is gone: nothing else may change.
+    let session = &mended;
+    let mut at: Reached = (session.clone(), reasons);
+    let tail = aim.tail || (!leaves.is_empty() && blocked(session, sdk).is_some() && worse(original, session, sdk));
+    if tail {
         at = reach(&at, None, &both, allowed)
             .or_else(|_| reach(&at, None, &both[..1], allowed))
             .map_err(|reason| left(reason, reason.description().to_owned()))?;
@@ -170,7 +186,7 @@ pub fn plan_session(
         at = settle_tools(session, at, sdk, allowed, part_data);
     }
     let (after, reasons) = at;
-    let check = if aim.tail {
+    let check = if tail {
         prove(session, &after, sdk, allowed).err()
     } else {
         unchanged(session, &after, &both[..1], allowed).or(worse(session, &after, sdk).then_some(Check::Tail))
@@ -178,8 +194,14 @@ pub fn plan_session(
     if let Some(check) = check {
         return Err(left(reason_of(check), format!("not so: {check}")));
     }
-    let edits = diff(session, &after, &reasons, now);
-    Ok((SessionPlan { id: session.info.id.clone(), edits, log_left_alone: None }, after))
+    let mending = Mending { leaves: &leaves, counting: aim.mended };
+    if let Some(check) =
+        (!leaves.is_empty()).then(|| prove_mended(original, &after, sdk, allowed, mending).err()).flatten()
+    {
+        return Err(left(reason_of(check), format!("not so: {check}")));
+    }
+    let edits = diff(original, &after, &reasons, now);
+    Ok((SessionPlan { id: session.info.id.clone(), edits, log_left_alone: None, leaves }, after))
 }
 
 /// A history on its way, and the reason for each row that was touched so far.
@@ -285,6 +307,7 @@ fn reason_of(check: Check) -> LeftReason {
         Check::Overflow => LeftReason::NearWindow,
         Check::Prompt | Check::Cut => LeftReason::WouldChangePrompt,
         Check::Tail | Check::Totals => LeftReason::NoLosslessEdit,
+        Check::Request => LeftReason::NoMend,
     }
 }
 
@@ -369,6 +392,13 @@ fn diff(before: &Session, after: &Session, reasons: &BTreeMap<String, Code>, now
         let was = with_rowid(message_image(old, &old.data, old.row.time_updated), old.row.rowid);
         let is = with_rowid(message_image(message, &message.data, now), old.row.rowid);
         edits.push(edit(Op::Update, "message", message.id(), Some(was), Some(is), message.id()));
+    }
+    let kept: BTreeSet<&str> = after.messages.iter().flat_map(|m| &m.parts).map(Part::id).collect();
+    for message in before.messages.iter().filter(|m| new.contains_key(m.id())) {
+        for part in message.parts.iter().filter(|p| !kept.contains(p.id())) {
+            let was = with_rowid(part_image(part, part.row.time_updated), part.row.rowid);
+            edits.push(edit(Op::Delete, "part", part.id(), Some(was), None, message.id()));
+        }
     }
     for message in before.messages.iter().filter(|m| !new.contains_key(m.id())) {
         for part in &message.parts {

@@ -1,11 +1,15 @@
 //! What must hold for the rows that a repair leaves (docs/architecture.md, "What a repair may do").
 
 use std::collections::HashSet;
+use std::rc::Rc;
 
 use strum::Display;
 
 use super::Allowed;
-use crate::history::{Message, ModelRef, Session, Tokens};
+use super::mend::Leaves;
+use crate::diagnosis::Code;
+use crate::diagnosis::request::broken_in;
+use crate::history::{Message, ModelRef, Part, PartKind, Session, Tokens};
 use crate::replay::{
     Block, BlockKind, RULE_SETS, Resume, RuleSet, Sdk, TurnRole, after_revert, newest, overflow_tokens, pending_task,
     prompt, resume, view,
@@ -32,6 +36,9 @@ pub enum Check {
     /// The next prompt sends the same turns.
     #[strum(serialize = "the next prompt sends the same turns")]
     Prompt,
+    /// The next prompt is refused for nothing that was taken out, and for nothing new.
+    #[strum(serialize = "the next prompt is no longer refused, and otherwise sends the same")]
+    Request,
     /// Cost and tokens add up to the same.
     #[strum(serialize = "cost and tokens add up to the same")]
     Totals,
@@ -69,6 +76,80 @@ pub fn prove(before: &Session, after: &Session, sdk: &Sdk, allowed: Allowed) -> 
         return Err(check);
     }
     if blocked(after, sdk).is_some() { Err(Check::Tail) } else { Ok(()) }
+}
+
+/// What was taken out of a history on purpose.
+#[derive(Debug, Clone, Copy)]
+pub struct Mending<'a> {
+    /// What left.
+    pub leaves: &'a [Leaves],
+    /// The rule sets that count.
+    pub counting: &'a [&'static RuleSet],
+}
+
+/// Proves a history from which content was taken out on purpose: the next prompt's request differs only in the parts that
+/// are named, is refused for nothing that was taken out and nothing new; pending tasks, compaction, overflow check and
+/// totals are the same; no tail that resumed before does not resume now.
+///
+/// # Errors
+/// The first check that does not hold.
+pub fn prove_mended(
+    before: &Session,
+    after: &Session,
+    sdk: &Sdk,
+    allowed: Allowed,
+    mending: Mending<'_>,
+) -> Result<(), Check> {
+    if totals(before) != totals(after) {
+        return Err(Check::Totals);
+    }
+    // An answer of which only thinking is left is passed over as a whole.
+    let passed_over = |message: &&Rc<Message>| {
+        let was = before.message(message.id()).and_then(|m| m.assistant()).is_some_and(|a| a.error.is_none());
+        was && message.assistant().is_some_and(|a| a.error.is_some())
+    };
+    let parts = after.messages.iter().filter(passed_over).flat_map(|m| &m.parts).map(Part::id);
+    let blank = |l: &&Leaves| l.code == Code::BlankText.to_string();
+    let thinking =
+        before.messages.iter().filter(|m| mending.leaves.iter().filter(blank).any(|l| l.message_id == m.row.id));
+    let thinking =
+        thinking.flat_map(|m| &m.parts).filter(|p| matches!(p.kind, PartKind::Reasoning { .. })).map(Part::id);
+    let named: HashSet<&str> = mending.leaves.iter().map(|l| l.part_id.as_str()).chain(parts).chain(thinking).collect();
+    let whole = (before, after);
+    let reverted = before.info.revert.is_some();
+    for set in &RULE_SETS {
+        let cut = (after_revert(before, set), after_revert(after, set));
+        for (b, a) in std::iter::once(whole).chain(reverted.then_some((cut.0.as_ref(), cut.1.as_ref()))) {
+            if let Some(check) = steering(b, a, set, allowed) {
+                return Err(check);
+            }
+            let sent = |session| {
+                let seen = view(session, set);
+                without(content(&seen, model(&seen, set), set, sdk), &named)
+            };
+            if sent(&b.messages) != sent(&a.messages) {
+                return Err(Check::Prompt);
+            }
+        }
+    }
+    let sure = |session: &Session| -> HashSet<(Code, Option<String>)> {
+        let found = broken_in(session, sdk, mending.counting).into_iter().filter(|b| b.evidence.is_some());
+        found.map(|b| (b.code, b.part_id)).collect()
+    };
+    let (was, is) = (sure(before), sure(after));
+    if is.iter().any(|b| allowed.mends(b.0) || !was.contains(b)) {
+        return Err(Check::Request);
+    }
+    if worse(before, after, sdk) { Err(Check::Tail) } else { Ok(()) }
+}
+
+/// Turns without the blocks of some parts, and without those that are empty then.
+fn without<'a>(turns: Vec<Content<'a>>, named: &HashSet<&str>) -> Vec<Content<'a>> {
+    let rest = turns.into_iter().map(|(role, mut blocks)| {
+        blocks.retain(|b| b.part_id.is_none_or(|id| !named.contains(id)));
+        (role, blocks)
+    });
+    rest.filter(|(_, blocks)| !blocks.is_empty()).collect()
 }
 
 /// The newest rule set under which the tail does not resume; `None` when it does under all.

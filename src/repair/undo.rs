@@ -107,7 +107,7 @@ pub fn plan_undo(
         Log::Differs(why) if !unmoved => Some(why.clone()),
         _ => None,
     };
-    Ok(SessionPlan { id: id.clone(), edits: turned, log_left_alone })
+    Ok(SessionPlan { id: id.clone(), edits: turned, log_left_alone, leaves: Vec::new() })
 }
 
 /// The edit that takes this one back.

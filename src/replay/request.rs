@@ -39,6 +39,8 @@ pub struct Block<'a> {
     pub part_id: Option<&'a str>,
     /// Size of that part's JSON in bytes; 0 where there is none.
     pub bytes: u64,
+    /// Which attachment of that part it is, from 0, where it is one that follows the tool's result.
+    pub attachment: Option<usize>,
 }
 
 /// What a block is.
@@ -206,7 +208,7 @@ struct Out<'a, 'c> {
 }
 
 fn block(kind: BlockKind, part: &Part) -> Block<'_> {
-    Block { kind, part_id: Some(&part.row.id), bytes: part.bytes }
+    Block { kind, part_id: Some(&part.row.id), bytes: part.bytes, attachment: None }
 }
 
 fn text_kind(text: crate::history::Text) -> BlockKind {
@@ -227,7 +229,7 @@ impl<'a> Out<'a, '_> {
                 PartKind::Text { text, ignored: false } if !(text.empty && self.set.modern_replay) => {
                     blocks.push(block(text_kind(*text), part));
                 }
-                PartKind::File { mime } if mime != "text/plain" && mime != "application/x-directory" => {
+                PartKind::File(media) if media.mime != "text/plain" && media.mime != "application/x-directory" => {
                     blocks.push(block(BlockKind::File, part));
                 }
                 PartKind::Compaction { .. } => blocks.push(block(BlockKind::CompactionPrompt, part)),
@@ -236,7 +238,7 @@ impl<'a> Out<'a, '_> {
             }
         }
         if reminded {
-            blocks.push(Block { kind: BlockKind::Reminder, part_id: None, bytes: 0 });
+            blocks.push(Block { kind: BlockKind::Reminder, part_id: None, bytes: 0, attachment: None });
         }
         if blocks.is_empty() {
             self.skips.push((message.id(), Skip::NothingSent));
@@ -281,9 +283,12 @@ impl<'a> Out<'a, '_> {
                 }
                 PartKind::Tool(call) => {
                     self.tool(part, call, &mut step);
-                    if let ToolState::Completed { compacted: false, attachments } = &call.state {
-                        let refused = |mime: &&String| is_media(mime) && !self.takes_media(mime);
-                        media.extend(attachments.iter().filter(refused).map(|_| block(BlockKind::File, part)));
+                    if let ToolState::Completed { compacted: false, attachments, .. } = &call.state {
+                        let apart =
+                            attachments.iter().zip(0..).filter(|(m, _)| m.is_media() && !self.takes_media(&m.mime));
+                        media.extend(
+                            apart.map(|(_, at)| Block { attachment: Some(at), ..block(BlockKind::File, part) }),
+                        );
                     }
                 }
                 _ => {}
@@ -400,8 +405,4 @@ struct Step<'a> {
     /// Blocks of the assistant's turn, each with whether its package sends it.
     said: Vec<(Block<'a>, bool)>,
     results: Vec<Block<'a>>,
-}
-
-fn is_media(mime: &str) -> bool {
-    mime.starts_with("image/") || mime == "application/pdf"
 }

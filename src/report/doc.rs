@@ -10,7 +10,7 @@ use crate::diagnosis::{Diagnosis, Evidence, Finding, Status};
 use crate::error::ErrorCode;
 use crate::history::UnreadableRow;
 use crate::history::json::{Object, string};
-use crate::repair::{Cell, Left, Op, Plan, RowEdit, digest};
+use crate::repair::{Cell, Leaves, Left, Op, Plan, RowEdit, digest};
 use crate::replay::{Bound, Resume};
 use crate::sdk::SdkChoice;
 use crate::store::Facts;
@@ -68,6 +68,8 @@ impl StoreDoc {
 /// Counts over the sessions that were looked at.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Summary {
+    /// Sessions of which every prompt is refused; `None` where that was not looked at.
+    pub dead: Option<u64>,
     /// Sessions that are stuck.
     pub stuck: u64,
     /// Sessions at risk.
@@ -102,6 +104,7 @@ impl Summary {
         let count = |status| by.get(&status).copied().unwrap_or(0);
         let whole = |n: u64| (!tails).then_some(n);
         Self {
+            dead: whole(count(Status::Dead)),
             stuck: count(Status::Stuck),
             at_risk: count(Status::AtRisk),
             latent: whole(count(Status::Latent)),
@@ -247,6 +250,9 @@ pub struct SessionPlanDoc {
     pub id: String,
     /// Its edits in order.
     pub edits: Vec<EditDoc>,
+    /// What the model is no longer sent, or is sent otherwise.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub leaves: Vec<Leaves>,
 }
 
 /// One row edit.
@@ -285,6 +291,7 @@ impl RepairDoc {
             .map(|s| SessionPlanDoc {
                 id: s.id.clone(),
                 edits: s.edits.iter().map(|e| EditDoc::new(e, text)).collect(),
+                leaves: s.leaves.iter().map(|l| shown(l, text)).collect(),
             })
             .collect();
         Self {
@@ -298,6 +305,12 @@ impl RepairDoc {
             left,
         }
     }
+}
+
+/// What leaves, without what stands in its place where that holds a file's name and texts were not asked for.
+fn shown(leaves: &Leaves, text: bool) -> Leaves {
+    let instead = leaves.instead.clone().filter(|_| text || leaves.mime.is_none());
+    Leaves { instead, ..leaves.clone() }
 }
 
 /// Fields of a row's JSON that are shown as they are; of any other only size and hash.

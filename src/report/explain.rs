@@ -220,6 +220,26 @@ fn story(explained: &Explained<'_>, now: i64, zone: &TimeZone) -> Vec<String> {
         let rows = plural(explained.unreadable.len() as u64, "row of it could not be", "rows of it could not be");
         return vec![format!("{rows} understood, so it cannot be told what opencode would send.")];
     };
+    let mut out = dead(d);
+    out.extend(of_retry(explained, e, now, zone));
+    out
+}
+
+/// Why every prompt is refused, where it is.
+fn dead(d: &Diagnosis) -> Vec<String> {
+    if d.status != Status::Dead {
+        return Vec::new();
+    }
+    let sure = d.findings.iter().filter(|f| f.applicability == Applicability::OptIn && f.code.include().is_some());
+    let mut out = vec!["Every prompt is refused, a new one too, because of what stands in its history:".to_owned()];
+    out.extend(sure.map(|f| {
+        format!("- {}: {} ({})", f.code, clean(&f.detail), clean(f.part_id.as_deref().unwrap_or(&f.message_id)))
+    }));
+    out
+}
+
+fn of_retry(explained: &Explained<'_>, e: &Explanation, now: i64, zone: &TimeZone) -> Vec<String> {
+    let d = explained.diagnosis;
     match e.resume {
         Resume::EndsWithAssistant => refused(explained, e, now, zone),
         Resume::NoRequest => {
@@ -328,7 +348,9 @@ fn refused(explained: &Explained<'_>, e: &Explanation, now: i64, zone: &TimeZone
     if let Some(cause) = explained.cause {
         out.push(format!("The first such refusal here came because {}.", cause.description()));
     }
-    out.push("A new prompt gets past it, since the request then ends with that prompt.".to_owned());
+    if d.status != Status::Dead {
+        out.push("A new prompt gets past it, since the request then ends with that prompt.".to_owned());
+    }
     out
 }
 
@@ -464,7 +486,7 @@ pub fn explain(out: &Output, explained: &Explained<'_>, bound: &str, now: i64, z
         return format!("{status}: {first}\n");
     }
     let colour = match d.status {
-        Status::Stuck => "31;1",
+        Status::Dead | Status::Stuck => "31;1",
         Status::AtRisk | Status::Unreadable => "33",
         _ => "32",
     };
@@ -536,6 +558,7 @@ pub fn explain(out: &Output, explained: &Explained<'_>, bound: &str, now: i64, z
 
 fn why_heading(status: Status) -> &'static str {
     match status {
+        Status::Dead => "Why it is dead",
         Status::Stuck => "Why it is stuck",
         Status::AtRisk => "Why it is at risk",
         Status::Unreadable => "Why it is unreadable",
@@ -683,8 +706,11 @@ fn turn_text(out: &Output, turn: &Turn, number: usize) -> String {
         let kind = fit(&block(piece), kind_width);
         let id = if narrow && !id.is_empty() { format!("\n       {id}") } else { format!("  {id}") };
         let line = format!("{head} {kind:<kind_width$} {bytes:>8}{id}");
-        let line = line.trim_end();
-        text.push_str(&if turn.offending { out.paint("31;1", line) } else { line.to_owned() });
+        let line = match piece.refused {
+            Some(code) => format!("{}  < refused: {code}", line.trim_end()),
+            None => line.trim_end().to_owned(),
+        };
+        text.push_str(&if turn.offending || piece.refused.is_some() { out.paint("31;1", &line) } else { line });
         text.push('\n');
         if let Some(words) = &piece.text {
             text.push_str(&quoted(out, words));

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use super::layout::{fit, grid, named, wrap};
 use super::words::{ago, sentences};
 use super::{Output, StoreDoc, Summary, clean};
-use crate::diagnosis::{Applicability, Diagnosis, Evidence, Status};
+use crate::diagnosis::{Applicability, Diagnosis, Evidence, Finding, Status};
 use crate::repair::{Left, Plan};
 
 /// A session as a report shows it.
@@ -59,7 +59,7 @@ pub(super) fn size(bytes: u64) -> String {
 /// The SGR style of a status.
 fn style(status: Status) -> &'static str {
     match status {
-        Status::Stuck => "31;1",
+        Status::Dead | Status::Stuck => "31;1",
         Status::AtRisk | Status::Unreadable => "33",
         Status::Latent | Status::Recovered => "36",
         Status::Healthy => "32",
@@ -72,7 +72,7 @@ fn status_cell(out: &Output, d: &Diagnosis) -> Cell {
         return cell;
     }
     match d.status {
-        Status::Stuck => cell.fg(Color::DarkRed).add_attribute(Attribute::Bold),
+        Status::Dead | Status::Stuck => cell.fg(Color::DarkRed).add_attribute(Attribute::Bold),
         Status::AtRisk | Status::Unreadable => cell.fg(Color::DarkYellow),
         Status::Latent | Status::Recovered => cell.fg(Color::DarkCyan),
         Status::Healthy => cell.fg(Color::DarkGreen),
@@ -83,6 +83,7 @@ fn status_cell(out: &Output, d: &Diagnosis) -> Cell {
 fn why(d: &Diagnosis) -> String {
     let mut codes: Vec<&'static str> = Vec::new();
     let shown: Vec<_> = match d.status {
+        Status::Dead => d.findings.iter().filter(|f| request_rule(f)).collect(),
         Status::Stuck | Status::AtRisk => {
             d.findings.iter().filter(|f| f.applicability == Applicability::Automatic).collect()
         }
@@ -99,6 +100,11 @@ fn why(d: &Diagnosis) -> String {
         text.push_str(" (refusal stored)");
     }
     text
+}
+
+/// Whether the finding is something that a prompt is refused for.
+fn request_rule(finding: &Finding) -> bool {
+    finding.applicability == Applicability::OptIn && finding.code.include().is_some()
 }
 
 /// The report of a scan. `now` in ms since the epoch; `next` is the command to go on with.
@@ -143,13 +149,31 @@ pub fn scan(
         let line = format!("\n{rows}: see `unstick scan --json`. Sessions with such rows are left alone.\n");
         text.push_str(&out.wrap(&line, ""));
     }
+    if summary.dead.is_some_and(|n| n > 0) {
+        let dead = || sessions.iter().map(|s| s.diagnosis).filter(|d| d.status == Status::Dead);
+        let mut kinds: Vec<&str> = dead()
+            .flat_map(|d| d.findings.iter().filter(|f| request_rule(f)).filter_map(|f| f.code.include()))
+            .collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        text.push_str(&out.wrap(
+            "\nA dead session is refused whatever is sent to it, until what the provider refuses is no longer in its \
+             history. A repair takes that out of what is sent, which is not without loss: what it would leave out is \
+             shown first, and `undo` gives it back.\n",
+            "",
+        ));
+        let worst = dead().next().map_or("SESSION", |d| d.info.id.as_str());
+        text.push_str(&format!("\nWhy:  {}\n", out.command(&format!("explain {}", clean(worst)))));
+        text.push_str(&format!("Next: {}\n", out.command(&format!("repair --dry-run --include {}", kinds.join(",")))));
+    }
     if summary.stuck > 0 {
         text.push_str(&out.wrap(
             "\nSending a new message gets past this as well. A repair is what you need where something retries or \
              resumes without one: clients that retry, subagents, automation, `opencode run -s`.\n",
             "",
         ));
-        let worst = sessions.first().map_or("SESSION", |s| s.diagnosis.info.id.as_str());
+        let stuck = sessions.iter().find(|s| s.diagnosis.status == Status::Stuck);
+        let worst = stuck.map_or("SESSION", |s| s.diagnosis.info.id.as_str());
         text.push_str(&format!("\nWhy:  {}\n", out.command(&format!("explain {}", clean(worst)))));
         text.push_str(&format!("Next: {}\n", out.command(next)));
     } else if summary.at_risk > 0 {
@@ -220,16 +244,19 @@ fn verdict(out: &Output, summary: &Summary) -> String {
     .filter_map(|(n, word)| n.filter(|n| *n > 0).map(|n| format!("{n} {word}")))
     .collect();
     let rest = if rest.is_empty() { String::new() } else { format!(" ({})", rest.join(", ")) };
-    if summary.stuck == 0 {
-        format!("{}{rest}", out.paint("32", "No session is stuck."))
-    } else {
-        let stuck = plural(
-            summary.stuck,
-            "session is stuck: every retry is refused",
-            "sessions are stuck: every retry is refused",
-        );
-        format!("{}{rest}", out.paint("31;1", &format!("{stuck}.")))
-    }
+    let stuck =
+        plural(summary.stuck, "session is stuck: every retry is refused", "sessions are stuck: every retry is refused");
+    let dead = summary
+        .dead
+        .filter(|n| *n > 0)
+        .map(|n| plural(n, "session is dead: every prompt is refused", "sessions are dead: every prompt is refused"));
+    let bad = match dead {
+        None if summary.stuck == 0 => return format!("{}{rest}", out.paint("32", "No session is stuck.")),
+        None => stuck,
+        Some(dead) if summary.stuck == 0 => dead,
+        Some(dead) => format!("{dead}; {stuck}"),
+    };
+    format!("{}{rest}", out.paint("31;1", &format!("{bad}.")))
 }
 
 /// From this width on, a session has one line.
@@ -297,6 +324,12 @@ pub fn plan(out: &Output, plan: &Plan, titles: &[(String, String)], now: i64) ->
         for sentence in sentences(session, now, &zone) {
             text.push_str(&out.wrap(&format!("  - {sentence}\n"), "    "));
         }
+        if !session.leaves.is_empty() {
+            text.push_str(&out.wrap(
+                "  This is not without loss: the model is told less, or otherwise, from now on. `undo` gives every row back.\n",
+                "  ",
+            ));
+        }
         if let Some(why) = &session.log_left_alone {
             let line =
                 format!("  - its event log is left alone, for it did not tell of its rows before: {}\n", clean(why));
@@ -346,8 +379,14 @@ pub fn repaired(out: &Output, plan: &Plan, left: usize, undo: &str) -> String {
     let told = edits().filter(|e| e.table == "event").count() as u64;
     let log =
         if told == 0 { String::new() } else { format!(", {} told to opencode's log", plural(told, "event", "events")) };
+    let mended = plan.sessions.iter().any(|s| !s.leaves.is_empty());
+    let proven = if mended {
+        "proven that the next prompt differs in nothing but what was named"
+    } else {
+        "proven to resume with the same next prompt"
+    };
     let done = format!(
-        "Repaired {}: {} of messages and parts changed{log}, read again, proven to resume with the same next prompt.",
+        "Repaired {}: {} of messages and parts changed{log}, read again, {proven}.",
         plural(plan.sessions.len() as u64, "session", "sessions"),
         plural(rows as u64, "row", "rows")
     );

@@ -13,7 +13,8 @@ use super::words::moment;
 use super::{OpencodeDoc, Output, StoreDoc, clean};
 use crate::repair::digest;
 use crate::stats::{
-    Bucket, By, ByRow, Cause, Deltas, Events, Key, Leaked, Orphan, OrphanCounts, Other400, Pair, RefusalCounts, Summary,
+    Bucket, By, ByRow, Cause, Counts, Deltas, Events, Key, Leaked, Orphan, OrphanCounts, Other400, Pair, RefusalCounts,
+    Summary,
 };
 
 /// What is known of one store: read from it, or from a report of it.
@@ -192,6 +193,8 @@ pub struct StatsDoc {
     prefill_400s: RefusalsDoc,
     /// Stored 400s that say something else.
     other_400s: u64,
+    /// The same by what they are about.
+    other_400s_by_class: Counts,
     /// Answers whose text holds raw tool-call markup.
     leaked_calls: u64,
     /// One for each prefill 400.
@@ -268,6 +271,7 @@ impl StatsDoc {
                 removed_by_repair: reports.iter().map(|r| r.removed_by_repair).sum(),
             },
             other_400s: summary.other_400s,
+            other_400s_by_class: summary.other_400s_by_class.clone(),
             leaked_calls: summary.leaked_calls,
             pairs: all(reports, |e| &e.pairs),
             deltas: summary.deltas.clone(),
@@ -469,7 +473,10 @@ fn aside(summary: &Summary, reports: &[StoreReport]) -> String {
         said.push(format!("repairs have removed {}", plural(removed, "further 400", "further 400s")));
     }
     if summary.other_400s > 0 {
-        said.push(plural(summary.other_400s, "400 of another kind", "400s of another kind"));
+        let kinds: Vec<String> =
+            summary.other_400s_by_class.iter().map(|(class, n)| format!("{n} {}", clean(class))).collect();
+        let others = plural(summary.other_400s, "400 of another kind", "400s of another kind");
+        said.push(format!("{others} ({})", kinds.join(", ")));
     }
     if summary.leaked_calls > 0 {
         said.push(plural(summary.leaked_calls, "leaked tool call in text", "leaked tool calls in texts"));

@@ -5,9 +5,12 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use super::clean;
 use super::doc::data_string;
+use super::human::size;
+use crate::diagnosis::Code;
 use crate::history::json::Object;
-use crate::repair::{Cell, Image, Op, RowEdit, SessionPlan};
+use crate::repair::{Cell, Image, Leaves, Op, RowEdit, SessionPlan};
 
 /// A time in ms since the epoch, in the local zone: "12 May 14:03", with the year where it is another than `now`'s.
 pub(super) fn moment(ms: i64, now: i64, zone: &TimeZone) -> String {
@@ -47,11 +50,12 @@ pub(super) fn sentences(plan: &SessionPlan, now: i64, zone: &TimeZone) -> Vec<St
         Some(Cell::Int(ms)) => (*ms, moment(*ms, now, zone)),
         _ => (0, "an unknown time".to_owned()),
     };
-    let settled = plan.edits.iter().filter(|e| e.table == "part" && e.op == Op::Update && !moves(e)).count();
+    let settled = plan.edits.iter().filter(|e| is_settled(e)).count();
     if settled > 0 {
         let calls = if settled == 1 { "tool call that never ended" } else { "tool calls that never ended" };
         out.push((i64::MAX, format!("settles {settled} {calls}")));
     }
+    out.extend(left_out(plan, now, zone).into_iter().map(|sentence| (i64::MIN, sentence)));
     for edit in plan.edits.iter().filter(|e| e.table == "message") {
         match (edit.op, &edit.before, &edit.after) {
             (Op::Insert, _, Some(after)) => {
@@ -91,13 +95,56 @@ pub(super) fn sentences(plan: &SessionPlan, now: i64, zone: &TimeZone) -> Vec<St
     out.into_iter().map(|(_, sentence)| sentence).collect()
 }
 
-fn has(image: &Image, key: &str) -> bool {
-    matches!(image.get("data"), Some(Cell::Text(t)) if Object::parse(t).is_ok_and(|o| o.truthy(key)))
+fn is_settled(edit: &RowEdit) -> bool {
+    edit.table == "part" && edit.op == Op::Update && edit.reason == Code::UnsettledTool.to_string()
 }
 
-fn moves(edit: &RowEdit) -> bool {
-    let of = |image: &Option<Image>| image.as_ref().and_then(|i| i.get("message_id").cloned());
-    of(&edit.before) != of(&edit.after)
+/// What the model is no longer sent, or is sent otherwise: a sentence for each kind of thing and what stands in its
+/// place.
+fn left_out(plan: &SessionPlan, now: i64, zone: &TimeZone) -> Vec<String> {
+    let when = |leaves: &Leaves| {
+        let row = plan.edits.iter().find(|e| e.id == leaves.part_id).and_then(|e| e.before.as_ref());
+        match row.and_then(|image| image.get("time_created")) {
+            Some(Cell::Int(ms)) => format!(" of {}", moment(*ms, now, zone)),
+            _ => String::new(),
+        }
+    };
+    let sentence = |l: &Leaves| {
+        let time = when(l);
+        let instead = l.instead.as_deref().map(clean);
+        match l.code.parse::<Code>() {
+            Ok(Code::BlankText) => format!("leaves a blank text{time} out of what the model is sent"),
+            Ok(Code::EmptyMessage) => {
+                format!("marks the answer{time} as aborted: its thinking stays stored, and opencode passes over it")
+            }
+            Ok(Code::CallId) => {
+                format!("sends the call{time} under the id {} ({})", instead.unwrap_or_default(), clean(&l.what))
+            }
+            Ok(Code::ProviderCall) => format!("sends the call{time} as an ordinary one with its result"),
+            Ok(Code::BadSignature) => {
+                format!(
+                    "leaves the thinking{time} out of what the model is sent: its signature goes, its text stays stored"
+                )
+            }
+            _ => {
+                let place = match instead {
+                    Some(text) => format!("\"{text}\" stands in its place"),
+                    None => "the tool's output text stays".to_owned(),
+                };
+                let mime = l.mime.as_deref().map(clean).unwrap_or_default();
+                format!(
+                    "takes a file ({mime}, {}){time} out of the history; {place}: {}",
+                    size(l.bytes),
+                    clean(&l.what)
+                )
+            }
+        }
+    };
+    plan.leaves.iter().map(sentence).collect()
+}
+
+fn has(image: &Image, key: &str) -> bool {
+    matches!(image.get("data"), Some(Cell::Text(t)) if Object::parse(t).is_ok_and(|o| o.truthy(key)))
 }
 
 fn moves_to(edit: &RowEdit, message: &str) -> bool {

@@ -12,10 +12,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use cause::Cause;
-pub use summary::{BUCKETS, Bucket, By, ByRow, Deltas, Key, OrphanCounts, RefusalCounts, StillStuck, Summary, day};
+pub use summary::{
+    BUCKETS, Bucket, By, ByRow, Counts, Deltas, Key, OrphanCounts, RefusalCounts, StillStuck, Summary, day,
+};
 
 use crate::diagnosis::{Code, Diagnosis, Status};
-use crate::history::{Message, ModelRef, Part, Session, ToolCall, ToolState, Wrapper};
+use crate::history::{Message, ModelRef, Part, RefusalClass, Session, ToolCall, ToolState, Wrapper};
 use crate::replay::{Sdk, Version};
 
 /// A tool call that opencode cut off. Times are ms since the Unix epoch.
@@ -77,6 +79,9 @@ pub struct Other400 {
     pub message_id: String,
     /// `PROVIDER/MODEL` that answered with it.
     pub model: String,
+    /// What it is about; `None` in reports of earlier versions.
+    #[serde(default)]
+    pub class: Option<RefusalClass>,
     /// The row's `time_created`, ms since the Unix epoch.
     pub time_ms: i64,
 }
@@ -178,6 +183,7 @@ impl Events {
                         session_id: info.id.clone(),
                         message_id: message.row.id.clone(),
                         model,
+                        class: Some(error.refusal.map_or(RefusalClass::Other, |r| r.class)),
                         time_ms: message.row.time_created,
                     });
                 }
@@ -233,7 +239,7 @@ fn newest_orphan<'a>(seen: &[&'a Message]) -> Option<(&'a Part, &'a ToolCall)> {
 /// that does not.
 fn still_stuck(diagnosis: &Diagnosis, message_id: &str) -> bool {
     let past = |code: Code| matches!(code, Code::RecoveredPrefill400 | Code::StepLimitPrefill);
-    diagnosis.status == Status::Stuck && !diagnosis.findings.iter().any(|f| f.message_id == message_id && past(f.code))
+    diagnosis.tail == Status::Stuck && !diagnosis.findings.iter().any(|f| f.message_id == message_id && past(f.code))
 }
 
 /// Of several reports of one store, the newest. Returns what is kept, in the order given, and what is not.

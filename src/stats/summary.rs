@@ -9,6 +9,7 @@ use serde::Serialize;
 use strum::Display;
 
 use super::{Events, Pair};
+use crate::history::RefusalClass;
 
 /// Counts by name.
 pub type Counts = BTreeMap<String, u64>;
@@ -149,6 +150,8 @@ pub struct Summary {
     pub prefill_400s: RefusalCounts,
     /// Other 400s.
     pub other_400s: u64,
+    /// These by what they are about.
+    pub other_400s_by_class: Counts,
     /// Leaked calls.
     pub leaked_calls: u64,
     /// Deltas.
@@ -209,6 +212,9 @@ impl Summary {
                 }
             }
             out.other_400s += events.other_400s.len() as u64;
+            for other in &events.other_400s {
+                count(&mut out.other_400s_by_class, other.class.unwrap_or(RefusalClass::Other).to_string());
+            }
             out.leaked_calls += events.leaked.len() as u64;
         }
         out.orphans.sessions = with_orphans.len() as u64;

@@ -11,7 +11,9 @@ use sha2::{Digest, Sha256};
 
 use super::{Schema, StoreError, Sweep};
 use crate::history::json::ShapeError;
-use crate::history::{self, Depth, Message, MessageRow, Part, PartKind, PartRow, Session, SessionInfo, UnreadableRow};
+use crate::history::{
+    self, Depth, Message, MessageRow, Part, PartKind, PartRow, Session, SessionInfo, ToolState, UnreadableRow,
+};
 use crate::repair::log::{Fold, Log, LogEnd};
 use crate::repair::{Cell, Image};
 
@@ -299,7 +301,8 @@ impl<'db> Store<'db> {
             }
         }
         drop(rows);
-        let mut session = Session { info: info.clone(), messages: messages.into_iter().map(Rc::new).collect() };
+        let messages = messages.into_iter().map(Rc::new).collect();
+        let mut session = Session { info: info.clone(), messages, suspect: true };
         session.sort();
         if session.messages.is_empty() && unreadable.is_empty() && self.only_in_session_message(info)? {
             unreadable.push(elsewhere(info));
@@ -336,7 +339,11 @@ impl<'db> Store<'db> {
             }
         }
         drop(rows);
-        let mut session = Session { info: info.clone(), messages };
+        let refused = |m: &Message| m.assistant().and_then(|a| a.error.as_ref()).is_some_and(|e| e.refusal.is_some());
+        // An answer that was cut off may be sent without content.
+        let cut = |m: &Message| m.assistant().is_some_and(|a| a.finish.is_none() && a.error.is_none());
+        let suspect = sweep.suspect(at) || messages.iter().any(|m| refused(m) || cut(m));
+        let mut session = Session { info: info.clone(), messages, suspect };
         session.sort();
         let loud: HashSet<&String> = sweep.loud(at).collect();
         for message in session.messages.iter_mut().filter(|m| loud.contains(&m.row.id)) {
@@ -422,32 +429,14 @@ impl<'db> Store<'db> {
 
     /// Whether the part's JSON may hold a member of this name, read piece by piece however large it is.
     fn may_name(&self, rowid: i64, bytes: i64, name: &[u8]) -> rusqlite::Result<bool> {
-        // An escaped letter could spell it; `JSON.stringify` escapes control characters alone.
-        const ESCAPED: [&[u8]; 4] = [b"\\u004", b"\\u005", b"\\u006", b"\\u007"];
-        const PIECE: usize = 1 << 16;
         if bytes == 0 {
             return Ok(false);
         }
-        let blob = match self.db.blob_open("main", "part", "data", rowid, true) {
-            Ok(blob) => blob,
+        match self.db.blob_open("main", "part", "data", rowid, true) {
+            Ok(blob) => names(&blob, &[name]),
             // No text, so no JSON.
-            Err(rusqlite::Error::SqliteFailure(..)) => return Ok(true),
-            Err(error) => return Err(error),
-        };
-        let mut buffer = vec![0; PIECE.min(blob.len())];
-        let mut at = 0;
-        loop {
-            let piece = &mut buffer[..PIECE.min(blob.len() - at)];
-            blob.read_at_exact(piece, at)?;
-            let holds = |text: &[u8]| memchr::memmem::find(piece, text).is_some();
-            if holds(name) || ESCAPED.iter().any(|escape| holds(escape)) {
-                return Ok(true);
-            }
-            if at + piece.len() >= blob.len() {
-                return Ok(false);
-            }
-            // What is looked for may lie across two pieces.
-            at += piece.len() - name.len();
+            Err(rusqlite::Error::SqliteFailure(..)) => Ok(true),
+            Err(error) => Err(error),
         }
     }
 
@@ -614,6 +603,28 @@ impl<'db> Store<'db> {
     }
 }
 
+/// Whether JSON may hold a member of one of these names, read piece by piece however large it is.
+pub(super) fn names(blob: &rusqlite::blob::Blob<'_>, names: &[&[u8]]) -> rusqlite::Result<bool> {
+    // An escaped letter could spell it; `JSON.stringify` escapes control characters alone.
+    const ESCAPED: [&[u8]; 4] = [b"\\u004", b"\\u005", b"\\u006", b"\\u007"];
+    const PIECE: usize = 1 << 16;
+    let mut buffer = vec![0; PIECE.min(blob.len())];
+    let mut at = 0;
+    loop {
+        let piece = &mut buffer[..PIECE.min(blob.len() - at)];
+        blob.read_at_exact(piece, at)?;
+        let holds = |text: &[u8]| memchr::memmem::find(piece, text).is_some();
+        if names.iter().any(|name| holds(name)) || ESCAPED.iter().any(|escape| holds(escape)) {
+            return Ok(true);
+        }
+        if at + piece.len() >= blob.len() {
+            return Ok(false);
+        }
+        // What is looked for may lie across two pieces.
+        at += piece.len() - names.iter().map(|name| name.len()).max().unwrap_or(0);
+    }
+}
+
 /// How rows that belong to nothing are found, and what is said of them.
 const STRAYS: [(&str, &str, &str); 2] = [
     (
@@ -721,6 +732,12 @@ fn large_part(db: &Connection, columns: &PartRow, guarded: bool) -> rusqlite::Re
     let Some(Ok(mut part)) = shrink.finish().map(|short| history::part(columns.clone(), &short)) else {
         return Ok(None);
     };
+    if let PartKind::Tool(call) = &part.kind
+        && matches!(&call.state, ToolState::Completed { attachments, .. } if !attachments.is_empty())
+    {
+        // A file's facts are in its bytes.
+        return Ok(None);
+    }
     part.bytes = blob.len() as u64;
     part.sha256 = guarded.then(|| digest.finalize().into());
     // Of a text, every word may matter.

@@ -14,8 +14,9 @@ use rusqlite::{Connection, Row};
 
 use super::read::{PART, bad_row, integer, message_row, part_row, text};
 use super::{Store, StoreError};
+use crate::diagnosis::request::is_claude;
 use crate::diagnosis::{Outline, Scope};
-use crate::history::{self, ModelRef, PartFact, SessionInfo, UnreadableRow};
+use crate::history::{self, FactKind, ModelRef, PartFact, Risk, SessionInfo, UnreadableRow};
 
 /// Values up to this size are on the page that holds their row, in bytes, and are looked at whole.
 const ON_PAGE: i64 = 3_900;
@@ -36,6 +37,8 @@ pub struct Sweep {
     tooled: HashSet<u64>,
     /// Messages with calls that were cut off, never ended or leaked, by session.
     loud: HashMap<u32, BTreeSet<String>>,
+    /// What sessions send that a provider may refuse.
+    risks: HashMap<u32, Risk>,
     unreadable: Vec<(Option<u32>, UnreadableRow)>,
     /// Sessions with rows that could not be understood.
     broken: HashSet<u32>,
@@ -105,6 +108,9 @@ struct MessageWalk {
 struct PartWalk {
     tooled: HashSet<u64>,
     loud: HashMap<u32, BTreeSet<String>>,
+    risks: HashMap<u32, Risk>,
+    /// Sessions with hashes of the ids of their calls.
+    calls: Vec<(u32, u32)>,
     unreadable: Vec<(Option<u32>, UnreadableRow)>,
     strays: Vec<i64>,
 }
@@ -114,8 +120,14 @@ impl Sweep {
     fn plain(&self, at: u32, info: &SessionInfo) -> bool {
         info.revert.is_none()
             && !self.loud.contains_key(&at)
+            && !(self.suspect(at) && self.model(at).is_none_or(|m| is_claude(&m.model)))
             && self.outlines.get(at as usize).is_some_and(|o| o.plain(self.scope))
             && !self.broken.contains(&at)
+    }
+
+    /// Whether a request of the session at this place may break a rule of its provider, but for that of its last turn.
+    pub(super) fn suspect(&self, at: u32) -> bool {
+        self.risks.get(&at).is_some_and(|risk| risk.counts())
     }
 
     /// The rows of the session that could not be understood; those of no session for `None`.
@@ -164,6 +176,7 @@ impl Store<'_> {
             messages: Vec::new(),
             tooled: HashSet::new(),
             loud: HashMap::new(),
+            risks: HashMap::new(),
             unreadable: Vec::new(),
             broken: HashSet::new(),
             hasher: places.hasher.clone(),
@@ -192,13 +205,21 @@ impl Store<'_> {
             let (tables, hasher) = (&sweep.messages, &places.hasher);
             let walks = self
                 .both("part", progress, &done, |db, range, tick| walk_parts(db, range, tables, hasher, utf8, tick))?;
+            let mut calls = Vec::new();
             for walk in walks {
                 sweep.tooled.extend(walk.tooled);
+                for (session, risk) in walk.risks {
+                    sweep.risks.entry(session).or_default().add(risk);
+                }
+                calls.push(walk.calls);
                 for (session, ids) in walk.loud {
                     sweep.loud.entry(session).or_default().extend(ids);
                 }
                 sweep.unreadable.extend(walk.unreadable);
                 strays.extend(walk.strays.into_iter().map(|rowid| ("part", rowid)));
+            }
+            for session in twice(calls) {
+                sweep.risks.entry(session).or_default().suspect = true;
             }
             for hash in &sweep.tooled {
                 for table in &sweep.messages {
@@ -241,9 +262,9 @@ impl Store<'_> {
         let query = format!("{PARTS} WHERE message_id = ?1");
         let mut statement = self.db.prepare_cached(&query).map_err(|e| self.sql(e))?;
         let mut rows = statement.query([message]).map_err(|e| self.sql(e))?;
-        let mut starts = Starts::new(self.db, utf8);
+        let mut starts = Starts::new(self.db, utf8, false);
         while let Some(row) = rows.next().map_err(|e| self.sql(e))? {
-            if starts.fact(row).map_err(|e| self.sql(e))? != Some(PartFact::Quiet) {
+            if starts.fact(row).map_err(|e| self.sql(e))?.is_none_or(|fact| fact.kind != FactKind::Quiet) {
                 return Ok(true);
             }
         }
@@ -290,6 +311,21 @@ impl Store<'_> {
             Err(panic) => std::panic::resume_unwind(panic),
         }
     }
+}
+
+/// The sessions in which an id of a call comes twice, in one walk or in two.
+fn twice(mut walks: Vec<Vec<(u32, u32)>>) -> Vec<u32> {
+    let mut out = Vec::new();
+    walks.iter_mut().for_each(|calls| calls.sort_unstable());
+    for (at, calls) in walks.iter().enumerate() {
+        out.extend(calls.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0].0));
+        for other in &walks[..at] {
+            out.extend(calls.iter().filter(|call| other.binary_search(call).is_ok()).map(|call| call.0));
+        }
+    }
+    out.sort_unstable();
+    out.dedup();
+    out
 }
 
 fn walk_messages(
@@ -370,11 +406,13 @@ struct Starts<'db> {
     blob: Option<rusqlite::blob::Blob<'db>>,
     buffer: [u8; START],
     utf8: bool,
+    /// What stands behind the start counts as well.
+    whole: bool,
 }
 
 impl<'db> Starts<'db> {
-    fn new(db: &'db Connection, utf8: bool) -> Self {
-        Self { db, blob: None, buffer: [0; START], utf8 }
+    fn new(db: &'db Connection, utf8: bool, whole: bool) -> Self {
+        Self { db, blob: None, buffer: [0; START], utf8, whole }
     }
 
     /// What the row of [`PARTS`] is; `None` where it has to be read whole.
@@ -399,7 +437,16 @@ impl<'db> Starts<'db> {
                     none => none.insert(self.db.blob_open("main", "part", "data", rowid, true)?),
                 };
                 blob.read_at_exact(&mut self.buffer, 0)?;
-                history::part_fact_of_start(&self.buffer)
+                let fact = history::part_fact_of_start(&self.buffer);
+                // A call's attachments stand behind its output, however long that is.
+                match fact {
+                    Some(fact)
+                        if self.whole && fact.call.is_some() && super::read::names(blob, &history::BEHIND_OUTPUT)? =>
+                    {
+                        None
+                    }
+                    fact => fact,
+                }
             }
             _ => None,
         })
@@ -417,7 +464,7 @@ fn walk_parts(
     let mut out = PartWalk::default();
     let mut statement = db.prepare(&format!("{PARTS} WHERE rowid BETWEEN ?1 AND ?2"))?;
     let mut whole = db.prepare(&format!("{PART} WHERE part.rowid = ?1"))?;
-    let mut starts = Starts::new(db, utf8);
+    let mut starts = Starts::new(db, utf8, true);
     let mut rows = statement.query(range)?;
     let mut seen = 0;
     let mut last = (String::new(), 0, None);
@@ -456,10 +503,14 @@ fn walk_parts(
                 }
             }
         };
-        if fact != PartFact::Quiet && rests {
+        if fact.kind != FactKind::Quiet && rests {
             out.tooled.insert(hash);
         }
-        if fact == PartFact::Loud {
+        if fact.suspect || fact.images > 0 {
+            out.risks.entry(session).or_default().add(fact.into());
+        }
+        out.calls.extend(fact.call.map(|id| (session, id)));
+        if fact.kind == FactKind::Loud {
             out.loud.entry(session).or_default().insert(message.to_owned());
         }
     }

@@ -8,6 +8,8 @@
 mod beside;
 mod capture;
 mod checks;
+mod claude;
+mod dead;
 mod dump;
 mod fixtures;
 mod judge;

@@ -238,7 +238,13 @@ impl Home {
 fn configuration(provider: u16, snapshots: Snapshots) -> Value {
     let models: serde_json::Map<String, Value> = MODELS
         .iter()
-        .map(|id| ((*id).to_owned(), json!({"name": id, "limit": {"context": 200_000, "output": 8_000}})))
+        .map(|id| {
+            (
+                (*id).to_owned(),
+                json!({"name": id, "limit": {"context": 200_000, "output": 8_000},
+                "attachment": true, "modalities": {"input": ["text", "image", "pdf"], "output": ["text"]}}),
+            )
+        })
         .collect();
     let mut providers = serde_json::Map::new();
     for protocol in Protocol::ALL {
@@ -250,6 +256,8 @@ fn configuration(provider: u16, snapshots: Snapshots) -> Value {
     }
     let model = format!("{}/{MODEL}", Protocol::Anthropic.provider());
     json!({
+        // Images are kept as they are: what opencode would shrink today, it has stored before, or others have.
+        "attachment": {"image": {"max_width": 20_000, "max_height": 20_000, "max_base64_bytes": 50_000_000}},
         "autoupdate": false, "share": "disabled", "snapshot": snapshots == Snapshots::On,
         "model": model, "small_model": model,
         "enabled_providers": Protocol::ALL.map(Protocol::provider),

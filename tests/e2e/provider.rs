@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::claude;
+use crate::claude::FOREIGN;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Protocol {
     Anthropic,
@@ -148,8 +151,14 @@ fn is_empty(turn: &Value) -> bool {
 pub(crate) enum Event {
     Thinking(&'static str),
     Text(&'static str),
+    /// Thoughts with a signature of somebody else's.
+    Foreign(&'static str),
+    /// The start of a text of which nothing has come yet.
+    NoText,
     /// A whole tool call.
     Tool(&'static str, Value),
+    /// A whole tool call under an id of its own.
+    Call(&'static str, &'static str, Value),
     /// The start of a tool call, and the first characters of its input.
     PartOfTool(&'static str, &'static str),
     Wait(Duration),
@@ -382,7 +391,7 @@ fn refusal(protocol: Protocol, body: &Value) -> Option<Refusal> {
         Protocol::Anthropic => anthropic_rule(&turns),
         Protocol::OpenAi => openai_rule(&turns),
     };
-    broken.map(Refusal::Other)
+    broken.or_else(|| claude::refuses(&turns)).map(Refusal::Other)
 }
 
 fn anthropic_rule(turns: &[&Value]) -> Option<String> {
@@ -403,9 +412,6 @@ fn anthropic_rule(turns: &[&Value]) -> Option<String> {
             match block["type"].as_str() {
                 Some("text") if block["text"] == "" => {
                     return Some("messages: text content blocks must be non-empty".to_owned());
-                }
-                Some("text") if block["text"].as_str().is_some_and(|text| text.trim().is_empty()) => {
-                    return Some("messages: text content blocks must contain non-whitespace text".to_owned());
                 }
                 Some("tool_use") => {
                     if !seen.insert(id("id")) {
@@ -486,6 +492,9 @@ fn stream_reply(
         match event {
             Event::Thinking(text) => writer.thinking(text)?,
             Event::Text(text) => writer.text(text)?,
+            Event::Foreign(text) => writer.thought(text, FOREIGN)?,
+            Event::NoText => writer.no_text()?,
+            Event::Call(id, name, arguments) => writer.call(id, name, &arguments.to_string(), true)?,
             Event::Tool(name, arguments) => writer.tool(name, &arguments.to_string(), true)?,
             Event::PartOfTool(name, arguments) => writer.tool(name, arguments, false)?,
             Event::Wait(time) => std::thread::sleep(*time),
@@ -572,12 +581,23 @@ impl Writer<'_> {
 
     /// Thoughts. Those that end with an ellipsis are still going on.
     fn thinking(&mut self, text: &str) -> std::io::Result<()> {
+        self.thought(text, "c2ln")
+    }
+
+    fn no_text(&mut self) -> std::io::Result<()> {
+        match self.protocol {
+            Protocol::Anthropic => self.block(&json!({"type": "text", "text": ""}), &[], false),
+            Protocol::OpenAi => self.chunk(&json!({"content": ""}), &Value::Null),
+        }
+    }
+
+    fn thought(&mut self, text: &str, signature: &str) -> std::io::Result<()> {
         let whole = !text.ends_with('…');
         match self.protocol {
             Protocol::Anthropic => {
                 let mut deltas = vec![json!({"type": "thinking_delta", "thinking": text})];
                 if whole {
-                    deltas.push(json!({"type": "signature_delta", "signature": "c2ln"}));
+                    deltas.push(json!({"type": "signature_delta", "signature": signature}));
                 }
                 self.block(&json!({"type": "thinking", "thinking": "", "signature": ""}), &deltas, whole)
             }
@@ -600,9 +620,13 @@ impl Writer<'_> {
     }
 
     fn tool(&mut self, name: &str, arguments: &str, whole: bool) -> std::io::Result<()> {
+        let id = format!("toolu_{}_{}", self.call, self.tools);
+        self.call(&id, name, arguments, whole)
+    }
+
+    fn call(&mut self, id: &str, name: &str, arguments: &str, whole: bool) -> std::io::Result<()> {
         let index = self.tools;
         self.tools += 1;
-        let id = format!("toolu_{}_{index}", self.call);
         match self.protocol {
             Protocol::Anthropic => self.block(
                 &json!({"type": "tool_use", "id": id, "name": name, "input": {}}),

@@ -8,6 +8,7 @@ mod bad_rows;
 mod cli;
 #[cfg(target_os = "linux")]
 mod ctrl_c;
+mod dead;
 mod docs;
 mod dump;
 mod explain;

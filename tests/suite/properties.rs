@@ -323,7 +323,7 @@ fn session(rows: &[M], revert: Option<(usize, Option<usize>)>) -> Session {
         time_created: START,
         time_updated: START,
     };
-    let mut session = Session { info, messages };
+    let mut session = Session { info, messages, suspect: true };
     session.sort();
     session.info.revert = revert.and_then(|(at, part)| {
         let message = session.messages.get(at)?;
@@ -373,13 +373,13 @@ fn check((rows, revert): (Vec<M>, Option<(usize, Option<usize>)>), sdk: &Sdk) ->
     let diagnosis = diagnose(&before, sdk, &judge);
     prop_assert_eq!(diagnosis.resume.len(), RULE_SETS.len());
     let stuck_somewhere = RULE_SETS.iter().any(|set| resume(&before, set, sdk) == Resume::EndsWithAssistant);
-    prop_assert_eq!(stuck_somewhere, matches!(diagnosis.status, Status::Stuck | Status::AtRisk));
+    prop_assert_eq!(stuck_somewhere, matches!(diagnosis.tail, Status::Stuck | Status::AtRisk));
     if stuck_somewhere {
         prop_assert!(diagnosis.findings.iter().any(|f| f.code.applicability().to_string() == "automatic"));
     }
     let allowed = Allowed::default();
     let cuts = latent_cuts(&before, sdk, &judge);
-    let aims = [Aim::TAIL, Aim { tail: stuck_somewhere, cuts: &cuts, settled: true }];
+    let aims = [Aim::TAIL, Aim { tail: stuck_somewhere, cuts: &cuts, settled: true, mended: &[] }];
     for aim in aims.into_iter().filter(|a| a.tail == stuck_somewhere) {
         let Ok((plan, after)) = plan_session(&before, sdk, aim, allowed, START, &no_data) else { continue };
         if aim.tail {

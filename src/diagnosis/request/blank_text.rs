@@ -1,0 +1,61 @@
+//! `blank-text`
+//!
+//! What the user sees: "messages: text content blocks must contain non-whitespace text", at every prompt from then on
+//! (opencode issues 3981, 31259).
+//!
+//! Why: opencode keeps text that is nothing but white space, and from 1.14.48 on it sends a space for an empty text
+//! beside signed thinking. Claude's API takes a blank text beside one with words, and refuses a message that has no
+//! other text.
+//!
+//! Rows before: `user (text "…")` · `assistant (step-start, reasoning signed, text "")` killed · `user (text "…")`
+//! Rows after:  `user (text "…")` · `assistant (step-start, reasoning signed)` marked as aborted · `user (text "…")`
+//!
+//! Source: the answers of the API itself as LibreChat-AI/agents pull request 124 lists them (a blank text alone is
+//! refused, beside another text it is taken); opencode pull request 21860 (a blank between thinking and text is taken).
+//! Nobody has shown what becomes of a blank that has thinking alone beside it: that is only said, until it was refused.
+
+use super::{Asked, Broken, RequestRule};
+use crate::diagnosis::Code;
+use crate::history::RefusalClass;
+use crate::replay::BlockKind;
+
+pub(super) const RULE: RequestRule = RequestRule { code: Code::BlankText, classes: &[RefusalClass::BlankText], broken };
+
+const BESIDE: &str = "it is not known whether Claude refuses it with nothing but thinking or calls beside it";
+
+fn broken(asked: &Asked<'_, '_>) -> Vec<Broken> {
+    if !asked.claude() {
+        return Vec::new();
+    }
+    let mut out = Vec::new();
+    for message in &asked.wire.messages {
+        let blank = |kind| matches!(kind, BlockKind::BlankText | BlockKind::StandIn);
+        let words = |kind| {
+            matches!(
+                kind,
+                BlockKind::Text | BlockKind::CompactionPrompt | BlockKind::SubtaskPrompt | BlockKind::Reminder
+            )
+        };
+        // A new prompt is put together with the user's message before it, and has words.
+        let last_of_user =
+            !message.assistant && asked.wire.messages.last().is_some_and(|last| std::ptr::eq(last, message));
+        if last_of_user || message.blocks.iter().any(|b| words(b.kind)) {
+            continue;
+        }
+        let alone = message.blocks.iter().all(|b| blank(b.kind));
+        for block in message.blocks.iter().filter(|b| blank(b.kind)) {
+            let what = if block.kind == BlockKind::StandIn {
+                "opencode sends a space for its empty text, and nothing beside it has words"
+            } else {
+                "its text is nothing but white space, and nothing beside it has words"
+            };
+            let found = asked.rule(Code::BlankText, block, None, what.to_owned());
+            out.push(if alone {
+                found
+            } else {
+                Broken { evidence: None, doubt: Some(found.doubt.unwrap_or(BESIDE)), ..found }
+            });
+        }
+    }
+    out
+}

@@ -1,0 +1,182 @@
+//! What a stored 400 says is wrong with the request, prefill aside: which rule, and where.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use strum::{Display, EnumIter};
+
+/// What a provider refused a request for. Each stands for the texts in [`TEXTS`] (docs/opencode.md §12).
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema, Display, EnumIter,
+)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+#[non_exhaustive]
+pub enum RefusalClass {
+    /// A message whose text is nothing but white space.
+    BlankText,
+    /// A message without content.
+    EmptyContent,
+    /// An image of too many bytes.
+    ImageBytes,
+    /// An image of too many pixels.
+    ImagePixels,
+    /// Bytes that are no image, or one of another type than is said.
+    BadImage,
+    /// More images than a request may hold.
+    TooManyImages,
+    /// Ids of tool calls that are used twice, empty or spelled with other characters.
+    CallIds,
+    /// A tool's result without its call, or the other way round.
+    CallPairs,
+    /// Thinking whose signature does not hold.
+    Signature,
+    /// A history longer than the model's window.
+    Window,
+    /// Anything else.
+    #[serde(other)]
+    Other,
+}
+
+/// Words of each class, lower case; the first that is found decides. Sources: docs/opencode.md §12.
+const TEXTS: [(&str, RefusalClass); 33] = [
+    ("must contain non-whitespace text", RefusalClass::BlankText),
+    ("text content blocks must be non-empty", RefusalClass::BlankText),
+    ("text field in the contentblock object", RefusalClass::BlankText),
+    ("must have non-empty content", RefusalClass::EmptyContent),
+    ("exceed max allowed size", RefusalClass::ImagePixels),
+    ("image dimensions exceed", RefusalClass::ImagePixels),
+    ("image was specified using the", RefusalClass::BadImage),
+    ("does not match the provided media type", RefusalClass::BadImage),
+    ("could not process image", RefusalClass::BadImage),
+    ("unable to process input image", RefusalClass::BadImage),
+    ("does not represent a valid image", RefusalClass::BadImage),
+    ("image cannot be empty", RefusalClass::BadImage),
+    ("media_type: input should be", RefusalClass::BadImage),
+    ("invalid base64 data", RefusalClass::BadImage),
+    ("image format image/", RefusalClass::BadImage),
+    ("too many images", RefusalClass::TooManyImages),
+    ("images, exceeding the maximum of", RefusalClass::TooManyImages),
+    ("too much media", RefusalClass::TooManyImages),
+    ("image exceeds", RefusalClass::ImageBytes),
+    ("`tool_use` ids must be unique", RefusalClass::CallIds),
+    ("tool_use ids must be unique", RefusalClass::CallIds),
+    ("string should match pattern '^[a-za-z0-9_-]+$'", RefusalClass::CallIds),
+    ("tool_use.id: string should have at least 1 character", RefusalClass::CallIds),
+    ("unexpected `tool_use_id`", RefusalClass::CallPairs),
+    ("ids were found without `tool_result` blocks", RefusalClass::CallPairs),
+    ("must be followed by tool messages", RefusalClass::CallPairs),
+    ("invalid `signature` in `thinking` block", RefusalClass::Signature),
+    ("invalid signature in thinking block", RefusalClass::Signature),
+    ("prompt is too long", RefusalClass::Window),
+    ("maximum context length", RefusalClass::Window),
+    ("input is too long", RefusalClass::Window),
+    ("exceeds the context window", RefusalClass::Window),
+    ("context_length_exceeded", RefusalClass::Window),
+];
+
+/// A refusal that a row holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// What it is about.
+    pub class: RefusalClass,
+    /// Which content it points at.
+    pub at: Option<Pointer>,
+    /// The number of images that the provider says it takes.
+    pub most: Option<u64>,
+}
+
+/// `messages.258.content.1`: a place in the request as the provider counts, from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pointer {
+    /// The message.
+    pub message: usize,
+    /// The block of it.
+    pub block: Option<usize>,
+    /// The piece of that tool's result.
+    pub inner: Option<usize>,
+}
+
+/// What the texts of an error say, lower case; `name` is the error's.
+pub(super) fn of(name: &str, texts: &[String]) -> Option<Refusal> {
+    let found = TEXTS.iter().find(|(words, _)| texts.iter().any(|text| text.contains(words)));
+    let class = match found {
+        Some((_, class)) => *class,
+        None if name == "ContextOverflowError" => RefusalClass::Window,
+        None => RefusalClass::Other,
+    };
+    let most = texts.iter().find_map(|text| {
+        let (_, rest) = text.split_once("exceeding the maximum of ")?;
+        number(rest)
+    });
+    Some(Refusal { class, at: texts.iter().find_map(|text| pointer(text)), most: most.map(|n| n as u64) })
+}
+
+fn number(text: &str) -> Option<usize> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    text[..digits].parse().ok()
+}
+
+/// The first `messages.N` in the text, and what follows it.
+fn pointer(text: &str) -> Option<Pointer> {
+    text.match_indices("messages.").find_map(|(at, words)| {
+        let rest = &text[at + words.len()..];
+        let message = number(rest)?;
+        let after = |rest: &str, words: &str| -> Option<(usize, String)> {
+            let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit()).strip_prefix(words)?;
+            Some((number(rest)?, rest.to_owned()))
+        };
+        let block = after(rest, ".content.");
+        let inner = block.as_ref().and_then(|(_, rest)| after(rest, ".tool_result.content."));
+        Some(Pointer { message, block: block.map(|(n, _)| n), inner: inner.map(|(n, _)| n) })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Refusal {
+        of("APIError", &[text.to_lowercase()]).unwrap()
+    }
+
+    #[test]
+    fn what_people_have_reported_is_told_apart() {
+        for (text, class) in [
+            ("messages: text content blocks must contain non-whitespace text", RefusalClass::BlankText),
+            (
+                "The model returned the following errors: messages.258.content.1.image.source.base64: image exceeds 5 MB \
+                 maximum: 5895160 bytes > 5242880 bytes",
+                RefusalClass::ImageBytes,
+            ),
+            (
+                "messages.13.content.214.image.source.base64.data: At least one of the image dimensions exceed max allowed \
+                 size for many-image requests: 2000 pixels",
+                RefusalClass::ImagePixels,
+            ),
+            (
+                "messages.3.content.0.tool_result.content.1.image.source.base64: The image was specified using the \
+                 image/png media type, but the image appears to be a image/jpeg image",
+                RefusalClass::BadImage,
+            ),
+            ("Could not process image", RefusalClass::BadImage),
+            (
+                "request contains 52 images, exceeding the maximum of 50 allowed per request",
+                RefusalClass::TooManyImages,
+            ),
+            ("messages.1.content.2: `tool_use` ids must be unique", RefusalClass::CallIds),
+            ("messages.1.content.1.tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$'", RefusalClass::CallIds),
+            ("messages.1.content.0: Invalid `signature` in `thinking` block", RefusalClass::Signature),
+            ("messages.4: all messages must have non-empty content", RefusalClass::EmptyContent),
+            ("prompt is too long: 213000 tokens > 200000 maximum", RefusalClass::Window),
+            ("max_tokens: must be at least 1", RefusalClass::Other),
+        ] {
+            assert_eq!(read(text).class, class, "{text}");
+        }
+        assert_eq!(read("contains 52 images, exceeding the maximum of 50 allowed").most, Some(50));
+        let at = |text: &str| read(text).at.map(|p| (p.message, p.block, p.inner));
+        assert_eq!(at("errors: messages.258.content.1.image.source"), Some((258, Some(1), None)));
+        assert_eq!(at("messages.3.content.0.tool_result.content.1.image"), Some((3, Some(0), Some(1))));
+        assert_eq!(at("messages.4: all messages must"), Some((4, None, None)));
+        assert_eq!(at("messages: text content blocks"), None);
+    }
+}

@@ -1,0 +1,342 @@
+//! Sessions of which every prompt is refused, and those that only look like it.
+
+use std::fs;
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use rusqlite::params;
+use serde_json::{Value, json};
+
+use crate::fixtures;
+use crate::place::Place;
+
+const STORE: &str = "1.18.33";
+const SHAPE: &str = "healthy";
+
+fn session() -> String {
+    fixtures::one(STORE).id(SHAPE).to_owned()
+}
+
+/// A PNG's first bytes: all that its size is read from.
+fn png(width: u32, height: u32) -> Vec<u8> {
+    let mut out = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR".to_vec();
+    out.extend(width.to_be_bytes());
+    out.extend(height.to_be_bytes());
+    out.extend([8, 6, 0, 0, 0]);
+    out
+}
+
+fn url(bytes: &[u8]) -> String {
+    format!("data:image/png;base64,{}", base64::engine::general_purpose::STANDARD.encode(bytes))
+}
+
+/// A place in which the JSON of each part of the healthy session's kind has been changed.
+fn with(kind: &str, change: impl Fn(&mut Value)) -> Place {
+    let place = Place::named(STORE);
+    parts(&place, kind, change);
+    place
+}
+
+fn parts(place: &Place, kind: &str, change: impl Fn(&mut Value)) {
+    let db = place.sql();
+    let mut found = db.prepare("SELECT id, data FROM part WHERE session_id = ?1").unwrap();
+    let rows: Vec<(String, String)> =
+        found.query_map([session()], |r| Ok((r.get(0)?, r.get(1)?))).unwrap().map(Result::unwrap).collect();
+    let mut changed = 0;
+    for (id, data) in rows {
+        let mut data: Value = serde_json::from_str(&data).unwrap();
+        if data["type"] == kind {
+            change(&mut data);
+            db.execute("UPDATE part SET data = ?2 WHERE id = ?1", params![id, data.to_string()]).unwrap();
+            changed += 1;
+        }
+    }
+    assert!(changed > 0, "no {kind}");
+    // The event log of a store that was changed by hand is left alone.
+}
+
+fn attached(bytes: &[u8]) -> Place {
+    let file = json!({"id": "prt_x", "type": "file", "mime": "image/png", "url": url(bytes)});
+    with("tool", |part| part["state"]["attachments"] = json!([file]))
+}
+
+/// A prompt and its refusal behind everything else, or an answer that worked.
+fn asked(place: &Place, number: i64, refusal: Option<&str>) {
+    let db = place.sql();
+    let (session, at) = (session(), 4_000_000_000_000 + number);
+    let user = json!({"role": "user", "time": {"created": at}, "agent": "build",
+        "model": {"providerID": "mock", "modelID": "claude-opus-4-6"}});
+    let mut answer = json!({"role": "assistant", "parentID": format!("msg_u{number}"), "modelID": "claude-opus-4-6",
+        "providerID": "mock", "time": {"created": at + 1}, "cost": 0,
+        "tokens": {"input": 0, "output": 0, "reasoning": 0, "cache": {"read": 0, "write": 0}}});
+    match refusal {
+        Some(text) => {
+            answer["error"] =
+                json!({"name": "APIError", "data": {"message": text, "statusCode": 400, "isRetryable": false}});
+        }
+        None => answer["finish"] = json!("stop"),
+    }
+    let insert = "INSERT INTO message (id, session_id, time_created, time_updated, data) VALUES (?1, ?2, ?3, ?3, ?4)";
+    db.execute(insert, params![format!("msg_u{number}"), session, at, user.to_string()]).unwrap();
+    db.execute(insert, params![format!("msg_v{number}"), session, at + 1, answer.to_string()]).unwrap();
+    let part = "INSERT INTO part (id, message_id, session_id, time_created, time_updated, data) VALUES (?1, ?2, ?3, ?4, ?4, ?5)";
+    let text = json!({"type": "text", "text": "And now?"}).to_string();
+    db.execute(part, params![format!("prt_u{number}"), format!("msg_u{number}"), session, at, text]).unwrap();
+    if refusal.is_none() {
+        let text = json!({"type": "text", "text": "Well."}).to_string();
+        db.execute(part, params![format!("prt_v{number}"), format!("msg_v{number}"), session, at + 1, text]).unwrap();
+    }
+}
+
+/// Status and the codes of what a prompt is or may be refused for, with what can be done about each.
+fn said(place: &Place, more: &[&str]) -> (String, Vec<String>) {
+    let scan = place.scan_with(more);
+    let found = scan.session(SHAPE)["findings"].as_array().unwrap().iter();
+    let told = found.map(|f| format!("{} {}", f["code"].as_str().unwrap(), f["applicability"].as_str().unwrap()));
+    // What is said of one session is the same whether it is named or found on the way.
+    let named = place.scan_with(&[&[SHAPE][..], more].concat());
+    assert_eq!(named.session(SHAPE), scan.session(SHAPE));
+    (scan.status(SHAPE).to_owned(), told.collect())
+}
+
+fn dead(code: &str) -> (String, Vec<String>) {
+    ("dead".to_owned(), vec![format!("{code} opt-in")])
+}
+
+fn doubtful(code: &str) -> (String, Vec<String>) {
+    ("healthy".to_owned(), vec![format!("{code} report-only")])
+}
+
+fn sound() -> (String, Vec<String>) {
+    ("healthy".to_owned(), Vec::new())
+}
+
+const PROXY: [&str; 2] = ["--sdk", "mock/claude-opus-4-6=@ai-sdk/openai-compatible"];
+
+#[test]
+fn an_image_counts_by_its_bytes_and_pixels() {
+    assert_eq!(said(&attached(&png(8_000, 8_000)), &[]), sound(), "as large as it may be");
+    assert_eq!(said(&attached(&png(8_001, 1)), &[]), dead("image-size"));
+    assert_eq!(said(&attached(b"<html>"), &[]), dead("bad-image"));
+    assert_eq!(said(&attached(b""), &[]), dead("bad-image"));
+    // 3,932,160 bytes are 5 MiB of base64.
+    let mut large = png(10, 10);
+    large.resize(3_932_160, 0);
+    assert_eq!(said(&attached(&large), &[]), sound());
+    large.push(0);
+    assert_eq!(said(&attached(&large), &[]), dead("image-size"));
+}
+
+#[test]
+fn among_many_images_smaller_ones_are_too_large() {
+    for (count, expected) in [(20, sound()), (21, dead("image-size"))] {
+        let small = json!({"mime": "image/png", "url": url(&png(10, 10))});
+        let mut files = vec![small; count - 1];
+        files.push(json!({"mime": "image/png", "url": url(&png(2_001, 10))}));
+        // Behind a long output, where a walk does not see them at first.
+        let place = with("tool", |part| {
+            part["state"]["output"] = json!("x".repeat(70_000));
+            part["state"]["attachments"] = json!(files);
+        });
+        assert_eq!(said(&place, &[]), expected, "{count}");
+    }
+}
+
+#[test]
+fn what_a_proxy_passes_on_is_not_known_until_it_has_refused_it() {
+    let place = with("tool", |part| part["callID"] = json!(""));
+    assert_eq!(said(&place, &[]), dead("call-id"));
+    assert_eq!(said(&place, &PROXY), doubtful("call-id"));
+    asked(&place, 1, Some("messages.1.content.1.tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$'"));
+    assert_eq!(said(&place, &PROXY).0, "dead");
+    assert_eq!(place.scan_with(&PROXY).session(SHAPE)["evidence"], "evidenced");
+    asked(&place, 2, None);
+    assert_eq!(said(&place, &PROXY), doubtful("call-id"), "something worked since");
+    assert_eq!(said(&place, &[]), dead("call-id"), "the rule stands, whoever let it pass");
+}
+
+#[test]
+fn other_models_are_not_held_to_claudes_rules() {
+    let place = with("tool", |part| part["callID"] = json!(""));
+    place.edit(&format!(
+        "UPDATE message SET data = replace(data, 'claude-opus-4-6', 'gpt-5') WHERE session_id = '{}'",
+        session()
+    ));
+    assert_eq!(said(&place, &[]), sound());
+}
+
+#[test]
+fn a_blank_text_counts_where_nothing_beside_it_has_words() {
+    let blank = |part: &mut Value| part["text"] = json!(" \n");
+    let place = with("text", blank);
+    // The last answer stands alone; the first has a call beside its text, and nobody knows what becomes of that.
+    assert_eq!(said(&place, &[]).0, "dead");
+    let first = Place::named(STORE);
+    parts(&first, "text", |part| {
+        if part["text"].as_str().unwrap().contains("SCN:") {
+            blank(part);
+        }
+    });
+    assert_eq!(said(&first, &[]), dead("blank-text"));
+    let both = Place::named(STORE);
+    parts(&both, "text", |part| {
+        if part["text"].as_str().unwrap().contains("SCN:") {
+            blank(part);
+        }
+    });
+    let row = both.text(&format!(
+        "SELECT message_id FROM part WHERE session_id = '{}' AND data LIKE '% \\n%' LIMIT 1",
+        session()
+    ));
+    let words = json!({"type": "text", "text": "Words."}).to_string();
+    both.sql()
+        .execute(
+            "INSERT INTO part (id, message_id, session_id, time_created, time_updated, data) VALUES ('prt_zz', ?1, ?2, 1, 1, ?3)",
+            params![row, session(), words],
+        )
+        .unwrap();
+    assert_eq!(said(&both, &[]), sound(), "beside words it is taken");
+}
+
+#[test]
+fn a_refusal_is_read_back_to_the_row_that_it_points_at() {
+    // Nothing is wrong with the bytes that are looked at: the provider alone has said so.
+    let place = attached(&png(10, 10));
+    let part = place.text(&format!(
+        "SELECT id FROM part WHERE session_id = '{}' AND json_extract(data, '$.type') = 'tool'",
+        session()
+    ));
+    assert_eq!(said(&place, &[]), sound());
+    asked(
+        &place,
+        1,
+        Some("messages.2.content.0.tool_result.content.1.image.source.base64.data: Could not process image"),
+    );
+    assert_eq!(said(&place, &[]), dead("bad-image"));
+    assert_eq!(place.scan().session(SHAPE)["findings"][0]["part_id"], part.as_str());
+    let run = place.repair_with(&[SHAPE, "--include", "media"]).exits(0).json();
+    assert_eq!(run["plan"]["sessions"][0]["leaves"][0]["part_id"], part.as_str());
+    assert_eq!(said(&place, &[]).0, "healthy");
+    // A place that holds no image is no evidence of one.
+    let other = attached(&png(10, 10));
+    asked(&other, 1, Some("messages.0.content.0.image.source.base64.data: Could not process image"));
+    assert_eq!(said(&other, &[]).0, "healthy");
+}
+
+#[test]
+fn what_a_compaction_has_cut_off_is_not_sent_any_more() {
+    let place = Place::named(STORE);
+    let compacted = fixtures::one(STORE).id("compacted").to_owned();
+    place.edit(&format!(
+        "UPDATE part SET data = json_set(data, '$.callID', '') WHERE session_id = '{compacted}' \
+         AND json_extract(data, '$.type') = 'tool'"
+    ));
+    let before = place.text(&format!(
+        "SELECT count(*) || '' FROM part WHERE session_id = '{compacted}' AND json_extract(data, '$.callID') = ''"
+    ));
+    assert_ne!(before, "0");
+    assert_eq!(place.scan().status("compacted"), "healthy");
+}
+
+#[test]
+fn nothing_is_taken_out_unless_it_is_asked_for_and_undo_gives_it_back() {
+    for (place, include, code) in [
+        (attached(&png(9_000, 3)), "media", "image-size"),
+        (with("tool", |part| part["callID"] = json!("")), "calls", "call-id"),
+        (
+            with("text", |part| {
+                if part["text"].as_str().unwrap().contains("SCN:") {
+                    part["text"] = json!("  ");
+                }
+            }),
+            "blank-text",
+            "blank-text",
+        ),
+    ] {
+        assert_eq!(said(&place, &[]), dead(code));
+        place.unstick(&["scan"]).exits(1);
+        let before = place.dump();
+        let others = ["blank-text", "media", "calls", "signatures"].into_iter().filter(|i| *i != include);
+        let others = others.collect::<Vec<_>>().join(",");
+        for args in [&[][..], &["--include", &others], &["--include", "at-risk,latent,unsettled,near-window"]] {
+            let run = place.unstick(&[&["repair", "--dry-run", "--json", SHAPE][..], args].concat()).json();
+            assert_eq!(run["plan"]["sessions"], json!([]), "{code} {args:?}");
+        }
+        let shown = place.unstick(&["repair", "--dry-run", SHAPE, "--include", include]).exits(1).stdout;
+        assert!(shown.contains("not without loss"), "{shown}");
+        let run = place.repair_with(&[SHAPE, "--include", include]).exits(0).json();
+        let plan = &run["plan"]["sessions"][0];
+        assert_eq!(plan["leaves"][0]["code"], code);
+        assert!(plan["edits"].as_array().unwrap().iter().all(|e| e["reason"] == code || e["op"] == "insert"));
+        assert_eq!(said(&place, &[]).0, "healthy", "{code}");
+        let again = place.repair_with(&[SHAPE, "--include", include]).exits(0).json();
+        assert_eq!(again["plan"]["sessions"], json!([]), "{code}");
+        place.unstick(&["undo", "--yes"]).exits(0);
+        assert!(before == place.dump(), "{code}: undo has not given the rows back");
+    }
+}
+
+#[test]
+fn a_healthy_session_is_in_no_plan_whatever_is_asked_for() {
+    let place = attached(&png(9_000, 3));
+    let everything = "at-risk,latent,unsettled,near-window,blank-text,media,calls,signatures";
+    let scan = place.scan();
+    let healthy: Vec<&str> =
+        scan.by_id().into_iter().filter(|(_, s)| s["status"] == "healthy").map(|(id, _)| id).collect();
+    let before = place.dump();
+    let run = place.repair_with(&["--include", everything]).json();
+    let planned: Vec<&str> =
+        run["plan"]["sessions"].as_array().unwrap().iter().map(|s| s["id"].as_str().unwrap()).collect();
+    assert!(planned.contains(&session().as_str()));
+    for id in healthy {
+        let unsettled = scan.by_id()[id]["findings"].as_array().unwrap().iter().any(|f| f["code"] == "unsettled-tool");
+        assert!(unsettled || !planned.contains(&id), "{id}");
+        assert!(unsettled || before.of_session(id) == place.dump().of_session(id), "{id}");
+    }
+}
+
+#[test]
+fn files_that_leave_are_saved_once_and_never_over_another() {
+    let bytes = png(9_000, 3);
+    let place = attached(&bytes);
+    let folder = place.root().join("files");
+    let args = ["--include", "media", "--extract", "files"];
+    place.repair_with(&args).exits(0);
+    let files: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()).collect();
+    assert_eq!(files.len(), 1);
+    assert_eq!(fs::read(&files[0]).unwrap(), bytes);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        assert_eq!(fs::metadata(&files[0]).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    place.unstick(&["undo", "--yes"]).exits(0);
+    let before = place.dump();
+    place.repair_with(&args).exits(2);
+    assert!(before == place.dump(), "the file is there, so nothing is taken out");
+    #[cfg(unix)]
+    {
+        let elsewhere = place.root().join("elsewhere");
+        fs::remove_file(&files[0]).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &files[0]).unwrap();
+        place.repair_with(&args).exits(2);
+        assert!(!elsewhere.exists(), "a link was followed");
+        assert!(before == place.dump());
+    }
+}
+
+#[test]
+fn explain_marks_what_is_refused_and_stats_count_it() {
+    let place = attached(&png(9_000, 3));
+    asked(
+        &place,
+        1,
+        Some("messages.2.content.0.tool_result.content.1.image.source.base64.data: image dimensions exceed"),
+    );
+    asked(&place, 2, Some("max_tokens: must be at least 1"));
+    let text = place.unstick(&["explain", SHAPE]).exits(0).stdout;
+    assert!(text.contains("Every prompt is refused") && text.contains("< refused: image-size"), "{text}");
+    let stats = place.unstick(&["stats", "--json"]).exits(0).json();
+    assert_eq!(stats["other_400s_by_class"], json!({"image-pixels": 1, "other": 1}));
+    assert_eq!(stats["other_400s"], 2);
+}
