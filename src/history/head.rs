@@ -507,28 +507,76 @@ pub fn part_fact(data: &[u8]) -> Option<PartFact> {
     }
 }
 
-/// What a sweep asks of a part of whose JSON only the start is given, a call's [`BEHIND_OUTPUT`] aside. `None`: the row has to be read.
+/// What the start of a part tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Started {
+    /// What a sweep asks of it, a call's [`BEHIND_OUTPUT`] aside.
+    pub fact: PartFact,
+    /// Whether the rest has to be searched for those.
+    pub behind: bool,
+}
+
+impl Started {
+    fn quiet() -> Self {
+        Self { fact: PartFact::QUIET, behind: false }
+    }
+}
+
+/// Tools of opencode whose results are text alone. Read in 1.2.1, 1.3.0, 1.14.48 and 1.18.34.
+const TEXT_ALONE: [&str; 17] = [
+    "apply_patch",
+    "bash",
+    "codesearch",
+    "edit",
+    "glob",
+    "grep",
+    "list",
+    "lsp",
+    "multiedit",
+    "patch",
+    "question",
+    "skill",
+    "task",
+    "todoread",
+    "todowrite",
+    "websearch",
+    "write",
+];
+
+/// Whether a finished call may carry what stands behind its output: files, or the mark of a provider that ran it.
+fn carries(tool: &str, state: &Members<'_, INNER>) -> bool {
+    if TEXT_ALONE.contains(&tool) {
+        return false;
+    }
+    if !["read", "webfetch"].contains(&tool) {
+        return true;
+    }
+    // These two say "Image read successfully", "PDF read successfully" or "Image fetched successfully" with a file.
+    let output = state.get("output").or(state.cut.filter(|(key, _)| *key == b"output").map(|(_, rest)| rest));
+    output.is_none_or(|text| text.len() < 8 || text.starts_with(b"\"Image ") || text.starts_with(b"\"PDF "))
+}
+
+/// What a sweep asks of a part of whose JSON only the start is given. `None`: the row has to be read.
 #[must_use]
-pub fn part_fact_of_start(data: &[u8]) -> Option<PartFact> {
+pub fn part_fact_of_start(data: &[u8]) -> Option<Started> {
     let members: Members<'_, MEMBERS> = Cursor { bytes: data, at: 0 }.members()?;
     let (cut, rest) = members.cut?;
     match plain(members.get("type")?)? {
-        "reasoning" => (cut == b"text" || members.is("text", b'"')).then_some(PartFact::QUIET),
+        "reasoning" => (cut == b"text" || members.is("text", b'"')).then(Started::quiet),
         "tool" => {
-            if !members.is("tool", b'"') {
-                return None;
-            }
+            let tool = members.some("tool").filter(|raw| raw.starts_with(b"\""))?;
             let id = plain(members.some("callID")?)?;
             let state = match members.some("state") {
                 Some(raw) => inner(raw)?,
                 None if cut == b"state" => inner(rest)?,
                 None => return None,
             };
-            (plain(state.get("status")?)? == "completed").then(|| PartFact::tool(id))
+            let behind = plain(tool).is_none_or(|tool| carries(tool, &state));
+            (plain(state.get("status")?)? == "completed").then(|| Started { fact: PartFact::tool(id), behind })
         }
         // Texts are small, and a call may have leaked anywhere in them.
         "text" | "file" | "step-finish" | "compaction" => None,
-        _ => Some(PartFact::QUIET),
+        _ => Some(Started::quiet()),
     }
 }
 
@@ -745,13 +793,38 @@ mod tests {
             });
             if let (Ok(whole), false) = (parsed_part(&text), twice) {
                 let start = &text.as_bytes()[..cut.min(text.len() - 1)];
-                if let Some(fact) = part_fact_of_start(start) {
+                if let Some(Started { fact, behind }) = part_fact_of_start(start) {
                     prop_assert_eq!((fact.kind, fact.call), (whole.kind, whole.call));
-                    let attached = text.contains("attachments") || text.contains("providerExecuted");
-                    prop_assert!(attached || fact == whole, "{:?} {:?}", fact, whole);
+                    let named = text.contains("attachments") || text.contains("providerExecuted");
+                    // A `bash` carries nothing behind its output where opencode has written it.
+                    prop_assert!(named && (behind || text.contains("bash")) || fact == whole, "{fact:?} {whole:?}");
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_stands_behind_an_output_is_searched_for_where_a_tool_may_have_put_it() {
+        let behind = |tool: &str, output: &str| {
+            let text = format!(
+                r#"{{"type":"tool","tool":"{tool}","callID":"c","state":{{"status":"completed","input":{{}},"output":"{output}{}"#,
+                "x".repeat(900)
+            );
+            part_fact_of_start(&text.as_bytes()[..512]).map(|start| start.behind)
+        };
+        assert_eq!(behind("bash", "Image read successfully"), Some(false));
+        assert_eq!(behind("read", "<path>/a</path>"), Some(false));
+        assert_eq!(behind("read", "Image read successfully\",\"metadata\":{\"preview\":\""), Some(true));
+        assert_eq!(behind("read", "PDF read successfully\",\"metadata\":{\"preview\":\""), Some(true));
+        assert_eq!(behind("webfetch", "Image fetched successfully\",\"metadata\":{\"x\":\""), Some(true));
+        assert_eq!(behind("webfetch", "# A page"), Some(false));
+        assert_eq!(behind("browser_screenshot", "Taken."), Some(true), "nobody knows what it returns");
+        assert_eq!(behind("read", &"\\n".repeat(3)), Some(false));
+        let unseen = format!(
+            r#"{{"type":"tool","tool":"read","callID":"c","state":{{"status":"completed","input":{{"p":"{}"#,
+            "x".repeat(900)
+        );
+        assert_eq!(part_fact_of_start(&unseen.as_bytes()[..512]).map(|start| start.behind), Some(true));
     }
 
     #[test]
@@ -762,7 +835,8 @@ mod tests {
                 "x".repeat(9_000)
             )
         };
-        assert_eq!(part_fact_of_start(&tool("completed").as_bytes()[..512]), Some(PartFact::tool("c")));
+        let quiet = Some(Started { fact: PartFact::tool("c"), behind: false });
+        assert_eq!(part_fact_of_start(&tool("completed").as_bytes()[..512]), quiet);
         assert_eq!(part_fact_of_start(&tool("error").as_bytes()[..512]), None, "the flag stands at the end");
         assert_eq!(part_fact(tool("completed").as_bytes()), Some(PartFact::tool("c")));
         let answer = br#"{"parentID":"u","role":"assistant","agent":"build","path":{"cwd":"/"},"cost":0,"tokens":{"input":1,"cache":{"read":0}},"modelID":"m","providerID":"p","time":{"created":1},"finish":"stop"}"#;

@@ -437,15 +437,11 @@ impl<'db> Starts<'db> {
                     none => none.insert(self.db.blob_open("main", "part", "data", rowid, true)?),
                 };
                 blob.read_at_exact(&mut self.buffer, 0)?;
-                let fact = history::part_fact_of_start(&self.buffer);
-                // A call's attachments stand behind its output, however long that is.
-                match fact {
-                    Some(fact)
-                        if self.whole && fact.call.is_some() && super::read::names(blob, &history::BEHIND_OUTPUT)? =>
-                    {
+                match history::part_fact_of_start(&self.buffer) {
+                    Some(start) if self.whole && start.behind && super::read::names(blob, &history::BEHIND_OUTPUT)? => {
                         None
                     }
-                    fact => fact,
+                    start => start.map(|start| start.fact),
                 }
             }
             _ => None,

@@ -33,6 +33,14 @@ pub enum P {
     Retry,
     TextFile,
     Markup,
+    /// An image with a side of 9,000 pixels.
+    Wide,
+    /// More images than any request may hold.
+    Many,
+    /// A call without an id.
+    NoId,
+    /// A call whose id others have as well.
+    SameId,
 }
 
 /// A row in short.
@@ -68,6 +76,7 @@ fn part() -> impl Strategy<Value = P> {
         1 => any::<bool>().prop_map(P::Compaction),
         1 => Just(P::Subtask),
         1 => prop::sample::select(vec![P::Patch, P::Snapshot, P::Agent, P::Retry, P::TextFile, P::Markup]),
+        1 => prop::sample::select(vec![P::Wide, P::Many, P::NoId, P::SameId, P::SameId]),
     ]
 }
 
@@ -90,6 +99,7 @@ fn row() -> impl Strategy<Value = M> {
         2 => Just(Some("aborted")),
         1 => Just(Some("api")),
         1 => Just(Some("unknown")),
+        1 => prop_oneof![Just(Some("signature")), Just(Some("window"))],
     ];
     (
         prop::bool::weighted(0.35),
@@ -148,6 +158,9 @@ fn known_row() -> impl Strategy<Value = M> {
         said_by_user(&[]),
         said_by_user(&[P::Compaction(true)]),
         M { summary: true, ..told(&[Start, words, Finish]) },
+        answered(None, &[Start, Thinking("hm", false)]),
+        told(&[Start, Thinking("hm", true), P::SameId, Finish]),
+        M { error: Some("signature"), ..answered(None, &[]) },
     ];
     prop::sample::select(known)
 }
@@ -171,6 +184,10 @@ pub const START: i64 = 1_795_251_000_000;
 fn id(prefix: &str, ms: i64, n: usize) -> String {
     format!("{prefix}_{:012x}{:014}", (ms * 4096) & 0xffff_ffff_ffff, n)
 }
+
+/// The first bytes of images, which tell their size: 9,000 by 1 pixels, and 1 by 1.
+const WIDE: &str = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAIygAAAABCAYAAAA=";
+const SMALL: &str = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAA=";
 
 fn part_json(p: P, n: usize) -> Value {
     let tool = |state: Value| json!({"type": "tool", "tool": "bash", "callID": format!("call_{n}"), "state": state});
@@ -201,6 +218,17 @@ fn part_json(p: P, n: usize) -> Value {
         P::Image => {
             let mut call = tool(settled("completed"));
             call["state"]["attachments"] = json!([{"mime": "image/png", "url": "data:image/png;base64,AA=="}]);
+            call
+        }
+        P::Wide | P::Many => {
+            let one = json!({"type": "file", "mime": "image/png", "url": if p == P::Wide { WIDE } else { SMALL }});
+            let mut call = tool(settled("completed"));
+            call["state"]["attachments"] = json!(vec![one; if p == P::Wide { 1 } else { 101 }]);
+            call
+        }
+        P::NoId | P::SameId => {
+            let mut call = tool(settled("completed"));
+            call["callID"] = json!(if p == P::NoId { "" } else { "call_same" });
             call
         }
         P::File => json!({"type": "file", "mime": "image/png", "url": "data:image/png;base64,AA=="}),
@@ -268,6 +296,14 @@ pub fn stored(rows: &[M], session: &str, start: i64) -> Vec<Stored> {
                 }
                 Some("api") => {
                     data["error"] = json!({"name": "APIError", "data": {"statusCode": 529, "message": "busy"}});
+                }
+                Some("signature") => {
+                    data["error"] = json!({"name": "APIError", "data": {"statusCode": 400,
+                        "message": "messages.1.content.0: Invalid `signature` in `thinking` block"}});
+                }
+                Some("window") => {
+                    data["error"] = json!({"name": "APIError", "data": {"statusCode": 400,
+                        "message": "prompt is too long: 200001 tokens > 200000 maximum"}});
                 }
                 Some(_) => data["error"] = json!({"name": "UnknownError", "data": {"message": "?"}}),
                 None => {}
