@@ -327,6 +327,13 @@ pub(crate) enum Include {
     Signatures,
 }
 
+impl Include {
+    /// Its name in a call.
+    pub(crate) fn name(&self) -> Option<String> {
+        self.to_possible_value().map(|value| value.get_name().to_owned())
+    }
+}
+
 #[derive(Debug, Args)]
 #[command(after_long_help = EXPLAIN_EXAMPLES)]
 pub(crate) struct Explain {

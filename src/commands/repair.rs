@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use anyhow::Error;
-use clap::ValueEnum;
 use opencode_unstick::diagnosis::{
     Applicability, Code, Diagnosis, Evidence, Judge, LeftReason, Status, diagnose, latent_cuts,
 };
@@ -314,7 +313,7 @@ fn human(context: &Context<'_>, args: &Repair, planned: &Planned, filtered: bool
     let (n, left) = (planned.plan.sessions.len(), planned.left.len());
     if n == 0 && left == 0 {
         let none = if filtered { "no session that the call is about is stuck" } else { "no session is stuck" };
-        return format!("Nothing to repair: {none}.\n");
+        return format!("Nothing to repair: {none}.{}\n", still_dead(context, args, planned));
     }
     let mut text = String::new();
     if !out.quiet {
@@ -329,23 +328,52 @@ fn human(context: &Context<'_>, args: &Repair, planned: &Planned, filtered: bool
     if left > 0 && (n == 0 || args.dry_run) {
         end.push(report::remain(left));
     }
+    let dead = still_dead(context, args, planned);
     if !end.is_empty() {
         let end = end.join(" ");
         text.push_str(&if out.quiet { format!("{end}\n") } else { format!("\n{}\n", out.wrap(&end, "")) });
     }
     if args.dry_run && n > 0 && !out.quiet {
-        text.push_str(&format!("Next: {}\n", out.command(&next(args))));
+        text.push_str(&format!("Next: {}\n", out.command(&next(args, &[]))));
+    }
+    if !dead.is_empty() {
+        text.push_str(&dead[1..]);
+        text.push('\n');
     }
     text
 }
 
-/// The same call without `--dry-run`.
-fn next(args: &Repair) -> String {
+/// What stays dead because nothing was said of taking out what is refused, and how to say it; led by a line break.
+fn still_dead(context: &Context<'_>, args: &Repair, planned: &Planned) -> String {
+    let asked: Vec<String> = args.include.iter().filter_map(Include::name).collect();
+    let mut kinds: Vec<&str> = Vec::new();
+    let mut dead = 0;
+    for judged in planned.audit.sessions.iter().filter(|j| j.diagnosis.status == Status::Dead) {
+        let findings = judged.diagnosis.findings.iter().filter(|f| f.applicability == Applicability::OptIn);
+        let lacking: Vec<&str> =
+            findings.filter_map(|f| f.code.include()).filter(|kind| !asked.iter().any(|a| a == kind)).collect();
+        dead += usize::from(!lacking.is_empty());
+        kinds.extend(lacking);
+    }
+    if dead == 0 || context.global.quiet {
+        return String::new();
+    }
+    kinds.sort_unstable();
+    kinds.dedup();
+    let these = if dead == 1 { "1 session is dead".to_owned() } else { format!("{dead} sessions are dead") };
+    let text = format!("{these}: what is refused leaves a history only where that is asked for, for it is a loss.");
+    let next = next(args, &kinds);
+    format!("\n{}\nNext: {}", context.out.wrap(&text, ""), context.out.command(&next))
+}
+
+/// The same call with `more` included, which is shown first, or without `--dry-run` where there is no more.
+fn next(args: &Repair, more: &[&str]) -> String {
     let mut words = vec!["repair".to_owned()];
     words.extend(select::words(&args.selection));
-    if !args.include.is_empty() {
-        let names: Vec<String> =
-            args.include.iter().filter_map(|i| i.to_possible_value()).map(|v| v.get_name().to_owned()).collect();
+    words.extend((!more.is_empty()).then(|| "--dry-run".to_owned()));
+    let names: Vec<String> =
+        args.include.iter().filter_map(Include::name).chain(more.iter().map(|kind| (*kind).to_owned())).collect();
+    if !names.is_empty() {
         words.extend(["--include".to_owned(), names.join(",")]);
     }
     if let Some(folder) = &args.journal {

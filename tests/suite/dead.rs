@@ -262,7 +262,11 @@ fn nothing_is_taken_out_unless_it_is_asked_for_and_undo_gives_it_back() {
             let run = place.unstick(&[&["repair", "--dry-run", "--json", SHAPE][..], args].concat()).json();
             assert_eq!(run["plan"]["sessions"], json!([]), "{code} {args:?}");
         }
+        // Whoever does not ask is told how.
+        let told = place.unstick(&["repair", SHAPE]).exits(0).stdout;
+        assert!(told.contains("1 session is dead") && told.contains(&format!("--include {include}")), "{told}");
         let shown = place.unstick(&["repair", "--dry-run", SHAPE, "--include", include]).exits(1).stdout;
+        assert!(!shown.contains("is dead"), "{shown}");
         assert!(shown.contains("not without loss"), "{shown}");
         let run = place.repair_with(&[SHAPE, "--include", include]).exits(0).json();
         let plan = &run["plan"]["sessions"][0];
