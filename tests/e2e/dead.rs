@@ -71,10 +71,12 @@ const CASES: &[Case] = &[
         // 1.14.48 keeps no image of this form that its tool has read; versions before it, and other tools, do.
         craft: Some(|session| {
             let url = format!("data:image/png;base64,{}", encode(&png(9_000, 1, 0)));
-            for part in session.messages.iter_mut().flat_map(|m| &mut m.parts).filter(|p| p.data["type"] == "tool") {
-                if part.data["state"]["attachments"].is_null() {
-                    part.data["state"]["attachments"] =
-                        json!([{"id": part.id, "type": "file", "mime": "image/png", "url": url}]);
+            for message in &mut session.messages {
+                for part in message.parts.iter_mut().filter(|p| p.data["type"] == "tool") {
+                    if part.data["state"]["attachments"].is_null() {
+                        part.data["state"]["attachments"] = json!([{"id": part.id, "sessionID": session.id,
+                            "messageID": message.id, "type": "file", "mime": "image/png", "url": url}]);
+                    }
                 }
             }
         }),
