@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::diagnosis::{Applicability, Code, Finding};
+use crate::diagnosis::{Code, Finding};
 use crate::history::json::{Object, string};
 use crate::history::{Message, PartKind, Session};
 use crate::replay::{
@@ -196,7 +196,7 @@ impl Explanation {
 
     /// Marks the blocks of the parts that every request is refused for.
     pub fn mark(&mut self, findings: &[Finding]) {
-        let refused = |f: &&Finding| f.applicability == Applicability::OptIn && f.code.include().is_some();
+        let refused = |f: &&Finding| f.takes_out().is_some();
         for piece in self.rows.iter_mut().flat_map(|r| &mut r.turns).flat_map(|t| &mut t.blocks) {
             let found = findings.iter().filter(refused).find(|f| piece.part_id.is_some() && f.part_id == piece.part_id);
             piece.refused = found.map(|f| f.code);

@@ -1,10 +1,11 @@
 //! `unstick repair`
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Error;
 use opencode_unstick::diagnosis::{
-    Applicability, Code, Diagnosis, Evidence, Judge, LeftReason, Status, diagnose, latent_cuts,
+    Code, Diagnosis, Evidence, Finding, Judge, LeftReason, Status, diagnose, latent_cuts,
 };
 use opencode_unstick::error::ErrorCode;
 use opencode_unstick::history::{Session, SessionInfo};
@@ -157,8 +158,7 @@ fn aim(d: &Diagnosis, allowed: Allowed) -> Option<Goal> {
         tail,
         latent: allowed.latent && has(Code::LatentTail),
         settled: allowed.unsettled && has(Code::UnsettledTool),
-        mended: d.status == Status::Dead
-            && d.findings.iter().any(|f| f.applicability == Applicability::OptIn && allowed.mends(f.code)),
+        mended: d.status == Status::Dead && d.findings.iter().any(|f| f.takes_out().is_some() && allowed.mends(f.code)),
     };
     (goal != Goal::default()).then_some(goal)
 }
@@ -313,7 +313,7 @@ fn human(context: &Context<'_>, args: &Repair, planned: &Planned, filtered: bool
     let (n, left) = (planned.plan.sessions.len(), planned.left.len());
     if n == 0 && left == 0 {
         let none = if filtered { "no session that the call is about is stuck" } else { "no session is stuck" };
-        return format!("Nothing to repair: {none}.{}\n", still_dead(context, args, planned));
+        return format!("Nothing to repair: {none}.\n{}", still_dead(context, args, planned));
     }
     let mut text = String::new();
     if !out.quiet {
@@ -328,7 +328,6 @@ fn human(context: &Context<'_>, args: &Repair, planned: &Planned, filtered: bool
     if left > 0 && (n == 0 || args.dry_run) {
         end.push(report::remain(left));
     }
-    let dead = still_dead(context, args, planned);
     if !end.is_empty() {
         let end = end.join(" ");
         text.push_str(&if out.quiet { format!("{end}\n") } else { format!("\n{}\n", out.wrap(&end, "")) });
@@ -336,34 +335,28 @@ fn human(context: &Context<'_>, args: &Repair, planned: &Planned, filtered: bool
     if args.dry_run && n > 0 && !out.quiet {
         text.push_str(&format!("Next: {}\n", out.command(&next(args, &[]))));
     }
-    if !dead.is_empty() {
-        text.push_str(&dead[1..]);
-        text.push('\n');
-    }
+    text.push_str(&still_dead(context, args, planned));
     text
 }
 
-/// What stays dead because nothing was said of taking out what is refused, and how to say it; led by a line break.
+/// What stays dead because nothing was said of taking out what is refused, and how to say it: lines, or nothing.
 fn still_dead(context: &Context<'_>, args: &Repair, planned: &Planned) -> String {
     let asked: Vec<String> = args.include.iter().filter_map(Include::name).collect();
-    let mut kinds: Vec<&str> = Vec::new();
+    let mut kinds: BTreeSet<&str> = BTreeSet::new();
     let mut dead = 0;
     for judged in planned.audit.sessions.iter().filter(|j| j.diagnosis.status == Status::Dead) {
-        let findings = judged.diagnosis.findings.iter().filter(|f| f.applicability == Applicability::OptIn);
-        let lacking: Vec<&str> =
-            findings.filter_map(|f| f.code.include()).filter(|kind| !asked.iter().any(|a| a == kind)).collect();
+        let kinds_of_it = judged.diagnosis.findings.iter().filter_map(Finding::takes_out);
+        let lacking: Vec<&str> = kinds_of_it.filter(|kind| !asked.iter().any(|a| a == kind)).collect();
         dead += usize::from(!lacking.is_empty());
         kinds.extend(lacking);
     }
     if dead == 0 || context.global.quiet {
         return String::new();
     }
-    kinds.sort_unstable();
-    kinds.dedup();
     let these = if dead == 1 { "1 session is dead".to_owned() } else { format!("{dead} sessions are dead") };
     let text = format!("{these}: what is refused leaves a history only where that is asked for, for it is a loss.");
-    let next = next(args, &kinds);
-    format!("\n{}\nNext: {}", context.out.wrap(&text, ""), context.out.command(&next))
+    let kinds: Vec<&str> = kinds.into_iter().collect();
+    format!("{}\nNext: {}\n", context.out.wrap(&text, ""), context.out.command(&next(args, &kinds)))
 }
 
 /// The same call with `more` included, which is shown first, or without `--dry-run` where there is no more.

@@ -68,6 +68,14 @@ pub struct Finding {
     pub detail: String,
 }
 
+impl Finding {
+    /// What `repair --include` calls it, where every prompt is surely refused for it and it may be taken out.
+    #[must_use]
+    pub fn takes_out(&self) -> Option<&'static str> {
+        self.code.include().filter(|_| self.applicability == Applicability::OptIn)
+    }
+}
+
 pub(crate) fn finding(code: Code, message_id: &str, part_id: Option<&str>, detail: impl Into<String>) -> Finding {
     Finding {
         code,

@@ -301,6 +301,26 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// Passes over an object or array, `item` over what stands between its commas; the cursor stands at its opening.
+    fn list(&mut self, closing: u8, mut item: impl FnMut(&mut Self) -> Skim<()>) -> Skim<()> {
+        self.at += 1;
+        if self.peek()? == closing {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            item(self)?;
+            match self.peek()? {
+                b',' => self.at += 1,
+                b if b == closing => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                _ => return Err(Stop::Odd),
+            }
+        }
+    }
+
     /// Passes over a value.
     fn value(&mut self, depth: u32) -> Skim<()> {
         if depth > DEEPEST {
@@ -308,47 +328,15 @@ impl<'a> Cursor<'a> {
         }
         match self.peek()? {
             b'"' => self.string(),
-            b'{' => {
-                self.at += 1;
-                if self.peek()? == b'}' {
-                    self.at += 1;
-                    return Ok(());
+            b'{' => self.list(b'}', |this| {
+                if this.peek()? != b'"' {
+                    return Err(Stop::Odd);
                 }
-                loop {
-                    if self.peek()? != b'"' {
-                        return Err(Stop::Odd);
-                    }
-                    self.string()?;
-                    self.expect(b':')?;
-                    self.value(depth + 1)?;
-                    match self.peek()? {
-                        b',' => self.at += 1,
-                        b'}' => {
-                            self.at += 1;
-                            return Ok(());
-                        }
-                        _ => return Err(Stop::Odd),
-                    }
-                }
-            }
-            b'[' => {
-                self.at += 1;
-                if self.peek()? == b']' {
-                    self.at += 1;
-                    return Ok(());
-                }
-                loop {
-                    self.value(depth + 1)?;
-                    match self.peek()? {
-                        b',' => self.at += 1,
-                        b']' => {
-                            self.at += 1;
-                            return Ok(());
-                        }
-                        _ => return Err(Stop::Odd),
-                    }
-                }
-            }
+                this.string()?;
+                this.expect(b':')?;
+                this.value(depth + 1)
+            }),
+            b'[' => self.list(b']', |this| this.value(depth + 1)),
             b't' => self.word(b"true"),
             b'f' => self.word(b"false"),
             b'n' => self.word(b"null"),
@@ -368,38 +356,29 @@ impl<'a> Cursor<'a> {
     }
 
     fn collect<const N: usize>(&mut self, out: &mut Members<'a, N>) -> Skim<()> {
-        self.expect(b'{')?;
-        if self.peek()? == b'}' {
-            self.at += 1;
-            return Ok(());
+        if self.peek()? != b'{' {
+            return Err(Stop::Odd);
         }
-        loop {
-            if self.peek()? != b'"' {
+        self.list(b'}', |this| {
+            if this.peek()? != b'"' {
                 return Err(Stop::Odd);
             }
-            let from = self.at + 1;
-            self.string()?;
-            let key = &self.bytes[from..self.at - 1];
+            let from = this.at + 1;
+            this.string()?;
+            let key = &this.bytes[from..this.at - 1];
             if key.contains(&b'\\') || out.len == N || out.found[..out.len].iter().any(|(k, _)| *k == key) {
                 return Err(Stop::Odd);
             }
-            self.expect(b':')?;
-            self.peek()?;
-            let from = self.at;
-            out.cut = Some((key, &self.bytes[from..]));
-            self.value(1)?;
+            this.expect(b':')?;
+            this.peek()?;
+            let from = this.at;
+            out.cut = Some((key, &this.bytes[from..]));
+            this.value(1)?;
             out.cut = None;
-            out.found[out.len] = (key, &self.bytes[from..self.at]);
+            out.found[out.len] = (key, &this.bytes[from..this.at]);
             out.len += 1;
-            match self.peek()? {
-                b',' => self.at += 1,
-                b'}' => {
-                    self.at += 1;
-                    return Ok(());
-                }
-                _ => return Err(Stop::Odd),
-            }
-        }
+            Ok(())
+        })
     }
 }
 

@@ -197,7 +197,6 @@ fn fix(
             ))
         }
         (Code::EmptyMessage, PartKind::Reasoning { .. }) => {
-            let passed_over = |p: &Part| matches!(p.kind, PartKind::StepStart | PartKind::Reasoning { .. });
             if message.assistant()?.error.is_some() || !message.parts.iter().all(passed_over) {
                 return None;
             }
@@ -228,7 +227,6 @@ fn blank(message: &Message, part: &Part, object: &Object<'_>) -> Option<Vec<Chan
     let speaks = |p: &Part| matches!(p.kind, PartKind::Text { .. } | PartKind::Tool(_) | PartKind::File(_));
     let thinks = |p: &Part| matches!(p.kind, PartKind::Reasoning { .. });
     if !rest().any(speaks) && rest().any(thinks) {
-        let passed_over = |p: &Part| matches!(p.kind, PartKind::StepStart | PartKind::Reasoning { .. });
         if a.error.is_none() && rest().all(passed_over) {
             out.push(Change::SetData { id, data: aborted(message), reason });
         } else if a.error.is_none() {
@@ -240,6 +238,11 @@ fn blank(message: &Message, part: &Part, object: &Object<'_>) -> Option<Vec<Chan
         }
     }
     Some(out)
+}
+
+/// Whether opencode passes over an answer that is marked as aborted and holds nothing but parts like this.
+fn passed_over(part: &Part) -> bool {
+    matches!(part.kind, PartKind::StepStart | PartKind::Reasoning { .. })
 }
 
 /// The row's JSON with the mark of an abort, in opencode's words.
@@ -254,6 +257,6 @@ fn fresh_id(now: &Session, old: &str, part: &str) -> String {
         now.messages.iter().flat_map(|m| m.tools()).map(|(_, t)| sent_id(&t.call_id)).collect();
     let stem = if old.is_empty() { format!("call_{}", part.trim_start_matches("prt_")) } else { sent_id(old) };
     let numbered = (2u32..).map(|n| format!("{stem}_{n}"));
-    let first = (!old.is_empty()).then_some(()).map_or_else(|| Some(stem.clone()), |()| None);
+    let first = old.is_empty().then(|| stem.clone());
     first.into_iter().chain(numbered).find(|id| !taken.contains(&sent_id(id))).unwrap_or(stem)
 }

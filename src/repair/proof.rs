@@ -50,6 +50,17 @@ pub enum Check {
 /// next prompt for each of the packages.
 #[must_use]
 pub(super) fn unchanged(before: &Session, after: &Session, sdks: &[Sdk], allowed: Allowed) -> Option<Check> {
+    in_every_view(before, after, allowed, |b, a, set| turns(b, a, set, sdks))
+}
+
+/// Whether the totals are the same, and, under every rule set, what steers the loop and what `more` looks at: for the
+/// history as it stands and, where a revert is pending, for what is left of it.
+fn in_every_view(
+    before: &Session,
+    after: &Session,
+    allowed: Allowed,
+    more: impl Fn(&Session, &Session, &RuleSet) -> Option<Check>,
+) -> Option<Check> {
     if totals(before) != totals(after) {
         return Some(Check::Totals);
     }
@@ -58,7 +69,7 @@ pub(super) fn unchanged(before: &Session, after: &Session, sdks: &[Sdk], allowed
     for set in &RULE_SETS {
         let cut = (after_revert(before, set), after_revert(after, set));
         for (b, a) in std::iter::once(whole).chain(reverted.then_some((cut.0.as_ref(), cut.1.as_ref()))) {
-            if let Some(check) = steering(b, a, set, allowed).or_else(|| turns(b, a, set, sdks)) {
+            if let Some(check) = steering(b, a, set, allowed).or_else(|| more(b, a, set)) {
                 return Some(check);
             }
         }
@@ -100,37 +111,27 @@ pub fn prove_mended(
     allowed: Allowed,
     mending: Mending<'_>,
 ) -> Result<(), Check> {
-    if totals(before) != totals(after) {
-        return Err(Check::Totals);
-    }
     // An answer of which only thinking is left is passed over as a whole.
     let passed_over = |message: &&Rc<Message>| {
         let was = before.message(message.id()).and_then(|m| m.assistant()).is_some_and(|a| a.error.is_none());
         was && message.assistant().is_some_and(|a| a.error.is_some())
     };
     let parts = after.messages.iter().filter(passed_over).flat_map(|m| &m.parts).map(Part::id);
-    let blank = |l: &&Leaves| l.code == Code::BlankText.to_string();
-    let thinking =
-        before.messages.iter().filter(|m| mending.leaves.iter().filter(blank).any(|l| l.message_id == m.row.id));
+    let blank = Code::BlankText.to_string();
+    let blank: HashSet<&str> =
+        mending.leaves.iter().filter(|l| l.code == blank).map(|l| l.message_id.as_str()).collect();
+    let thinking = before.messages.iter().filter(|m| blank.contains(m.id()));
     let thinking =
         thinking.flat_map(|m| &m.parts).filter(|p| matches!(p.kind, PartKind::Reasoning { .. })).map(Part::id);
     let named: HashSet<&str> = mending.leaves.iter().map(|l| l.part_id.as_str()).chain(parts).chain(thinking).collect();
-    let whole = (before, after);
-    let reverted = before.info.revert.is_some();
-    for set in &RULE_SETS {
-        let cut = (after_revert(before, set), after_revert(after, set));
-        for (b, a) in std::iter::once(whole).chain(reverted.then_some((cut.0.as_ref(), cut.1.as_ref()))) {
-            if let Some(check) = steering(b, a, set, allowed) {
-                return Err(check);
-            }
-            let sent = |session| {
-                let seen = view(session, set);
-                without(content(&seen, model(&seen, set), set, sdk), &named)
-            };
-            if sent(&b.messages) != sent(&a.messages) {
-                return Err(Check::Prompt);
-            }
-        }
+    let differ = |b: &Session, a: &Session, set: &RuleSet| {
+        let (was, is) = (view(&b.messages, set), view(&a.messages, set));
+        let was = without(content(&was, model(&was, set), set, sdk), &named);
+        let is = without(content(&is, model(&is, set), set, sdk), &named);
+        (was != is).then_some(Check::Prompt)
+    };
+    if let Some(check) = in_every_view(before, after, allowed, differ) {
+        return Err(check);
     }
     let sure = |session: &Session| -> HashSet<(Code, Option<String>)> {
         let found = broken_in(session, sdk, mending.counting).into_iter().filter(|b| b.evidence.is_some());

@@ -230,7 +230,7 @@ fn dead(d: &Diagnosis) -> Vec<String> {
     if d.status != Status::Dead {
         return Vec::new();
     }
-    let sure = d.findings.iter().filter(|f| f.applicability == Applicability::OptIn && f.code.include().is_some());
+    let sure = d.findings.iter().filter(|f| f.takes_out().is_some());
     let mut out = vec!["Every prompt is refused, a new one too, because of what stands in its history:".to_owned()];
     out.extend(sure.map(|f| {
         format!("- {}: {} ({})", f.code, clean(&f.detail), clean(f.part_id.as_deref().unwrap_or(&f.message_id)))

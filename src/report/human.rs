@@ -1,5 +1,7 @@
 //! What people see. Titles are cleaned; no content of a session is shown.
 
+use std::collections::BTreeSet;
+
 use comfy_table::{Attribute, Cell, Color};
 use jiff::tz::TimeZone;
 
@@ -83,7 +85,7 @@ fn status_cell(out: &Output, d: &Diagnosis) -> Cell {
 fn why(d: &Diagnosis) -> String {
     let mut codes: Vec<&'static str> = Vec::new();
     let shown: Vec<_> = match d.status {
-        Status::Dead => d.findings.iter().filter(|f| request_rule(f)).collect(),
+        Status::Dead => d.findings.iter().filter(|f| f.takes_out().is_some()).collect(),
         Status::Stuck | Status::AtRisk => {
             d.findings.iter().filter(|f| f.applicability == Applicability::Automatic).collect()
         }
@@ -100,11 +102,6 @@ fn why(d: &Diagnosis) -> String {
         text.push_str(" (refusal stored)");
     }
     text
-}
-
-/// Whether the finding is something that a prompt is refused for.
-fn request_rule(finding: &Finding) -> bool {
-    finding.applicability == Applicability::OptIn && finding.code.include().is_some()
 }
 
 /// The report of a scan. `now` in ms since the epoch; `next` is the command to go on with.
@@ -151,11 +148,7 @@ pub fn scan(
     }
     if summary.dead.is_some_and(|n| n > 0) {
         let dead = || sessions.iter().map(|s| s.diagnosis).filter(|d| d.status == Status::Dead);
-        let mut kinds: Vec<&str> = dead()
-            .flat_map(|d| d.findings.iter().filter(|f| request_rule(f)).filter_map(|f| f.code.include()))
-            .collect();
-        kinds.sort_unstable();
-        kinds.dedup();
+        let kinds: BTreeSet<&str> = dead().flat_map(|d| d.findings.iter().filter_map(Finding::takes_out)).collect();
         text.push_str(&out.wrap(
             "\nA dead session is refused whatever is sent to it, until what the provider refuses is no longer in its \
              history. A repair takes that out of what is sent, which is not without loss: what it would leave out is \
@@ -164,7 +157,10 @@ pub fn scan(
         ));
         let worst = dead().next().map_or("SESSION", |d| d.info.id.as_str());
         text.push_str(&format!("\nWhy:  {}\n", out.command(&format!("explain {}", clean(worst)))));
-        text.push_str(&format!("Next: {}\n", out.command(&format!("repair --dry-run --include {}", kinds.join(",")))));
+        text.push_str(&format!(
+            "Next: {}\n",
+            out.command(&format!("repair --dry-run --include {}", kinds.into_iter().collect::<Vec<_>>().join(",")))
+        ));
     }
     if summary.stuck > 0 {
         text.push_str(&out.wrap(

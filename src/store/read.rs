@@ -1,5 +1,6 @@
 //! Reading rows: typed where they can be understood, named where they cannot.
 
+use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::rc::Rc;
@@ -26,6 +27,8 @@ pub struct Store<'db> {
     bytes: u64,
     /// How to open the same state of the store a second time, where that is possible.
     again: Option<String>,
+    /// Whether its texts are UTF-8, once that was asked.
+    utf8: OnceCell<bool>,
 }
 
 /// What a store is, counted and identified.
@@ -116,13 +119,22 @@ fn name_of(row: &Row<'_>, rowid: usize, id: usize) -> String {
 
 impl<'db> Store<'db> {
     pub(super) fn new(db: &'db Connection, path: &'db Path, schema: Schema, bytes: u64) -> Self {
-        Self { db, path, schema, bytes, again: None }
+        Self { db, path, schema, bytes, again: None, utf8: OnceCell::new() }
     }
 
     /// The same store, which `uri` opens once more: what it leads to does not change.
     pub(super) fn with_twin(mut self, uri: Option<String>) -> Self {
         self.again = uri;
         self
+    }
+
+    /// Whether its texts are UTF-8: else the bytes of a value are not its text.
+    pub(super) fn is_utf8(&self) -> Result<bool, StoreError> {
+        if let Some(known) = self.utf8.get() {
+            return Ok(*known);
+        }
+        let name: String = self.db.query_row("PRAGMA encoding", [], |row| row.get(0)).map_err(|e| self.sql(e))?;
+        Ok(*self.utf8.get_or_init(|| name == "UTF-8"))
     }
 
     /// Opens the store a second time, for another thread.

@@ -271,11 +271,6 @@ impl Store<'_> {
         Ok(false)
     }
 
-    pub(super) fn is_utf8(&self) -> Result<bool, StoreError> {
-        let name: String = self.db.query_row("PRAGMA encoding", [], |row| row.get(0)).map_err(|e| self.sql(e))?;
-        Ok(name == "UTF-8")
-    }
-
     /// Runs `walk` over all rows of a table: in two halves at the same time, where a second connection is sure to
     /// see the same state of the store.
     fn both<T: Send>(
