@@ -9,7 +9,7 @@ use opencode_unstick::history::{Session, SessionInfo, UnreadableRow};
 use opencode_unstick::replay::{Bound, Sdk, bound, counting_from};
 use opencode_unstick::report::{Progress, StoreDoc};
 use opencode_unstick::sdk::SdkChoice;
-use opencode_unstick::store::{Loaded, SessionEntry, Store, StoreError, with_snapshot};
+use opencode_unstick::store::{Loaded, MESSAGES_A_PASS, SessionEntry, Store, StoreError, with_snapshot};
 
 use super::select::Filter;
 use super::{CallError, Context};
@@ -120,7 +120,7 @@ pub(crate) fn audit_each(
     let mut progress = Progress::new("reading", context.progress());
     progress.total(facts.messages + if scope == Scope::All && !named { facts.parts } else { 0 });
     let walked = if named { Scope::Tail } else { scope };
-    let sweep = store.sweep(&infos, walked, &mut |rows| progress.at(rows))?;
+    let sweep = store.sweep(&infos, walked, MESSAGES_A_PASS, &mut |rows| progress.at(rows))?;
     progress.done();
     let judge = Judge {
         counting: counting_from(bound.version),

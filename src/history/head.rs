@@ -563,22 +563,17 @@ pub fn part_fact_of_start(data: &[u8]) -> Option<Started> {
 #[must_use]
 pub fn message_fact(data: &[u8]) -> Option<MessageFact<'_>> {
     let members = whole(data)?;
-    let time = inner(members.some("time")?)?;
-    let created: f64 = std::str::from_utf8(time.some("created")?).ok()?.parse().ok()?;
-    let string = |key: &str| match members.some(key) {
-        None => Some(None),
-        Some(raw) => plain(raw).map(Some),
-    };
+    let created = created(&members)?;
     let role = match plain(members.get("role")?)? {
         "user" => {
-            string("agent")?;
+            string(&members, "agent")?;
             RoleFact::User(match members.some("model") {
                 None => None,
                 Some(raw) => Some(model(&inner(raw)?)?),
             })
         }
         "assistant" => {
-            string("agent")?;
+            string(&members, "agent")?;
             model(&members)?;
             if members.get("error").is_some_and(|raw| std::str::from_utf8(raw).map_or(true, truthy)) {
                 return None;
@@ -588,14 +583,52 @@ pub fn message_fact(data: &[u8]) -> Option<MessageFact<'_>> {
                 return None;
             }
             RoleFact::Assistant {
-                parent: string("parentID")?,
-                finish: string("finish")?.filter(|f| !f.is_empty()),
+                parent: string(&members, "parentID")?,
+                finish: string(&members, "finish")?.filter(|f| !f.is_empty()),
                 summary: members.get("summary").is_some_and(|raw| std::str::from_utf8(raw).is_ok_and(truthy)),
             }
         }
         _ => return None,
     };
     Some(MessageFact { created, role })
+}
+
+/// What a sweep asks of a message of whose JSON only the start is given. `None`: the row has to be read.
+///
+/// What makes a message large is the `summary` of a prompt, which holds all that its turn has changed: rows of
+/// hundreds of megabytes were reported (docs/performance.md). opencode writes it behind everything that is asked for.
+#[must_use]
+pub fn message_fact_of_start(data: &[u8]) -> Option<MessageFact<'_>> {
+    let members: Members<'_, MEMBERS> = Cursor { bytes: data, at: 0 }.members()?;
+    if members.cut?.0 != b"summary" || plain(members.get("role")?)? != "user" {
+        return None;
+    }
+    string(&members, "agent")?;
+    let role = RoleFact::User(Some(model(&inner(members.some("model")?)?)?));
+    Some(MessageFact { created: created(&members)?, role })
+}
+
+/// The `id` and `messageID` of an object that is the member of a JSON text, of which only the start is given.
+#[must_use]
+pub fn ids_at_start<'a>(data: &'a [u8], member: &str) -> Option<(&'a str, Option<&'a str>)> {
+    let members: Members<'_, INNER> = Cursor { bytes: data, at: 0 }.members()?;
+    let within = members.cut.filter(|(name, _)| *name == member.as_bytes()).map(|(_, rest)| rest);
+    let object = inner(members.some(member).or(within)?)?;
+    Some((plain(object.some("id")?)?, string(&object, "messageID")?))
+}
+
+/// `time.created`.
+fn created<const N: usize>(members: &Members<'_, N>) -> Option<f64> {
+    let time = inner(members.some("time")?)?;
+    std::str::from_utf8(time.some("created")?).ok()?.parse().ok()
+}
+
+/// A member that is a string without escapes, or absent; `None` for anything else.
+fn string<'a, const N: usize>(members: &Members<'a, N>, key: &str) -> Option<Option<&'a str>> {
+    match members.some(key) {
+        None => Some(None),
+        Some(raw) => plain(raw).map(Some),
+    }
 }
 
 #[cfg(test)]
@@ -712,6 +745,12 @@ mod tests {
                 ("model", "{\"providerID\":\"p\",\"modelID\":\"m\"}"),
             ]),
             of(&[
+                ("role", "\"user\""),
+                ("time", "{\"created\":5}"),
+                ("model", "{\"providerID\":\"p\",\"modelID\":\"m\"}"),
+                ("summary", &format!("{{\"diffs\":[{{\"patch\":\"{}\"}}]}}", "\\n+ \\\"model\\\":".repeat(40))),
+            ]),
+            of(&[
                 ("role", "\"assistant\""),
                 ("time", "{\"created\":5.5}"),
                 ("providerID", "\"p\""),
@@ -730,6 +769,14 @@ mod tests {
             })
             .prop_flat_map(|(members, space)| (Just(members).prop_shuffle(), Just(space)))
             .prop_map(|(members, space)| format!("{space}{}{space}", object(&members)))
+    }
+
+    /// Whether a member stands twice.
+    fn twice(text: &str) -> bool {
+        history::json::Object::parse(text).is_ok_and(|o| {
+            let names: Vec<_> = o.members().map(|(k, _)| k.to_owned()).collect();
+            (1..names.len()).any(|at| names[..at].contains(&names[at]))
+        })
     }
 
     proptest! {
@@ -764,13 +811,21 @@ mod tests {
         }
 
         #[test]
+        fn the_start_of_a_prompt_tells_what_the_whole_does(text in row(), cut in 1usize..2_000) {
+            if let (Ok(whole), false) = (parsed_message(&text), twice(&text))
+                && let Some(fact) = message_fact_of_start(&text.as_bytes()[..cut.min(text.len() - 1)])
+            {
+                prop_assert_eq!(fact.created.to_bits(), whole.created.to_bits());
+                let model = whole.user().and_then(|u| u.model.as_ref());
+                let model = model.map(|m| (m.provider.as_str(), m.model.as_str()));
+                prop_assert_eq!(fact.role, RoleFact::User(model));
+            }
+        }
+
+        #[test]
         fn the_start_of_a_sound_row_tells_what_the_whole_does(text in row(), cut in 1usize..2_000) {
             // What comes after the start is taken to be as opencode writes it: sound, and no member twice.
-            let twice = history::json::Object::parse(&text).is_ok_and(|o| {
-                let names: Vec<_> = o.members().map(|(k, _)| k.to_owned()).collect();
-                (1..names.len()).any(|at| names[..at].contains(&names[at]))
-            });
-            if let (Ok(whole), false) = (parsed_part(&text), twice) {
+            if let (Ok(whole), false) = (parsed_part(&text), twice(&text)) {
                 let start = &text.as_bytes()[..cut.min(text.len() - 1)];
                 if let Some(Started { fact, behind }) = part_fact_of_start(start) {
                     prop_assert_eq!((fact.kind, fact.call), (whole.kind, whole.call));
@@ -804,6 +859,26 @@ mod tests {
             "x".repeat(900)
         );
         assert_eq!(part_fact_of_start(&unseen.as_bytes()[..512]).map(|start| start.behind), Some(true));
+    }
+
+    #[test]
+    fn a_prompt_with_a_long_summary_is_known_by_its_start() {
+        let row = |end: &str| {
+            format!(
+                r#"{{"role":"user","time":{{"created":7}},"agent":"build","model":{{"providerID":"p","modelID":"m"}}{end}"#
+            )
+        };
+        let summary = format!(r#","summary":{{"diffs":[{{"file":"a","patch":"{}"#, "x".repeat(900));
+        let long = row(&summary);
+        let fact = MessageFact { created: 7.0, role: RoleFact::User(Some(("p", "m"))) };
+        assert_eq!(message_fact_of_start(&long.as_bytes()[..512]), Some(fact));
+        // Members may stand behind any other that is cut off.
+        let other = row(&format!(r#","system":"{}"#, "x".repeat(900)));
+        assert_eq!(message_fact_of_start(&other.as_bytes()[..512]), None);
+        let early = format!(r#"{{"role":"user","time":{{"created":7}}{summary}"#);
+        assert_eq!(message_fact_of_start(&early.as_bytes()[..512]), None, "its model was not seen");
+        let answer = long.replace("user", "assistant");
+        assert_eq!(message_fact_of_start(&answer.as_bytes()[..512]), None);
     }
 
     #[test]

@@ -16,7 +16,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 pub use head::{
-    BEHIND_OUTPUT, FactKind, MessageFact, PartFact, Risk, RoleFact, message_fact, part_fact, part_fact_of_start,
+    BEHIND_OUTPUT, FactKind, MessageFact, PartFact, Risk, RoleFact, ids_at_start, message_fact, message_fact_of_start,
+    part_fact, part_fact_of_start,
 };
 pub use media::{Found, Media, bytes_of};
 pub use parse::{NEVER_ENDED, message, part, revert};

@@ -1,143 +1,140 @@
 //! opencode's event log (≥ 1.17, docs/opencode.md §2): folding it to rows, and the events that tell it of row
 //! edits.
 
-use std::collections::BTreeMap;
-
-use sha2::{Digest, Sha256};
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 use super::plan::{Cell, Image, Op, RowEdit};
-use crate::history::ids;
-use crate::history::json::{self, Object, ShapeError, quote, shape};
+use crate::history::json::{Object, ShapeError, quote, shape};
+use crate::history::{self, Session, ids};
 
-/// Deepest JSON that is compared; rows that are deeper count as different from their log.
-const DEEPEST: usize = 256;
+/// What an event is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum About {
+    /// A message is made or changed.
+    Message(String),
+    /// A message is removed, with its parts.
+    NoMessage(String),
+    /// A part is made, on a message, or changed.
+    Part {
+        /// The part.
+        id: String,
+        /// The message.
+        message: String,
+    },
+    /// A part is removed.
+    NoPart(String),
+    /// Neither messages nor parts.
+    Other,
+}
 
-/// What a session's log folds to, as opencode's projector does it (1.17.11, 1.18.33).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+impl About {
+    /// Reads a whole event.
+    ///
+    /// # Errors
+    /// When it is a message's or part's event of a kind that nobody measured, or cannot be read.
+    pub fn of(kind: &str, data: &str) -> Result<Self, ShapeError> {
+        let Some(kind) = kind.strip_prefix("message.") else { return Ok(Self::Other) };
+        let object = Object::parse(data)?;
+        let member = |name: &str| match object.some(name) {
+            Some(raw) => Object::parse(raw),
+            None => shape(format!("`{name}` is missing")),
+        };
+        Ok(match kind {
+            "updated.1" => Self::Message(member("info")?.required_string("id")?),
+            "removed.1" => Self::NoMessage(object.required_string("messageID")?),
+            "part.updated.1" => {
+                let part = member("part")?;
+                Self::Part { id: part.required_string("id")?, message: part.required_string("messageID")? }
+            }
+            "part.removed.1" => Self::NoPart(object.required_string("partID")?),
+            other => return shape(format!("event message.{other} is not known")),
+        })
+    }
+
+    /// Reads the start of a large event. `None`: it has to be read whole.
+    #[must_use]
+    pub fn of_start(kind: &str, start: &[u8]) -> Option<Self> {
+        let ids = |member| history::ids_at_start(start, member);
+        match kind {
+            "message.updated.1" => Some(Self::Message(ids("info")?.0.to_owned())),
+            "message.part.updated.1" => {
+                let (id, message) = ids("part")?;
+                Some(Self::Part { id: id.to_owned(), message: message?.to_owned() })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What a session's log folds to, as opencode's projector does it (1.17.11, 1.18.33): of each row the event that has
+/// the last word.
+#[derive(Debug, Clone, Default)]
 pub struct Fold {
-    messages: BTreeMap<String, String>,
-    /// By id: the message that it hangs on, and its content.
-    parts: BTreeMap<String, (String, String)>,
+    messages: HashMap<Rc<str>, i64>,
+    /// By id: the message that it hangs on, and the event.
+    parts: HashMap<Box<str>, (Rc<str>, i64)>,
 }
 
 impl Fold {
-    /// Takes in the session's next event.
-    ///
-    /// # Errors
-    /// When it is a message's or part's event of a kind that nobody measured.
-    pub fn event(&mut self, kind: &str, data: &str) -> Result<(), ShapeError> {
-        let Some(kind) = kind.strip_prefix("message.") else { return Ok(()) };
-        let object = Object::parse(data)?;
-        match kind {
-            "updated.1" => {
-                let Some(info) = object.some("info") else { return shape("`info` is missing") };
-                let id = Object::parse(info)?.required_string("id")?;
-                self.messages.insert(id, content(info)?);
+    /// Takes in the session's next event, which `rowid` leads to.
+    pub fn event(&mut self, about: &About, rowid: i64) {
+        match about {
+            About::Message(id) => {
+                self.messages.insert(Rc::from(id.as_str()), rowid);
             }
-            "removed.1" => {
-                let id = object.required_string("messageID")?;
-                self.parts.retain(|_, (message, _)| *message != id);
-                self.messages.remove(&id);
+            About::NoMessage(id) => {
+                self.parts.retain(|_, (message, _)| **message != **id);
+                self.messages.remove(id.as_str());
             }
-            "part.updated.1" => {
-                let Some(part) = object.some("part") else { return shape("`part` is missing") };
-                let fields = Object::parse(part)?;
-                let (id, message) = (fields.required_string("id")?, fields.required_string("messageID")?);
+            About::Part { id, message } => {
                 // The projector's upsert sets a part's content alone: it stays where it was first put.
-                let message = self.parts.get(&id).map_or(message, |(first, _)| first.clone());
-                self.parts.insert(id, (message, content(part)?));
+                if let Some((_, last)) = self.parts.get_mut(id.as_str()) {
+                    *last = rowid;
+                    return;
+                }
+                let known = self.messages.get_key_value(message.as_str()).map(|(known, _)| known.clone());
+                let message = known.unwrap_or_else(|| Rc::from(message.as_str()));
+                self.parts.insert(Box::from(id.as_str()), (message, rowid));
             }
-            "part.removed.1" => {
-                self.parts.remove(&object.required_string("partID")?);
+            About::NoPart(id) => {
+                self.parts.remove(id.as_str());
             }
-            other => return shape(format!("event message.{other} is not known")),
+            About::Other => {}
         }
-        Ok(())
     }
 
-    /// Takes in a row of `message`.
-    ///
-    /// # Errors
-    /// When its JSON cannot be read.
-    pub fn message_row(&mut self, id: &str, data: &str) -> Result<(), ShapeError> {
-        self.messages.insert(id.to_owned(), content(data)?);
-        Ok(())
-    }
-
-    /// Takes in a row of `part`.
-    ///
-    /// # Errors
-    /// When its JSON cannot be read.
-    pub fn part_row(&mut self, id: &str, message_id: &str, data: &str) -> Result<(), ShapeError> {
-        self.parts.insert(id.to_owned(), (message_id.to_owned(), content(data)?));
-        Ok(())
-    }
-
-    /// The first row in which the two differ.
+    /// The first row that the log and the session do not both have, each part on the same message.
     #[must_use]
-    pub fn difference(&self, other: &Self) -> Option<String> {
-        fn first<V: PartialEq>(a: &BTreeMap<String, V>, b: &BTreeMap<String, V>) -> Option<String> {
-            a.keys().chain(b.keys()).find(|id| a.get(*id) != b.get(*id)).cloned()
+    pub fn difference(&self, session: &Session) -> Option<String> {
+        let parts = || session.messages.iter().flat_map(|m| m.parts.iter().map(move |p| (m.id(), p.id())));
+        let mut rows = session.messages.iter().map(|m| m.id()).filter(|id| !self.messages.contains_key(*id));
+        let mut theirs = parts().filter(|(on, id)| self.parts.get(*id).is_none_or(|(message, _)| **message != **on));
+        if let Some(row) = rows.next().or_else(|| theirs.next().map(|(_, id)| id)) {
+            return Some(row.to_owned());
         }
-        first(&self.messages, &other.messages).or_else(|| first(&self.parts, &other.parts))
+        // Whatever the session has the log has as well: where that has more, something is left over.
+        if self.messages.len() > session.messages.len() {
+            return self.messages.keys().find(|id| session.message(id).is_none()).map(|id| id.to_string());
+        }
+        if self.parts.len() > parts().count() {
+            let known: HashSet<&str> = parts().map(|(_, id)| id).collect();
+            return self.parts.keys().find(|id| !known.contains(&***id)).map(|id| id.to_string());
+        }
+        None
     }
-}
 
-/// A digest of a row's JSON that the log and the row agree on: whatever the order of keys and the spelling of
-/// strings and numbers; ids, which a row keeps in columns, aside; and `state.raw` of a failed call aside, which
-/// rows of orphans keep and events lack.
-fn content(raw: &str) -> Result<String, ShapeError> {
-    let object = Object::parse(raw)?;
-    let failed = object
-        .object("state")
-        .ok()
-        .flatten()
-        .is_some_and(|s| s.string("status").ok().flatten().as_deref() == Some("error"));
-    let mut digest = Sha256::new();
-    let mut members: Vec<(&str, &str)> =
-        object.members().filter(|(k, _)| !matches!(*k, "id" | "sessionID" | "messageID")).collect();
-    members.sort_unstable();
-    for (key, value) in members {
-        digest.update(quote(key));
-        if key == "state" && failed {
-            let without = Object::parse(value)?.without("raw");
-            canonical(&without, &mut digest, DEEPEST)?;
-        } else {
-            canonical(value, &mut digest, DEEPEST)?;
-        }
+    /// The event that has the last word on a message.
+    #[must_use]
+    pub fn message(&self, id: &str) -> Option<i64> {
+        self.messages.get(id).copied()
     }
-    Ok(digest.finalize().iter().map(|b| format!("{b:02x}")).collect())
-}
 
-fn canonical(raw: &str, out: &mut Sha256, depth: usize) -> Result<(), ShapeError> {
-    let Some(depth) = depth.checked_sub(1) else { return shape("too deep to be compared") };
-    match raw.as_bytes().first() {
-        Some(b'{') => {
-            let object = Object::parse(raw)?;
-            let mut members: Vec<(&str, &str)> = object.members().collect();
-            members.sort_unstable();
-            out.update(b"{");
-            for (key, value) in members {
-                out.update(quote(key));
-                canonical(value, out, depth)?;
-            }
-            out.update(b"}");
-        }
-        Some(b'[') => {
-            let Some(items) = json::array(raw) else { return shape("an array that cannot be read") };
-            out.update(b"[");
-            for item in items {
-                canonical(item, out, depth)?;
-            }
-            out.update(b"]");
-        }
-        Some(b'"') => out.update(quote(&json::string(raw).unwrap_or_default())),
-        _ => match json::number(raw) {
-            Some(n) => out.update(format!("{n};")),
-            None => out.update(raw),
-        },
+    /// The event that has the last word on a part.
+    #[must_use]
+    pub fn part(&self, id: &str) -> Option<i64> {
+        self.parts.get(id).map(|(_, rowid)| *rowid)
     }
-    Ok(())
 }
 
 /// Where a session's log stands.
@@ -291,34 +288,42 @@ fn with_members(head: &str, data: &str) -> Result<String, ShapeError> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn key_order_escapes_and_raw_of_failed_calls_do_not_count() {
-        let same = |a: &str, b: &str| content(a).unwrap() == content(b).unwrap();
-        assert!(same(r#"{"type":"text","text":"é","n":1.0}"#, r#"{"id":"x","n":1,"text":"\u00e9","type":"text"}"#));
-        assert!(same(
-            r#"{"type":"tool","state":{"status":"error","raw":"","error":"x"}}"#,
-            r#"{"type":"tool","state":{"error":"x","status":"error"}}"#
-        ));
-        assert!(!same(
-            r#"{"type":"tool","state":{"status":"pending","raw":"a"}}"#,
-            r#"{"type":"tool","state":{"status":"pending"}}"#
-        ));
-        assert!(!same(r#"{"text":"a"}"#, r#"{"text":"b"}"#));
+    fn about(kind: &str, data: &str) -> About {
+        About::of(kind, data).unwrap()
     }
 
     #[test]
     fn the_fold_moves_no_part_by_an_update() {
         let mut fold = Fold::default();
         let part = |message: &str| {
-            format!(r#"{{"part":{{"id":"prt_1","messageID":"{message}","type":"text","text":"x"}},"time":1}}"#)
+            let data =
+                format!(r#"{{"part":{{"id":"prt_1","messageID":"{message}","type":"text","text":"x"}},"time":1}}"#);
+            about("message.part.updated.1", &data)
         };
-        fold.event("message.part.updated.1", &part("msg_1")).unwrap();
-        fold.event("message.part.updated.1", &part("msg_2")).unwrap();
-        assert_eq!(fold.parts["prt_1"].0, "msg_1");
-        fold.event("message.part.removed.1", r#"{"partID":"prt_1"}"#).unwrap();
-        fold.event("message.part.updated.1", &part("msg_2")).unwrap();
-        assert_eq!(fold.parts["prt_1"].0, "msg_2");
-        fold.event("session.updated.1", "{}").unwrap();
-        assert!(fold.event("message.updated.2", "{}").is_err());
+        fold.event(&part("msg_1"), 1);
+        fold.event(&part("msg_2"), 2);
+        assert_eq!(fold.parts["prt_1"], (Rc::from("msg_1"), 2));
+        fold.event(&about("message.part.removed.1", r#"{"partID":"prt_1"}"#), 3);
+        fold.event(&part("msg_2"), 4);
+        assert_eq!(fold.parts["prt_1"], (Rc::from("msg_2"), 4));
+        fold.event(&about("session.updated.1", "{}"), 5);
+        fold.event(&about("message.removed.1", r#"{"messageID":"msg_2"}"#), 6);
+        assert!(fold.parts.is_empty());
+        assert!(About::of("message.updated.2", "{}").is_err());
+    }
+
+    #[test]
+    fn the_start_of_a_large_event_tells_what_it_is_about() {
+        let tail = "x".repeat(900);
+        for (kind, head) in [
+            ("message.updated.1", r#""info":{"id":"msg_1","sessionID":"ses_1","role":"user","text":""#),
+            ("message.part.updated.1", r#""part":{"id":"prt_1","sessionID":"ses_1","messageID":"msg_1","text":""#),
+        ] {
+            let data = format!(r#"{{"sessionID":"ses_1",{head}{tail}"}}}}"#);
+            assert_eq!(About::of_start(kind, &data.as_bytes()[..512]), Some(about(kind, &data)));
+        }
+        let hidden = format!(r#"{{"part":{{"text":"{tail}","id":"prt_1","messageID":"msg_1"}}}}"#);
+        assert_eq!(About::of_start("message.part.updated.1", &hidden.as_bytes()[..512]), None);
+        assert_eq!(About::of_start("message.removed.1", hidden.as_bytes()), None);
     }
 }

@@ -1,11 +1,13 @@
 //! The only SQL: opening a store without disturbing it, reading its rows, writing a plan.
 
 mod backup;
+mod blob;
 pub mod environment;
 mod error;
 pub mod interrupt;
 pub mod journal;
 pub mod locate;
+mod log;
 mod open;
 mod read;
 mod schema;
@@ -17,5 +19,5 @@ pub use error::StoreError;
 pub use open::{COPY_LIMIT, Snapshot, sidecar, with_snapshot};
 pub use read::{Facts, Loaded, SessionEntry, Store};
 pub use schema::Schema;
-pub use sweep::Sweep;
+pub use sweep::{MESSAGES_A_PASS, Sweep};
 pub use write::{Exclusive, holders};

@@ -10,12 +10,11 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row};
 use sha2::{Digest, Sha256};
 
-use super::{Schema, StoreError, Sweep};
+use super::{Schema, StoreError, Sweep, blob};
 use crate::history::json::ShapeError;
 use crate::history::{
     self, Depth, Message, MessageRow, Part, PartKind, PartRow, Session, SessionInfo, ToolState, UnreadableRow,
 };
-use crate::repair::log::{Fold, Log, LogEnd};
 use crate::repair::{Cell, Image};
 
 /// An open store in one read transaction.
@@ -164,7 +163,7 @@ impl<'db> Store<'db> {
         StoreError::sqlite(self.path, error)
     }
 
-    fn count(&self, table: &str) -> Result<u64, StoreError> {
+    pub(super) fn count(&self, table: &str) -> Result<u64, StoreError> {
         let n: i64 = self
             .db
             .query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))
@@ -279,12 +278,8 @@ impl<'db> Store<'db> {
         let mut messages: Vec<Message> = Vec::new();
         let mut at: HashMap<Rc<str>, usize> = HashMap::new();
         let owner: Rc<str> = Rc::from(info.id.as_str());
-        let mut statement = self
-            .db
-            .prepare_cached(
-                "SELECT rowid, id, session_id, time_created, time_updated, data FROM message WHERE session_id = ?1",
-            )
-            .map_err(|e| self.sql(e))?;
+        let query = format!("{MESSAGE} WHERE session_id = ?1");
+        let mut statement = self.db.prepare_cached(&query).map_err(|e| self.sql(e))?;
         let mut rows = statement.query([&info.id]).map_err(|e| self.sql(e))?;
         while let Some(row) = rows.next().map_err(|e| self.sql(e))? {
             match message_row(row) {
@@ -331,12 +326,8 @@ impl<'db> Store<'db> {
         let mut unreadable = Vec::new();
         let mut messages = Vec::new();
         let nothing: Arc<str> = Arc::from("");
-        let mut statement = self
-            .db
-            .prepare_cached(
-                "SELECT rowid, id, session_id, time_created, time_updated, data FROM message WHERE session_id = ?1",
-            )
-            .map_err(|e| self.sql(e))?;
+        let query = format!("{MESSAGE} WHERE session_id = ?1");
+        let mut statement = self.db.prepare_cached(&query).map_err(|e| self.sql(e))?;
         let mut rows = statement.query([&info.id]).map_err(|e| self.sql(e))?;
         while let Some(row) = rows.next().map_err(|e| self.sql(e))? {
             match message_row(row) {
@@ -445,7 +436,7 @@ impl<'db> Store<'db> {
             return Ok(false);
         }
         match self.db.blob_open("main", "part", "data", rowid, true) {
-            Ok(blob) => names(&blob, &[name]),
+            Ok(blob) => blob::names(&blob, &[name]),
             // No text, so no JSON.
             Err(rusqlite::Error::SqliteFailure(..)) => Ok(true),
             Err(error) => Err(error),
@@ -515,80 +506,6 @@ impl<'db> Store<'db> {
         statement.query_row([id], |row| row.get(0)).optional().map_err(|e| self.sql(e))
     }
 
-    /// Whether an event of the session with a number above `seq` names the text.
-    ///
-    /// # Errors
-    /// When SQLite cannot read it.
-    pub fn named_since(&self, session: &str, seq: i64, wanted: &str) -> Result<bool, StoreError> {
-        if !self.schema.has_table("event") {
-            return Ok(false);
-        }
-        let query = "SELECT EXISTS (SELECT 1 FROM event WHERE aggregate_id = ?1 AND seq > ?2 AND instr(data, ?3) > 0)";
-        let mut statement = self.db.prepare_cached(query).map_err(|e| self.sql(e))?;
-        statement.query_row((session, seq, wanted), |row| row.get(0)).map_err(|e| self.sql(e))
-    }
-
-    /// What the session's event log says of its rows.
-    ///
-    /// # Errors
-    /// When SQLite cannot read it.
-    pub fn log(&self, session: &Session) -> Result<Log, StoreError> {
-        let id = &session.info.id;
-        if !self.schema.has_table("event") || !self.schema.has_table("event_sequence") {
-            return Ok(Log::None);
-        }
-        let Some(rowid) = self.rowid("event_sequence", id)? else { return Ok(Log::None) };
-        let mut folded = Fold::default();
-        let mut end: Option<(i64, String)> = None;
-        let mut statement = self
-            .db
-            .prepare_cached("SELECT seq, id, type, data FROM event WHERE aggregate_id = ?1 ORDER BY seq")
-            .map_err(|e| self.sql(e))?;
-        let mut rows = statement.query([id]).map_err(|e| self.sql(e))?;
-        while let Some(row) = rows.next().map_err(|e| self.sql(e))? {
-            let event = || -> Result<(i64, &str, &str, &str), ShapeError> {
-                Ok((integer(row, 0, "seq")?, text(row, 1, "id")?, text(row, 2, "type")?, text(row, 3, "data")?))
-            };
-            let (seq, event_id, kind, data) = match event() {
-                Ok(event) => event,
-                Err(error) => return Ok(Log::Differs(format!("an event: {error}"))),
-            };
-            if seq != end.as_ref().map_or(0, |(last, _)| last + 1) {
-                return Ok(Log::Differs(format!("event {event_id} is number {seq}, out of turn")));
-            }
-            if let Err(error) = folded.event(kind, data) {
-                return Ok(Log::Differs(format!("event {event_id}: {error}")));
-            }
-            end = Some((seq, event_id.to_owned()));
-        }
-        let Some((seq, last_id)) = end else { return Ok(Log::None) };
-        let mut rows = Fold::default();
-        for message in &session.messages {
-            let mut read = rows.message_row(message.id(), &message.data);
-            for part in &message.parts {
-                let data = self.part_data(part.id())?.unwrap_or_default();
-                read = read.and_then(|()| rows.part_row(part.id(), message.id(), &data));
-            }
-            if let Err(error) = read {
-                return Ok(Log::Differs(format!("{}: {error}", message.id())));
-            }
-        }
-        let sequence = match self.row("event_sequence", rowid) {
-            Ok(Some(sequence)) => sequence,
-            Ok(None) => return Ok(Log::None),
-            // One odd row of one session is no reason to stop the work on all the others.
-            Err(StoreError::RowChanged { detail, .. }) => return Ok(Log::Differs(format!("event_sequence: {detail}"))),
-            Err(error) => return Err(error),
-        };
-        if sequence.get("seq") != Some(&Cell::Int(seq)) {
-            return Ok(Log::Differs("event_sequence is not at the last event".to_owned()));
-        }
-        Ok(match folded.difference(&rows) {
-            None => Log::Folds(LogEnd { seq, last_id, sequence }),
-            Some(row) => Log::Differs(format!("{row} is not what its events say")),
-        })
-    }
-
     /// Parts that say they are the session's and hang on no message.
     ///
     /// # Errors
@@ -615,28 +532,6 @@ impl<'db> Store<'db> {
     }
 }
 
-/// Whether JSON may hold a member of one of these names, read piece by piece however large it is.
-pub(super) fn names(blob: &rusqlite::blob::Blob<'_>, names: &[&[u8]]) -> rusqlite::Result<bool> {
-    // An escaped letter could spell it; `JSON.stringify` escapes control characters alone.
-    const ESCAPED: [&[u8]; 4] = [b"\\u004", b"\\u005", b"\\u006", b"\\u007"];
-    const PIECE: usize = 1 << 16;
-    let mut buffer = vec![0; PIECE.min(blob.len())];
-    let mut at = 0;
-    loop {
-        let piece = &mut buffer[..PIECE.min(blob.len() - at)];
-        blob.read_at_exact(piece, at)?;
-        let holds = |text: &[u8]| memchr::memmem::find(piece, text).is_some();
-        if names.iter().any(|name| holds(name)) || ESCAPED.iter().any(|escape| holds(escape)) {
-            return Ok(true);
-        }
-        if at + piece.len() >= blob.len() {
-            return Ok(false);
-        }
-        // What is looked for may lie across two pieces.
-        at += piece.len() - names.iter().map(|name| name.len()).max().unwrap_or(0);
-    }
-}
-
 /// How rows that belong to nothing are found, and what is said of them.
 const STRAYS: [(&str, &str, &str); 2] = [
     (
@@ -652,7 +547,10 @@ const STRAYS: [(&str, &str, &str); 2] = [
 ];
 
 /// Values beyond this size are read piece by piece, in bytes.
-const LARGE: i64 = 1 << 20;
+pub(super) const LARGE: i64 = 1 << 20;
+
+/// A message's row.
+pub(super) const MESSAGE: &str = "SELECT rowid, id, session_id, time_created, time_updated, data FROM message";
 
 /// A part's row, its value null where it is a text that is read piece by piece.
 pub(super) const PART: &str = "SELECT part.rowid, part.id, part.message_id, part.session_id, part.time_created, \

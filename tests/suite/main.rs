@@ -39,6 +39,7 @@ mod rules;
 mod shown;
 mod states;
 mod stats;
+mod sweep;
 mod tails;
 #[cfg(unix)]
 mod terminal;

@@ -1,0 +1,300 @@
+//! Whether a row and an event hold the same content: digests that do not depend on the order of keys and the spelling
+//! of strings and numbers.
+//!
+//! Ids, which a row keeps in columns, do not count, and neither does `state.raw` of a failed call, which rows of
+//! orphans keep and events lack.
+
+use std::io::Read;
+
+use sha2::{Digest, Sha256};
+use struson::reader::{JsonReader, JsonStreamReader, ReaderError, ReaderSettings, ValueType};
+
+use crate::history::json::{self, Object, ShapeError, quote, shape};
+
+/// Deepest JSON that is compared; rows that are deeper count as different from their log.
+const DEEPEST: usize = 256;
+
+/// Members that a row keeps in columns.
+const COLUMNS: [&str; 3] = ["id", "sessionID", "messageID"];
+
+/// A digest of content. Only those of one function can be compared.
+pub type Content = [u8; 32];
+
+/// The digest of JSON in memory.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn content(raw: &str) -> Result<Content, ShapeError> {
+    let object = Object::parse(raw)?;
+    let failed = object
+        .object("state")
+        .ok()
+        .flatten()
+        .is_some_and(|s| s.string("status").ok().flatten().as_deref() == Some("error"));
+    let mut digest = Sha256::new();
+    let mut members: Vec<(&str, &str)> = object.members().filter(|(k, _)| !COLUMNS.contains(k)).collect();
+    members.sort_unstable();
+    for (key, value) in members {
+        digest.update(quote(key));
+        if key == "state" && failed {
+            let without = Object::parse(value)?.without("raw");
+            canonical(&without, &mut digest, DEEPEST)?;
+        } else {
+            canonical(value, &mut digest, DEEPEST)?;
+        }
+    }
+    Ok(digest.finalize().into())
+}
+
+fn canonical(raw: &str, out: &mut Sha256, depth: usize) -> Result<(), ShapeError> {
+    let Some(depth) = depth.checked_sub(1) else { return shape("too deep to be compared") };
+    match raw.as_bytes().first() {
+        Some(b'{') => {
+            let object = Object::parse(raw)?;
+            let mut members: Vec<(&str, &str)> = object.members().collect();
+            members.sort_unstable();
+            out.update(b"{");
+            for (key, value) in members {
+                out.update(quote(key));
+                canonical(value, out, depth)?;
+            }
+            out.update(b"}");
+        }
+        Some(b'[') => {
+            let Some(items) = json::array(raw) else { return shape("an array that cannot be read") };
+            out.update(b"[");
+            for item in items {
+                canonical(item, out, depth)?;
+            }
+            out.update(b"]");
+        }
+        Some(b'"') => out.update(quote(&json::string(raw).unwrap_or_default())),
+        _ => match json::number(raw) {
+            Some(n) => out.update(format!("{n};")),
+            None => out.update(raw),
+        },
+    }
+    Ok(())
+}
+
+/// The digest of JSON that is read piece by piece, or of one member of it: memory does not go by its size.
+///
+/// # Errors
+/// When it cannot be read, among that where half of a surrogate pair stands in it.
+pub fn content_of(json: impl Read, member: Option<&str>) -> Result<Content, ShapeError> {
+    let settings = ReaderSettings {
+        max_nesting_depth: u32::try_from(DEEPEST).ok(),
+        track_path: false,
+        restrict_number_values: false,
+        ..ReaderSettings::default()
+    };
+    let mut reader = JsonStreamReader::new_custom(json, settings);
+    let Some(member) = member else {
+        let found = row(&mut reader)?;
+        reader.consume_trailing_whitespace().map_err(Stop::from)?;
+        return Ok(found);
+    };
+    let mut found = None;
+    let mut look = || -> Result<(), Stop> {
+        reader.begin_object()?;
+        while reader.has_next()? {
+            if reader.next_name_owned()? == member {
+                found = Some(row(&mut reader)?);
+            } else {
+                reader.skip_value()?;
+            }
+        }
+        Ok(reader.end_object()?)
+    };
+    look()?;
+    found.ok_or_else(|| ShapeError(format!("`{member}` is missing")))
+}
+
+/// Why a reading ended. What the reader says of it quotes names out of the text.
+struct Stop;
+
+impl From<ReaderError> for Stop {
+    fn from(_: ReaderError) -> Self {
+        Self
+    }
+}
+
+impl From<std::io::Error> for Stop {
+    fn from(_: std::io::Error) -> Self {
+        Self
+    }
+}
+
+impl From<Stop> for ShapeError {
+    fn from(_: Stop) -> Self {
+        Self("too large to be compared in memory, and not JSON as other programs read it".to_owned())
+    }
+}
+
+/// A row's outermost object.
+fn row<R: Read>(reader: &mut JsonStreamReader<R>) -> Result<Content, Stop> {
+    let mut members = Vec::new();
+    reader.begin_object()?;
+    while reader.has_next()? {
+        let name = reader.next_name_owned()?;
+        if COLUMNS.contains(&name.as_str()) {
+            reader.skip_value()?;
+        } else if name == "state" && reader.peek()? == ValueType::Object {
+            let (mut state, error) = (object(reader)?, digest(b"s", [b"error".as_slice()]));
+            if state.iter().any(|(name, value)| name == "status" && *value == error) {
+                state.retain(|(name, _)| name != "raw");
+            }
+            members.push((name, sum(state)));
+        } else {
+            let value = value(reader)?;
+            members.push((name, value));
+        }
+    }
+    reader.end_object()?;
+    Ok(sum(members))
+}
+
+fn object<R: Read>(reader: &mut JsonStreamReader<R>) -> Result<Vec<(String, Content)>, Stop> {
+    let mut members = Vec::new();
+    reader.begin_object()?;
+    while reader.has_next()? {
+        let name = reader.next_name_owned()?;
+        members.push((name, value(reader)?));
+    }
+    reader.end_object()?;
+    Ok(members)
+}
+
+fn sum(mut members: Vec<(String, Content)>) -> Content {
+    members.sort_unstable();
+    digest(b"{", members.iter().flat_map(|(name, value)| [digest(b"k", [name.as_bytes()]), *value]))
+}
+
+fn digest<T: AsRef<[u8]>>(kind: &[u8], of: impl IntoIterator<Item = T>) -> Content {
+    let mut out = Sha256::new_with_prefix(kind);
+    of.into_iter().for_each(|piece| out.update(piece));
+    out.finalize().into()
+}
+
+fn value<R: Read>(reader: &mut JsonStreamReader<R>) -> Result<Content, Stop> {
+    Ok(match reader.peek()? {
+        ValueType::Object => sum(object(reader)?),
+        ValueType::Array => {
+            let mut out = Sha256::new_with_prefix(b"[");
+            reader.begin_array()?;
+            while reader.has_next()? {
+                out.update(value(reader)?);
+            }
+            reader.end_array()?;
+            out.finalize().into()
+        }
+        ValueType::String => {
+            let mut out = Sha256::new_with_prefix(b"s");
+            let mut text = reader.next_string_reader()?;
+            let mut piece = [0; 8 << 10];
+            loop {
+                match text.read(&mut piece)? {
+                    0 => break,
+                    n => out.update(&piece[..n]),
+                }
+            }
+            out.finalize().into()
+        }
+        ValueType::Number => {
+            let raw = reader.next_number_as_str()?;
+            digest(b"n", [json::number(raw).map_or_else(|| raw.to_owned(), |n| n.to_string())])
+        }
+        ValueType::Boolean => digest(b"b", [[u8::from(reader.next_bool()?)]]),
+        ValueType::Null => {
+            reader.next_null()?;
+            digest(b"0", [b""])
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn key_order_escapes_and_raw_of_failed_calls_do_not_count() {
+        for content in [content, |raw: &str| content_of(raw.as_bytes(), None)] {
+            let same = |a: &str, b: &str| content(a).unwrap() == content(b).unwrap();
+            assert!(same(r#"{"type":"text","text":"é","n":1.0}"#, r#"{"id":"x","n":1,"text":"\u00e9","type":"text"}"#));
+            assert!(same(
+                r#"{"type":"tool","state":{"status":"error","raw":"","error":"x"}}"#,
+                r#"{"type":"tool","state":{"error":"x","status":"error"}}"#
+            ));
+            assert!(!same(
+                r#"{"type":"tool","state":{"status":"pending","raw":"a"}}"#,
+                r#"{"type":"tool","state":{"status":"pending"}}"#
+            ));
+            assert!(!same(r#"{"text":"a"}"#, r#"{"text":"b"}"#));
+            assert!(!same(r#"{"a":["b","c"]}"#, r#"{"a":["c","b"]}"#));
+            assert!(!same(r#"{"a":null}"#, r#"{"a":false}"#));
+            assert!(!same(r#"{"a":[]}"#, r#"{"a":{}}"#));
+            assert!(!same(r#"{"a":"1"}"#, r#"{"a":1}"#));
+        }
+    }
+
+    #[test]
+    fn a_member_is_found_wherever_it_stands() {
+        let row = r#"{"role":"user","summary":{"diffs":[1]}}"#;
+        let event =
+            r#"{"sessionID":"s","info":{"id":"m","sessionID":"s","summary":{"diffs":[1]},"role":"user"},"x":{}}"#;
+        assert_eq!(content_of(event.as_bytes(), Some("info")), content_of(row.as_bytes(), None));
+        assert!(content_of(event.as_bytes(), Some("part")).is_err());
+        assert!(content_of(&event.as_bytes()[..50], Some("info")).is_err());
+        assert!(content_of(format!("{row} x").as_bytes(), None).is_err());
+    }
+
+    fn value() -> impl Strategy<Value = String> {
+        let leaf = proptest::sample::select(vec![
+            "null",
+            "true",
+            "1",
+            "1.0",
+            "-2e3",
+            "-2000",
+            "\"\"",
+            "\"a\"",
+            "\"\\u0061\"",
+            "\"\\u00e9 \u{e9}\"",
+            "\"1\"",
+            "1e999",
+            "\"error\"",
+            "[]",
+            "{}",
+        ])
+        .prop_map(str::to_owned);
+        leaf.prop_recursive(3, 12, 3, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..3).prop_map(|items| format!("[{}]", items.join(","))),
+                members(inner),
+            ]
+        })
+    }
+
+    fn members(value: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
+        let name = proptest::sample::select(vec!["id", "state", "status", "raw", "text", "x"]);
+        proptest::collection::btree_map(name, value, 0..4)
+            .prop_flat_map(|members| Just(members.into_iter().collect::<Vec<_>>()).prop_shuffle())
+            .prop_map(|members| {
+                let members: Vec<String> = members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+                format!("{{{}}}", members.join(","))
+            })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn both_digests_tell_the_same_apart(a in members(value()), b in members(value())) {
+            let in_memory = content(&a).unwrap() == content(&b).unwrap();
+            let in_pieces = content_of(a.as_bytes(), None).unwrap() == content_of(b.as_bytes(), None).unwrap();
+            prop_assert_eq!(in_memory, in_pieces);
+        }
+    }
+}
