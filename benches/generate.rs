@@ -1,10 +1,15 @@
 //! Writes a store of any size whose rows look like opencode's, the same for the same seed.
 //!
-//! `cargo bench --bench generate -- FILE [--mib N] [--seed N] [--scale N] [--shape mixed|one-session|one-message|one-part|many-rows]`
+//! `cargo bench --bench generate -- FILE [--mib N] [--seed N] [--scale N] [--shape SHAPE]`, SHAPE being `mixed`, `logged`,
+//! `one-session`, `one-message`, `one-part`, `one-prompt` or `many-rows`
 //!
 //! Tables come from the store of 1.18.33 in `fixtures`. Sizes of tool results are lognormal; `--scale` multiplies
 //! them, so that stores of equal size can have different numbers of rows. What the store holds is printed as JSON.
+//!
+//! `mixed` holds messages and parts alone. `logged` has an event log as well and prompts that list what their turn has
+//! changed, in the proportions that people have reported (docs/performance.md, "Stores as reported").
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -18,6 +23,9 @@ const EPOCH: i64 = 1_780_000_000_000;
 
 /// Median size of a tool's result in bytes, and the spread of its logarithm.
 const OUTPUT: (f64, f64) = (2_800.0, 1.6);
+
+/// Median size of what a turn has changed in bytes, and the spread of its logarithm: one in some 2,000 has megabytes.
+const CHANGES: (f64, f64) = (3_000.0, 2.1);
 
 /// opencode cuts outputs off here, in bytes; a few results are larger all the same.
 const LONGEST: usize = 50 << 10;
@@ -55,6 +63,14 @@ fn main() -> Result<()> {
     let mut store = Writer::create(file, args.seed, args.scale)?;
     match args.shape.as_str() {
         "mixed" => store.mixed(args.mib << 20)?,
+        "logged" => {
+            store.logged = true;
+            store.mixed(args.mib << 20)?;
+        }
+        "one-prompt" => {
+            store.logged = true;
+            store.one_prompt(200 << 20)?;
+        }
         "one-session" => store.one_session(200_000)?,
         "one-message" => store.one_message(300_000)?,
         "one-part" => store.one_part(200 << 20)?,
@@ -159,12 +175,18 @@ struct Writer {
     now: i64,
     counter: u64,
     written: u64,
+    /// Every state of a row is an event as well.
+    logged: bool,
+    /// The number of each session's next event.
+    numbers: HashMap<String, i64>,
 }
 
 struct Talk {
     id: String,
     model: &'static str,
     prompt: String,
+    /// When the prompt was made, in ms since the epoch.
+    asked: i64,
     turns_left: u64,
     end: End,
     orphan_in: Option<u64>,
@@ -199,7 +221,18 @@ impl Writer {
         while filler.len() < 4 << 20 {
             filler.push_str(WORDS[usize::try_from(random.below(24))?]);
         }
-        Ok(Self { db, random, scale, filler, held: Held::default(), now: EPOCH, counter: 0, written: 0 })
+        Ok(Self {
+            db,
+            random,
+            scale,
+            filler,
+            held: Held::default(),
+            now: EPOCH,
+            counter: 0,
+            written: 0,
+            logged: false,
+            numbers: HashMap::new(),
+        })
     }
 
     fn finish(self) -> Result<String> {
@@ -259,7 +292,29 @@ impl Writer {
             )?
             .execute(params![id, format!("Session {}", self.held.sessions), version, self.now])?;
         self.held.sessions += 1;
+        if self.logged {
+            self.db.prepare_cached("INSERT INTO event_sequence (aggregate_id, seq) VALUES (?1, 0)")?.execute([&id])?;
+            let data = format!(r#"{{"sessionID":"{id}","info":{{"id":"{id}","slug":"mighty-wolf"}}}}"#);
+            self.event(&id, "session.created.1", &data)?;
+        }
         Ok(id)
+    }
+
+    fn event(&mut self, session: &str, kind: &str, data: &str) -> Result<()> {
+        let id = self.id("evt");
+        let number = self.numbers.entry(session.to_owned()).or_default();
+        self.db
+            .prepare_cached("INSERT INTO event (id, aggregate_id, seq, type, data) VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .execute(params![id, session, *number, kind, data])?;
+        *number += 1;
+        self.written += data.len() as u64 + data.len() as u64 / 12 + 300;
+        Ok(())
+    }
+
+    fn message_event(&mut self, session: &str, id: &str, data: &str) -> Result<()> {
+        let rest = &data[1..];
+        let event = format!(r#"{{"sessionID":"{session}","info":{{"id":"{id}","sessionID":"{session}",{rest}}}"#);
+        self.event(session, "message.updated.1", &event)
     }
 
     fn message(&mut self, session: &str, data: &str) -> Result<String> {
@@ -274,7 +329,29 @@ impl Writer {
             .execute(params![id, session, self.now, data])?;
         self.held.messages += 1;
         self.written += data.len() as u64 + 300;
+        if self.logged {
+            self.message_event(session, id, data)?;
+            self.message_event(session, id, data)?;
+        }
         Ok(())
+    }
+
+    /// Writes down with the prompt what its turn has changed.
+    fn changed(&mut self, talk: &Talk, bytes: usize) -> Result<()> {
+        let data = format!(
+            r#"{{"role":"user","time":{{"created":{}}},"agent":"build","model":{{"providerID":"{PROVIDER}","modelID":"{}"}},"summary":{{"diffs":[{{"file":"src/main.rs","patch":"{}","additions":1,"deletions":1,"status":"modified"}}]}}}}"#,
+            talk.asked,
+            talk.model,
+            self.text(bytes)
+        );
+        self.db.prepare_cached("UPDATE message SET data = ?2, time_updated = ?3 WHERE id = ?1")?.execute(params![
+            talk.prompt,
+            data,
+            self.now
+        ])?;
+        self.written += data.len() as u64;
+        self.message_event(&talk.id, &talk.prompt, &data)?;
+        self.message_event(&talk.id, &talk.prompt, &data)
     }
 
     fn part(&mut self, session: &str, message: &str, data: &str) -> Result<()> {
@@ -285,6 +362,16 @@ impl Writer {
         self.held.parts += 1;
         // The row's other columns and its places in four indexes.
         self.written += data.len() as u64 + data.len() as u64 / 12 + 330;
+        if self.logged {
+            let rest = &data[1..];
+            let event = format!(
+                r#"{{"sessionID":"{session}","part":{{"id":"{id}","sessionID":"{session}","messageID":"{message}",{rest},"time":{}}}"#,
+                self.now
+            );
+            for _ in 0..1 + self.random.below(5) {
+                self.event(session, "message.part.updated.1", &event)?;
+            }
+        }
         Ok(())
     }
 
@@ -294,6 +381,7 @@ impl Writer {
             r#"{{"role":"user","time":{{"created":{}}},"agent":"build","model":{{"providerID":"{PROVIDER}","modelID":"{}"}},"summary":{{"diffs":[]}}}}"#,
             self.now, talk.model
         );
+        talk.asked = self.now;
         talk.prompt = self.message(&talk.id, &data)?;
         Ok(())
     }
@@ -424,6 +512,10 @@ impl Writer {
         self.step_start(&session, &row)?;
         self.said(&session, &row, 900.0)?;
         self.step_finish(&session, &row, "stop")?;
+        if self.logged {
+            let bytes = self.random.lognormal(CHANGES);
+            self.changed(talk, bytes)?;
+        }
         if talk.refused_in == Some(left) {
             self.refused(talk)?;
         }
@@ -475,6 +567,11 @@ impl Writer {
         self.db
             .prepare_cached("UPDATE session SET time_updated = ?2 WHERE id = ?1")?
             .execute(params![talk.id, self.now])?;
+        if let Some(next) = self.numbers.remove(&talk.id) {
+            self.db
+                .prepare_cached("UPDATE event_sequence SET seq = ?2 WHERE aggregate_id = ?1")?
+                .execute(params![talk.id, next - 1])?;
+        }
         Ok(())
     }
 
@@ -484,6 +581,7 @@ impl Writer {
             id,
             model,
             prompt: String::new(),
+            asked: 0,
             turns_left: turns,
             end,
             orphan_in: None,
@@ -575,6 +673,15 @@ impl Writer {
             self.end(&mut talk)?;
         }
         let mut talk = self.begin("claude-opus-4-6", 0, End::Refused)?;
+        self.turn(&mut talk)?;
+        self.end(&mut talk)
+    }
+
+    /// A stuck session with one enormous list of changes at its first prompt, three times in its log.
+    fn one_prompt(&mut self, bytes: usize) -> Result<()> {
+        let mut talk = self.begin("claude-opus-4-6", 0, End::Refused)?;
+        self.turn(&mut talk)?;
+        self.changed(&talk, bytes)?;
         self.turn(&mut talk)?;
         self.end(&mut talk)
     }

@@ -13,6 +13,7 @@
  *                 power  killed before it, and everything that was not synced by then is lost
  *                 rags   the same, but some of what was not synced is there, picked by FAULTS_SEED
  *                 pause  the call waits until there is a file FAULTS_GO
+ *                 int    somebody presses Ctrl-C; the call is done
  *   FAULTS_READS  if set, calls that read are counted in place of those that change something; only to pause
  *   FAULTS_SAVE   a folder on the same file system, for what a power loss brings back
  *
@@ -279,6 +280,12 @@ static enum fate judge(const char *name, const char *path, int reading) {
     if (!strcmp(how, "kill")) end();
     if (!strcmp(how, "pause")) {
         while (access(go, F_OK)) usleep(2000);
+        return PASS;
+    }
+    if (!strcmp(how, "int")) {
+        kill(getpid(), SIGINT);
+        /* A thread of its own takes note of it. */
+        usleep(30000);
         return PASS;
     }
     if (power) { lose(); end(); }

@@ -237,7 +237,7 @@ impl Scene {
             0 => assert!(new, "it said that all was done: {at}"),
             // Where nothing can be written and nothing be read, the program may say that it does not know.
             2 if run.json()["error"]["code"] == "commit-unclear" => {}
-            2 => assert!(!new, "it said that nothing was changed: {at}"),
+            2 | 130 => assert!(!new, "it said that nothing was changed: {at}"),
             -1 => assert!(struck && !["full", "eio"].contains(&fault.how), "{at}"),
             _ => panic!("{at}"),
         }
@@ -264,6 +264,7 @@ impl Scene {
             (0, _) => "done",
             (2, _) if run.json()["error"]["code"] == "commit-unclear" => "does not know",
             (2, _) => "refused",
+            (130, _) => "interrupted",
             (_, true) => "cut off, all new",
             (_, false) => "cut off, all old",
         }
@@ -315,6 +316,16 @@ sampled! {
     an_undo_in_rollback_mode_survives_faults: undo Rollback;
     an_undo_in_wal_mode_survives_faults: undo Wal;
     an_undo_after_a_crash_survives_faults: undo Crashed;
+}
+
+#[test]
+fn ctrl_c_at_any_write_leaves_all_or_nothing_and_says_which() {
+    for scene in [Scene::repair(Form::Rollback), Scene::repair(Form::Crashed), Scene::undo(Form::Wal)] {
+        let points = scene.turning_points().into_iter().map(|at| Fault { at, how: "int", seed: 0 });
+        let ends = scene.survives_all(points);
+        // Until the commit it is obeyed; what was committed is said to be done.
+        assert!(ends[&("int", "interrupted")] > 5 && ends[&("int", "done")] > 0, "{}: {ends:?}", scene.name);
+    }
 }
 
 #[test]
