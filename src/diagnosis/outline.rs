@@ -51,8 +51,12 @@ impl Outline {
                 self.buried |= self.rows > 0 && !self.stops;
                 self.stops = false;
                 self.summary = false;
-                self.user = Some(id.to_owned());
-                self.model = model.map(|(p, m)| ModelRef { provider: p.to_owned(), model: m.to_owned() });
+                let user = self.user.get_or_insert_default();
+                user.clear();
+                user.push_str(id);
+                if self.model.as_ref().map(|m| (m.provider.as_str(), m.model.as_str())) != *model {
+                    self.model = model.map(|(p, m)| ModelRef { provider: p.to_owned(), model: m.to_owned() });
+                }
             }
             RoleFact::Assistant { parent, finish, summary } => {
                 self.stops = finished(*finish) && parent.is_some() && *parent == self.user.as_deref();

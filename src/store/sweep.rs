@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::blob::{ON_PAGE, Starts, names};
 use super::read::{MESSAGE, PART, bad_row, integer, message_row, part_row, text};
@@ -23,15 +23,16 @@ use crate::history::{self, FactKind, ModelRef, PartFact, Risk, SessionInfo, Unre
 /// Rows between two reports of progress.
 const STRIDE: u64 = 4_096;
 
-/// Most messages that are taken note of in one pass, but for a session that has more by itself: twelve bytes each, and
-/// eight for each of their tool calls.
+/// Most messages that are taken note of in one pass over the parts, but for a session that has more by itself: twelve
+/// bytes each, and eight for each of their tool calls.
 pub const MESSAGES_A_PASS: u64 = 1_000_000;
 
 /// What a sweep found out.
 #[derive(Debug)]
 pub struct Sweep {
     scope: Scope,
-    outlines: Vec<Outline>,
+    /// By place of the session; `None` where no row of it was met.
+    outlines: Vec<Option<Box<Outline>>>,
     /// Empty where several passes were made: then nothing is known of a message's calls.
     messages: Vec<Table>,
     /// Answers that were taken for finished and hold tool calls.
@@ -100,12 +101,12 @@ struct Places<'a> {
     hasher: RandomState,
 }
 
-/// Whose turn it is to be looked at.
+/// Whose a row is.
 enum Whose {
-    /// The session at this place.
+    /// The session's at this place.
     Of(u32),
-    /// A session of another pass.
-    Later,
+    /// A session's of another pass.
+    Other,
     /// No session's.
     Nobody,
 }
@@ -114,18 +115,67 @@ impl Places<'_> {
     fn whose(&self, session: Option<&str>, pass: u32) -> Whose {
         match session.and_then(|id| self.sessions.get(id)) {
             Some(at) if self.passes.get(*at as usize).is_none_or(|of| *of == pass) => Whose::Of(*at),
-            Some(_) => Whose::Later,
+            Some(_) => Whose::Other,
             None => Whose::Nobody,
         }
     }
+}
 
-    fn count(&self) -> u32 {
-        self.passes.iter().max().map_or(1, |last| last + 1)
+/// The rowids of a table that one pass walks over.
+#[derive(Debug, Clone, Copy)]
+struct Stretch {
+    first: i64,
+    last: i64,
+    /// From here on, no earlier pass has walked: rows of no session are taken note of once.
+    fresh: i64,
+}
+
+impl Stretch {
+    const ALL: Self = Self { first: i64::MIN, last: i64::MAX, fresh: i64::MIN };
+
+    fn holds(&self, rowid: i64) -> bool {
+        (self.first..=self.last).contains(&rowid)
+    }
+
+    /// One for each pass, so that together they cover the table; `spans` are the first and last rowid of each pass.
+    fn covering(spans: &[(i64, i64)]) -> Vec<Self> {
+        let mut fresh = i64::MIN;
+        let mut out: Vec<Self> = Vec::new();
+        for (first, last) in spans {
+            out.push(Self { first: fresh.min(*first), last: *last, fresh });
+            fresh = fresh.max(last.saturating_add(1));
+        }
+        if let Some(end) = out.last_mut() {
+            end.last = i64::MAX;
+        }
+        out
+    }
+}
+
+/// Where rows lie.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    first: i64,
+    last: i64,
+    rows: u64,
+}
+
+impl Default for Span {
+    fn default() -> Self {
+        Self { first: i64::MAX, last: i64::MIN, rows: 0 }
+    }
+}
+
+impl Span {
+    fn join(&mut self, other: Self) {
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
+        self.rows += other.rows;
     }
 }
 
 struct MessageWalk {
-    outlines: Vec<Outline>,
+    outlines: Vec<Option<Box<Outline>>>,
     table: Table,
     unreadable: Vec<(Option<u32>, UnreadableRow)>,
     refusing: Vec<ModelRef>,
@@ -149,7 +199,7 @@ impl Sweep {
         info.revert.is_none()
             && !self.loud.contains_key(&at)
             && !(self.suspect(at) && self.model(at).is_none_or(|m| is_claude(&m.model)))
-            && self.outlines.get(at as usize).is_some_and(|o| o.plain(self.scope))
+            && self.outline(at).is_some_and(|o| o.plain(self.scope))
             && !self.broken.contains(&at)
     }
 
@@ -179,7 +229,11 @@ impl Sweep {
     /// The newest prompt's model of a plain session.
     #[must_use]
     pub fn model(&self, at: u32) -> Option<&ModelRef> {
-        self.outlines.get(at as usize).and_then(Outline::model)
+        self.outline(at).and_then(Outline::model)
+    }
+
+    fn outline(&self, at: u32) -> Option<&Outline> {
+        self.outlines.get(at as usize).and_then(Option::as_deref)
     }
 }
 
@@ -196,12 +250,16 @@ impl Store<'_> {
         most: u64,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Sweep, StoreError> {
-        let sessions: HashMap<&str, u32> = infos.iter().zip(0..).map(|(info, at)| (info.id.as_str(), at)).collect();
-        let passes = self.passes(&sessions, most)?;
-        let places = Places { sessions, passes, hasher: RandomState::new() };
+        let sessions = infos.iter().zip(0..).map(|(info, at)| (info.id.as_str(), at)).collect();
+        let mut places = Places { sessions, passes: Vec::new(), hasher: RandomState::new() };
+        let mut stretches = vec![[Stretch::ALL; 2]];
+        // Without the parts, messages need not be known by their ids.
+        if scope == Scope::All && self.count("message")? > most {
+            stretches = self.passes(&mut places, most)?;
+        }
         let mut sweep = Sweep {
             scope,
-            outlines: vec![Outline::default(); infos.len()],
+            outlines: vec![None; infos.len()],
             messages: Vec::new(),
             tooled: HashSet::new(),
             loud: HashMap::new(),
@@ -212,9 +270,9 @@ impl Store<'_> {
             refusing: Vec::new(),
         };
         let done = AtomicU64::new(0);
-        for pass in 0..places.count() {
-            self.pass(&mut sweep, &places, pass, &done, progress)?;
-            if places.count() > 1 {
+        for pass in 0..stretches.len() {
+            self.pass(&mut sweep, &places, (pass, &stretches), &done, progress)?;
+            if stretches.len() > 1 {
                 (sweep.messages, sweep.tooled) = (Vec::new(), HashSet::new());
             }
         }
@@ -222,43 +280,72 @@ impl Store<'_> {
         Ok(sweep)
     }
 
-    /// The pass of each session, by place: empty where one is enough.
-    fn passes(&self, sessions: &HashMap<&str, u32>, most: u64) -> Result<Vec<u32>, StoreError> {
-        if self.count("message")? <= most {
-            return Ok(Vec::new());
-        }
-        let mut passes = vec![0; sessions.len()];
+    /// Gives each session its pass, in the order in which they begin in the file, for rows of a session lie together more
+    /// or less. Returns what each pass walks over of the messages and of the parts.
+    fn passes(&self, places: &mut Places<'_>, most: u64) -> Result<Vec<[Stretch; 2]>, StoreError> {
+        let messages = self.spans("message", places)?;
+        let mut order: Vec<usize> = (0..messages.len()).collect();
+        order.sort_unstable_by_key(|at| messages[*at].first);
+        places.passes = vec![0; messages.len()];
         let (mut pass, mut full) = (0, 0);
-        let query = "SELECT session_id, count(*) FROM message GROUP BY session_id";
-        let mut statement = self.db.prepare(query).map_err(|e| self.sql(e))?;
-        let mut rows = statement.query([]).map_err(|e| self.sql(e))?;
-        while let Some(row) = rows.next().map_err(|e| self.sql(e))? {
-            let (Ok(id), Ok(messages)) = (text(row, 0, "session_id"), integer(row, 1, "count")) else { continue };
-            let Some(at) = sessions.get(id) else { continue };
-            if full > 0 && full + messages.unsigned_abs() > most {
+        for at in order {
+            if full > 0 && full + messages[at].rows > most {
                 (pass, full) = (pass + 1, 0);
             }
-            full += messages.unsigned_abs();
-            passes[*at as usize] = pass;
+            full += messages[at].rows;
+            places.passes[at] = pass;
         }
-        Ok(passes)
+        let stretches = |spans: &[Span]| {
+            let mut of_pass = vec![Span::default(); pass as usize + 1];
+            for (span, pass) in spans.iter().zip(&places.passes) {
+                of_pass[*pass as usize].join(*span);
+            }
+            let ends: Vec<(i64, i64)> = of_pass.iter().map(|span| (span.first, span.last)).collect();
+            Stretch::covering(&ends)
+        };
+        let (messages, parts) = (stretches(&messages), stretches(&self.spans("part", places)?));
+        Ok(messages.into_iter().zip(parts).map(|(messages, parts)| [messages, parts]).collect())
+    }
+
+    /// By place of the session, where its rows lie.
+    fn spans(&self, table: &str, places: &Places<'_>) -> Result<Vec<Span>, StoreError> {
+        let mut spans = vec![Span::default(); places.sessions.len()];
+        let mut statement =
+            self.db.prepare(&format!("SELECT rowid, session_id FROM {table}")).map_err(|e| self.sql(e))?;
+        let mut rows = statement.query([]).map_err(|e| self.sql(e))?;
+        while let Some(row) = rows.next().map_err(|e| self.sql(e))? {
+            let (Ok(rowid), Ok(id)) = (integer(row, 0, "rowid"), text(row, 1, "session_id")) else { continue };
+            if let Some(at) = places.sessions.get(id) {
+                spans[*at as usize].join(Span { first: rowid, last: rowid, rows: 1 });
+            }
+        }
+        Ok(spans)
     }
 
     fn pass(
         &self,
         sweep: &mut Sweep,
         places: &Places<'_>,
-        pass: u32,
+        (pass, stretches): (usize, &[[Stretch; 2]]),
         done: &AtomicU64,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), StoreError> {
         let utf8 = self.is_utf8()?;
-        let rows = Rows { places, pass, utf8 };
-        let walks = self.both("message", progress, done, |db, range, tick| walk_messages(db, range, &rows, tick))?;
+        let parts_follow = sweep.scope == Scope::All;
+        let [messages, parts] = &stretches[pass];
+        let pass = u32::try_from(pass).unwrap_or(u32::MAX);
+        let rows = Rows { places, pass, fresh: messages.fresh, utf8 };
+        let walks = self.both("message", messages, progress, done, |db, range, tick| {
+            walk_messages(db, range, &rows, parts_follow, tick)
+        })?;
         let mut strays = Vec::new();
         for walk in walks {
             for (mine, theirs) in sweep.outlines.iter_mut().zip(walk.outlines) {
-                mine.join(theirs);
+                match (mine, theirs) {
+                    (Some(mine), Some(theirs)) => mine.join(*theirs),
+                    (mine, Some(theirs)) => *mine = Some(theirs),
+                    (_, None) => {}
+                }
             }
             sweep.messages.push(walk.table);
             sweep.unreadable.extend(walk.unreadable);
@@ -269,10 +356,11 @@ impl Store<'_> {
             }
             strays.extend(walk.strays.into_iter().map(|rowid| ("message", rowid)));
         }
-        if sweep.scope == Scope::All {
+        if parts_follow {
             let tables = &sweep.messages;
+            let rows = Rows { fresh: parts.fresh, ..rows };
             let walks =
-                self.both("part", progress, done, |db, range, tick| walk_parts(db, range, tables, &rows, tick))?;
+                self.both("part", parts, progress, done, |db, range, tick| walk_parts(db, range, tables, &rows, tick))?;
             let mut calls = Vec::new();
             for walk in walks {
                 sweep.tooled.extend(walk.tooled);
@@ -292,7 +380,7 @@ impl Store<'_> {
             for hash in &sweep.tooled {
                 for table in &sweep.messages {
                     if let Some((session, _)) = table.get(*hash)
-                        && let Some(outline) = sweep.outlines.get_mut(session as usize)
+                        && let Some(Some(outline)) = sweep.outlines.get_mut(session as usize)
                     {
                         outline.doubt();
                     }
@@ -303,6 +391,15 @@ impl Store<'_> {
             if let Some(row) = self.stray(table, rowid)? {
                 let session = row.session_id.as_deref().and_then(|id| places.sessions.get(id).copied());
                 sweep.unreadable.push((session, row));
+            } else if table == "part"
+                && let Some((message, session)) = self.owner(rowid)?
+                && let Some(at) = places.sessions.get(session.as_str())
+                && places.passes.get(*at as usize).is_some_and(|pass| !stretches[*pass as usize][1].holds(rowid))
+            {
+                // It hangs on a message of another session than it says, whose pass does not come by here: that
+                // session's own history has to tell.
+                sweep.loud.entry(*at).or_default().insert(message);
+                sweep.risks.entry(*at).or_default().suspect = true;
             }
         }
         Ok(())
@@ -319,7 +416,7 @@ impl Store<'_> {
         if sweep.scope == Scope::All {
             return Ok(true);
         }
-        let last = sweep.outlines.get(at as usize).map_or("", Outline::last);
+        let last = sweep.outline(at).map_or("", Outline::last);
         Ok(!self.holds_tool(last)?)
     }
 
@@ -341,11 +438,22 @@ impl Store<'_> {
         Ok(false)
     }
 
-    /// Runs `walk` over all rows of a table: in two halves at the same time, where a second connection is sure to
+    /// The message that a part hangs on, and its session.
+    fn owner(&self, part: i64) -> Result<Option<(String, String)>, StoreError> {
+        self.db
+            .prepare_cached(
+                "SELECT m.id, m.session_id FROM part p JOIN message m ON m.id = p.message_id WHERE p.rowid = ?1",
+            )
+            .and_then(|mut found| found.query_row([part], |row| Ok((row.get(0)?, row.get(1)?))).optional())
+            .map_err(|e| self.sql(e))
+    }
+
+    /// Runs `walk` over a stretch of a table: in two halves at the same time, where a second connection is sure to
     /// see the same state of the store.
     fn both<T: Send>(
         &self,
         table: &str,
+        stretch: &Stretch,
         progress: &mut dyn FnMut(u64),
         done: &AtomicU64,
         walk: impl Fn(&Connection, (i64, i64), &mut dyn FnMut(u64)) -> rusqlite::Result<T> + Sync,
@@ -355,6 +463,10 @@ impl Store<'_> {
             .query_row(&format!("SELECT min(rowid), max(rowid) FROM {table}"), [], |row| Ok((row.get(0)?, row.get(1)?)))
             .map_err(|e| self.sql(e))?;
         let (Some(first), Some(last)) = (first, last) else { return Ok(Vec::new()) };
+        let (first, last) = (first.max(stretch.first), last.min(stretch.last));
+        if first > last {
+            return Ok(Vec::new());
+        }
         let mut shown = |rows| progress(done.fetch_add(rows, Ordering::Relaxed) + rows);
         let middle = first + (last - first) / 2;
         let Some(twin) = self.twin().filter(|_| last.saturating_sub(first) > 20_000) else {
@@ -397,6 +509,7 @@ fn twice(mut walks: Vec<Vec<(u32, u32)>>) -> Vec<u32> {
 struct Rows<'a> {
     places: &'a Places<'a>,
     pass: u32,
+    fresh: i64,
     utf8: bool,
 }
 
@@ -408,11 +521,12 @@ fn walk_messages(
     db: &Connection,
     range: (i64, i64),
     rows: &Rows<'_>,
+    parts_follow: bool,
     tick: &mut dyn FnMut(u64),
 ) -> rusqlite::Result<MessageWalk> {
-    let Rows { places, pass, utf8 } = rows;
+    let Rows { places, pass, fresh, utf8 } = rows;
     let mut out = MessageWalk {
-        outlines: vec![Outline::default(); places.sessions.len()],
+        outlines: vec![None; places.sessions.len()],
         table: Table::default(),
         unreadable: Vec::new(),
         refusing: Vec::new(),
@@ -427,8 +541,8 @@ fn walk_messages(
         let rowid: i64 = row.get(0)?;
         let session = match places.whose(text(row, 2, "session_id").ok(), *pass) {
             Whose::Of(at) => Some(at),
-            Whose::Nobody if *pass == 0 => None,
-            Whose::Later | Whose::Nobody => continue,
+            Whose::Nobody if rowid >= *fresh => None,
+            Whose::Other | Whose::Nobody => continue,
         };
         seen += 1;
         if seen % STRIDE == 0 {
@@ -445,8 +559,10 @@ fn walk_messages(
                 _ => None,
             };
             if let Some(fact) = fact {
-                let rests = out.outlines[session as usize].add(id, time, &fact);
-                out.table.push(places.hasher.hash_one(id), session, rests);
+                let rests = out.outlines[session as usize].get_or_insert_default().add(id, time, &fact);
+                if parts_follow {
+                    out.table.push(places.hasher.hash_one(id), session, rests);
+                }
                 continue;
             }
         }
@@ -461,14 +577,14 @@ fn walk_messages(
             continue;
         };
         let rests = match &message {
-            Ok(message) => out.outlines[session as usize].add_message(message),
+            Ok(message) => out.outlines[session as usize].get_or_insert_default().add_message(message),
             Err(error) => {
                 let session_id = text(row, 2, "session_id").ok();
                 out.unreadable.push((Some(session), bad_row("message", row, session_id, error)));
                 false
             }
         };
-        if let Ok(id) = id {
+        if parts_follow && let Ok(id) = id {
             out.table.push(places.hasher.hash_one(id), session, rests);
         }
     }
@@ -522,7 +638,7 @@ fn walk_parts(
     rows: &Rows<'_>,
     tick: &mut dyn FnMut(u64),
 ) -> rusqlite::Result<PartWalk> {
-    let Rows { places, pass, utf8 } = rows;
+    let Rows { places, pass, fresh, utf8 } = rows;
     let mut out = PartWalk::default();
     let mut statement = db.prepare(&format!("{PARTS} WHERE rowid BETWEEN ?1 AND ?2"))?;
     let mut whole = db.prepare(&format!("{PART} WHERE part.rowid = ?1"))?;
@@ -533,7 +649,7 @@ fn walk_parts(
     while let Some(row) = rows.next()? {
         let rowid: i64 = row.get(0)?;
         let Ok(message) = text(row, 2, "message_id") else {
-            if *pass == 0 {
+            if rowid >= *fresh {
                 out.strays.push(rowid);
             }
             continue;
@@ -549,8 +665,8 @@ fn walk_parts(
             // Of another pass, most likely; whether it really hangs on nothing is asked once.
             if match places.whose(text(row, 3, "session_id").ok(), *pass) {
                 Whose::Of(_) => true,
-                Whose::Later => false,
-                Whose::Nobody => *pass == 0,
+                Whose::Other => false,
+                Whose::Nobody => rowid >= *fresh,
             } {
                 out.strays.push(rowid);
             }

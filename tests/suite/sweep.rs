@@ -45,17 +45,13 @@ fn several_passes_find_what_one_finds() {
     for fixture in fixtures::all() {
         let place = Place::of(&fixture);
         let (one, other) = (place.text("SELECT min(id) FROM session"), place.text("SELECT max(id) FROM session"));
-        let (mine, theirs) = (
-            place.text(&format!("SELECT min(id) FROM message WHERE session_id = '{one}'")),
-            place.text(&format!("SELECT min(id) FROM message WHERE session_id = '{other}'")),
-        );
-        // Rows of nobody, rows that say they are another session's than their message's, rows that are broken.
+        let theirs = place.text(&format!("SELECT min(id) FROM message WHERE session_id = '{other}'"));
+        // Rows of nobody, rows that are broken.
         place.edit(&format!(
             "INSERT INTO message VALUES ('msg_lost', 'ses_gone', 1, 1, '{{}}');
              INSERT INTO part VALUES ('prt_lost', 'msg_gone', '{one}', 1, 1, '{{\"type\":\"text\",\"text\":\"x\"}}');
              INSERT INTO part VALUES ('prt_nobodys', 'msg_gone', 'ses_gone', 1, 1, '{{\"type\":\"text\",\"text\":\"x\"}}');
-             INSERT INTO part VALUES ('prt_moved', '{mine}', '{other}', 1, 1, '{{\"type\":\"text\",\"text\":\"\"}}');
-             INSERT INTO part VALUES ('prt_odd', '{theirs}', '{one}', 1, 1, '{{\"type\":\"tool\"}}');
+             INSERT INTO part VALUES ('prt_odd', '{theirs}', '{other}', 1, 1, '{{\"type\":\"tool\"}}');
              INSERT INTO message VALUES ('msg_odd', '{other}', 1, 1, '{{\"role\":1}}');"
         ));
         for scope in [Scope::All, Scope::Tail] {
@@ -64,6 +60,23 @@ fn several_passes_find_what_one_finds() {
                 assert_eq!(found(&place, scope, most), once, "{} {scope:?} {most}", fixture.name);
             }
         }
+    }
+}
+
+#[test]
+fn a_part_that_says_another_session_is_seen_from_whichever_pass() {
+    let place = Place::named("1.18.33");
+    let healthy = fixtures::one("1.18.33").sessions.sessions["healthy"].clone();
+    let message = place.text(&format!("SELECT max(id) FROM message WHERE session_id = '{healthy}'"));
+    let plain = |most| found(&place, Scope::All, most).iter().any(|line| line.starts_with(&format!("{healthy} true")));
+    assert!(plain(MESSAGES_A_PASS) && plain(1));
+    // Behind all other parts, so out of the stretch in which the session's own lie.
+    for session in [place.text("SELECT max(id) FROM session"), "ses_gone".to_owned()] {
+        place.edit(&format!(
+            "INSERT INTO part VALUES ('prt_{session}', '{message}', '{session}', 1, 1, '{{\"type\":\"tool\"}}')"
+        ));
+        assert!(!plain(MESSAGES_A_PASS) && !plain(1), "{session}");
+        place.edit(&format!("DELETE FROM part WHERE id = 'prt_{session}'"));
     }
 }
 
