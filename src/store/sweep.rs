@@ -49,10 +49,17 @@ pub struct Sweep {
     pub refusing: Vec<ModelRef>,
 }
 
-/// Messages by a hash of their id: the session, and whether an outline rests on it. Sorted when the walk is done, and
-/// twelve bytes for each message: a store may have millions of them.
+/// Messages by a hash of their id: the session, and whether an outline rests on it. Some thirteen bytes for each message:
+/// a store may have millions of them.
 #[derive(Debug, Default)]
-struct Table(Vec<[u32; 3]>);
+struct Table {
+    /// Both halves of the hash, and the rest; sorted when the walk is done.
+    rows: Vec<[u32; 3]>,
+    /// Where the hashes of each bucket begin, and the end: hashes are spread evenly, eight to a bucket or so.
+    starts: Vec<u32>,
+    /// How far the upper half of a hash is shifted to give its bucket.
+    shift: u32,
+}
 
 impl Table {
     #[expect(clippy::cast_possible_truncation, reason = "halves of the hash")]
@@ -62,33 +69,30 @@ impl Table {
 
     fn push(&mut self, hash: u64, session: u32, rests: bool) {
         let [high, low] = Self::key(hash);
-        self.0.push([high, low, session << 1 | u32::from(rests)]);
+        self.rows.push([high, low, session << 1 | u32::from(rests)]);
     }
 
     fn sort(&mut self) {
-        self.0.sort_unstable();
+        self.rows.sort_unstable();
+        // At least two buckets: a shift by all 32 bits is none.
+        let buckets = (self.rows.len() / 8).next_power_of_two().clamp(2, 1 << 24);
+        self.shift = 32 - buckets.trailing_zeros();
+        self.starts = vec![0; buckets + 1];
+        for [high, ..] in &self.rows {
+            self.starts[(high >> self.shift) as usize + 1] += 1;
+        }
+        for bucket in 0..buckets {
+            self.starts[bucket + 1] += self.starts[bucket];
+        }
     }
 
     fn get(&self, hash: u64) -> Option<(u32, bool)> {
         let [high, low] = Self::key(hash);
-        let key = |row: &[u32; 3]| (row[0], row[1]);
-        // Hashes are spread evenly: the first half tells about where to look.
-        let rows = self.0.as_slice();
-        let guess = usize::try_from((u64::from(high) * rows.len() as u64) >> 32).unwrap_or(0);
-        let mut step = 8;
-        let (mut from, mut to) = (guess, guess);
-        while from > 0 && key(&rows[from]) >= (high, low) {
-            from = from.saturating_sub(step);
-            step *= 2;
-        }
-        step = 8;
-        while to < rows.len() && key(&rows[to]) <= (high, low) {
-            to = (to + step).min(rows.len());
-            step *= 2;
-        }
-        let within = rows.get(from..to)?;
-        let at = within.binary_search_by_key(&(high, low), key).ok()?;
-        Some((within[at][2] >> 1, within[at][2] & 1 == 1))
+        let bucket = (high >> self.shift) as usize;
+        let (from, to) = (self.starts.get(bucket)?, self.starts.get(bucket + 1)?);
+        let within = self.rows.get(*from as usize..*to as usize)?;
+        let [.., rest] = within.iter().find(|row| row[0] == high && row[1] == low)?;
+        Some((rest >> 1, rest & 1 == 1))
     }
 }
 
