@@ -251,7 +251,7 @@ fn blank(message: &Message) -> Row {
         message_id: message.row.id.clone(),
         user: a.is_none(),
         time_ms: message.row.time_created,
-        finish: a.and_then(|a| a.finish.clone()),
+        finish: a.and_then(|a| a.finish.as_deref().map(str::to_owned)),
         error: a.and_then(|a| a.error.as_ref()).map(|e| match () {
             () if e.prefill_400 => Failure::Prefill400,
             () if e.aborted() => Failure::Aborted,
@@ -265,7 +265,7 @@ fn blank(message: &Message) -> Row {
 }
 
 fn piece(block: &Block<'_>, message: &Message) -> Piece {
-    let part = block.part_id.and_then(|id| message.parts.iter().find(|p| p.row.id == id));
+    let part = block.part_id.and_then(|id| message.parts.iter().find(|p| p.id() == id));
     let call = part.and_then(|p| match &p.kind {
         PartKind::Tool(call) => Some(call),
         _ => None,
@@ -287,14 +287,14 @@ fn generation(seen: &[&Message], set: &'static RuleSet, sdk: &Sdk, counts: bool)
     match newest.assistant {
         None => goes_on.push(GoesOn::NoAnswer),
         Some(row) => {
-            let finish = row.assistant().and_then(|a| a.finish.clone());
+            let finish = row.assistant().and_then(|a| a.finish.as_deref().map(str::to_owned));
             if finish.as_deref().is_none_or(|f| set.unfinished.contains(&f)) {
                 goes_on.push(GoesOn::Unfinished { finish });
             }
             let calls: Vec<_> = row.tools().filter(|(_, call)| set.counts(call)).collect();
             if !calls.is_empty() {
                 goes_on.push(GoesOn::HoldsTools {
-                    part_ids: calls.iter().map(|(part, _)| part.row.id.clone()).collect(),
+                    part_ids: calls.iter().map(|(part, _)| part.id().to_owned()).collect(),
                     orphans: calls.iter().all(|(_, call)| call.orphan()),
                 });
             }

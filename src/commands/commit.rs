@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use opencode_unstick::repair::Image;
-use opencode_unstick::repair::undo::{Now, Standing, standing};
+use opencode_unstick::repair::undo::{Now, Stand, Standing};
 use opencode_unstick::store::journal::JournalWriter;
 use opencode_unstick::store::{Exclusive, Store, StoreError, with_snapshot};
 
@@ -47,8 +47,12 @@ pub(super) fn commit(
         // It did not come to the commit.
         return Err(error);
     }
-    let found = journal.read_back().and_then(|kept| {
-        with_snapshot(path, |store| with_now(store, |now| Ok(standing(kept.entries.iter().map(|e| &e.edit), now))))
+    let found = with_snapshot(path, |store| {
+        with_now(store, |now| {
+            let mut stand = Stand::default();
+            journal.read_back(|entry| stand.add(&entry.edit, now))?;
+            Ok(stand.standing())
+        })
     });
     match found {
         Ok(Standing::NotDone) => Err(error),

@@ -11,7 +11,7 @@ use opencode_unstick::history::Session;
 use opencode_unstick::repair::{Aim, Allowed, Left, SessionPlan, plan_session};
 use opencode_unstick::report::{self, ExplainDoc, Explained};
 use opencode_unstick::stats::{Cause, Events};
-use opencode_unstick::store::{Store, StoreError, with_snapshot};
+use opencode_unstick::store::{Store, StoreError, StoredRows, with_snapshot};
 
 use super::audit::{Audit, AuditError, Want, audit_each, replay_sdk, unwrap_call};
 use super::select::Filter;
@@ -59,7 +59,7 @@ fn find(context: &Context<'_>, store: &Store<'_>, filter: &Filter, text: bool) -
     if d.status == Status::Unreadable {
         return Ok(Found { audit, now: None, cause, repair: None });
     }
-    let session = store.load_guarded(&d.info)?.session;
+    let session = store.load_all(&d.info)?.session;
     let sdk = replay_sdk(judged.sdk.as_ref());
     let explanation = |session: &Session| Explanation::of(session, &sdk, &audit.judge.counting);
     let mut now = explanation(&session);
@@ -67,8 +67,9 @@ fn find(context: &Context<'_>, store: &Store<'_>, filter: &Filter, text: bool) -
     let mut repair = None;
     if matches!(d.tail, Status::Stuck | Status::AtRisk) {
         let allowed = Allowed { at_risk: true, ..Allowed::default() };
-        let part_data = |id: &str| store.part_data(id).ok().flatten();
-        let planned = plan_session(&session, &sdk, Aim::TAIL, allowed, context.now, &part_data);
+        let rows = StoredRows::new(store);
+        let planned = plan_session(&session, &sdk, Aim::TAIL, allowed, context.now, &rows);
+        rows.done()?;
         repair = Some(planned.map(|(plan, after)| (plan, explanation(&after))));
     }
     if text {

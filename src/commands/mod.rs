@@ -13,6 +13,7 @@ mod select;
 mod stats;
 mod undo;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -21,7 +22,7 @@ use clap::CommandFactory;
 use jiff::Timestamp;
 use opencode_unstick::error::ErrorCode;
 use opencode_unstick::history::ModelRef;
-use opencode_unstick::repair::journal::Journal;
+use opencode_unstick::repair::journal::{Entry, Header, Journal, proven};
 use opencode_unstick::repair::{Plan, digest};
 use opencode_unstick::report::{self, ColorChoice, ErrorDoc, Output, clean};
 use opencode_unstick::sdk::{SdkError, SdkResolver};
@@ -202,15 +203,24 @@ impl Context<'_> {
 
     /// Models that earlier repairs of the store have proven to refuse: their refusals were removed.
     pub(crate) fn proven_before(&self, store_id: &str) -> Vec<ModelRef> {
-        self.journals_of(store_id).iter().flat_map(Journal::proven).collect()
+        let found: Vec<(Journal, BTreeSet<ModelRef>)> =
+            self.journals_of(store_id, |models: &mut BTreeSet<ModelRef>, entry| models.extend(proven(&entry)));
+        found.into_iter().flat_map(|(_, models)| models).collect()
     }
 
-    /// The journals of the store that are in the default folder and in the one that the call names, oldest first.
-    pub(crate) fn journals_of(&self, store_id: &str) -> Vec<Journal> {
+    /// The journals of the store that are in the default folder and in the one that the call names, oldest first, each
+    /// with what `tell` makes of its rows.
+    pub(crate) fn journals_of<T: Default>(&self, store_id: &str, tell: impl Fn(&mut T, Entry)) -> Vec<(Journal, T)> {
         // A folder that cannot be read proves nothing; whoever undoes will be told.
         let folders = default_folder(&self.env).into_iter().chain(self.journals.clone());
-        let found = folders.flat_map(|folder| journals(&folder).unwrap_or_default());
-        found.filter_map(|f| f.journal.ok()).filter(|j| j.header.store_id == store_id).collect()
+        let each = |told: &mut T, header: &Header, entry: Entry| {
+            if header.store_id == store_id {
+                tell(told, entry);
+            }
+        };
+        let found = folders.flat_map(|folder| journals(&folder, each).unwrap_or_default());
+        let found = found.filter_map(|f| f.journal.ok().map(|journal| (journal, f.told)));
+        found.filter(|(journal, _)| journal.header.store_id == store_id).collect()
     }
 
     pub(crate) fn progress(&self) -> bool {

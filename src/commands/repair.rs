@@ -2,22 +2,26 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::rc::Rc;
 
 use anyhow::Error;
 use opencode_unstick::diagnosis::{
     Code, Diagnosis, Evidence, Finding, Judge, LeftReason, Status, diagnose, latent_cuts,
 };
 use opencode_unstick::error::ErrorCode;
-use opencode_unstick::history::{Session, SessionInfo};
+use opencode_unstick::history::{Message, Session, SessionInfo};
 use opencode_unstick::repair::journal::{Entry, Header, Kind, VERSION};
 use opencode_unstick::repair::log::{self, Log};
 use opencode_unstick::repair::{
-    Aim, Allowed, Check, Leaves, Left, Mending, Op, Plan, SessionPlan, plan_session, prove, prove_mended, worse,
+    Aim, Allowed, Check, Leaves, Left, Mending, Op, Plan, Rows as _, SessionPlan, plan_session, prove, prove_mended,
+    worse,
 };
 use opencode_unstick::replay::{Resume, RuleSet, Sdk};
 use opencode_unstick::report::{self, Progress, RepairDoc};
 use opencode_unstick::store::journal::JournalWriter;
-use opencode_unstick::store::{Exclusive, SessionEntry, Store, StoreError, with_snapshot};
+use opencode_unstick::store::{
+    Exclusive, Rest, RowsDigest, SessionEntry, Store, StoreError, StoredRows, with_snapshot,
+};
 
 use super::audit::{Audit, AuditError, Judged, Want, audit, replay_sdk, sdk_of, unwrap_call};
 use super::select::{self, Filter};
@@ -36,6 +40,8 @@ struct Planned {
 struct Proof {
     before: Session,
     after: Session,
+    /// A digest of its rows that no edit names.
+    rest: RowsDigest,
     sdk: Sdk,
     /// Its tail is to resume.
     tail: bool,
@@ -178,10 +184,11 @@ fn plan(context: &Context<'_>, store: &Store<'_>, filter: &Filter, allowed: Allo
         if judged.diagnosis.status == Status::Unreadable {
             work.unreadable(info, filter);
         } else if let Some(aim) = aim(&judged.diagnosis, allowed) {
-            let loaded = store.load_guarded(info)?;
+            let loaded = store.load_all(info)?;
             if loaded.unreadable.is_empty() {
                 let sdk = replay_sdk(judged.sdk.as_ref());
-                work.session(context, store, &loaded.session, sdk, aim, &audit.judge, allowed)?;
+                let rest = RowsDigest::default();
+                work.session(context, store, &loaded.session, rest, sdk, aim, &audit.judge, allowed)?;
                 // Histories can be large, and what is carried out is proven on rows that are read again then.
                 work.proofs.clear();
             } else {
@@ -205,16 +212,22 @@ fn plan_again(context: &Context<'_>, store: &Store<'_>, shown: &Planned, allowed
             _ => None,
         });
         let Some(info) = found else { continue };
-        let loaded = store.load_guarded(info)?;
+        let mut rest = rest_of(session);
+        let loaded = store.load_guarded(info, &mut rest)?;
         let choice = sdk_of(context, &loaded.session);
         let sdk = replay_sdk(choice.as_ref());
         if loaded.unreadable.is_empty()
             && let Some(aim) = aim(&diagnose(&loaded.session, &sdk, judge), allowed)
         {
-            work.session(context, store, &loaded.session, sdk, aim, judge, allowed)?;
+            work.session(context, store, &loaded.session, rest.found(), sdk, aim, judge, allowed)?;
         }
     }
     Ok(work)
+}
+
+/// A session's rows but for those that its plan names.
+fn rest_of(plan: &SessionPlan) -> Rest<'_> {
+    Rest::but(plan.edits.iter().map(|edit| (edit.table.as_str(), edit.id.as_str())))
 }
 
 /// Plans as they come together.
@@ -242,6 +255,7 @@ impl Work {
         context: &Context<'_>,
         store: &Store<'_>,
         session: &Session,
+        rest: RowsDigest,
         sdk: Sdk,
         goal: Goal,
         judge: &Judge,
@@ -250,9 +264,11 @@ impl Work {
         let cuts = if goal.latent { latent_cuts(session, &sdk, judge) } else { Vec::new() };
         let mended: &[_] = if goal.mended { &judge.counting } else { &[] };
         let aim = Aim { tail: goal.tail, cuts: &cuts, settled: goal.settled, mended };
-        let part_data = |id: &str| store.part_data(id).ok().flatten();
         self.titles.push((session.info.id.clone(), session.info.title.clone()));
-        match plan_session(session, &sdk, aim, allowed, context.now, &part_data) {
+        let rows = StoredRows::new(store);
+        let planned = plan_session(session, &sdk, aim, allowed, context.now, &rows);
+        rows.done()?;
+        match planned {
             Ok((edits, _)) if edits.edits.is_empty() => {}
             Ok((edits, _)) if takes_an_id(store, &edits)? => {
                 let detail = "the id that its new row would get is taken by another session's".to_owned();
@@ -266,6 +282,7 @@ impl Work {
                 self.proofs.push(Proof {
                     before: session.clone(),
                     after,
+                    rest,
                     sdk,
                     tail: goal.tail,
                     told,
@@ -298,8 +315,10 @@ fn tell_log(store: &Store<'_>, session: &Session, edits: &mut SessionPlan, now: 
             Ok(false)
         }
         Log::Folds(end) => {
-            let part_data = |id: &str| store.part_data(id).ok().flatten();
-            match log::events(&session.info.id, &edits.edits, &end, now, &part_data) {
+            let rows = StoredRows::new(store);
+            let events = log::events(&session.info.id, &edits.edits, &end, now, &|id| rows.part(id));
+            rows.done()?;
+            match events {
                 Ok(events) => edits.edits.extend(events),
                 Err(error) => edits.log_left_alone = Some(error.to_string()),
             }
@@ -425,13 +444,15 @@ fn write(
     allowed: Allowed,
     journal: &mut JournalWriter,
 ) -> Result<(), StoreError> {
-    exclusive
-        .execute(plan, &mut |session, edit| journal.row(Entry { session: session.to_owned(), edit: edit.clone() }))?;
+    exclusive.execute(plan, &mut |session, edit| journal.row(Entry { session: session.to_owned(), edit }))?;
+    exclusive.verify(plan)?;
     let store = exclusive.store();
-    for Proof { before, after, sdk, tail, told, leaves, counting } in proofs {
+    for Proof { before, after, rest, sdk, tail, told, leaves, counting } in proofs {
         let failed = |check: String| StoreError::ProofFailed { session: before.info.id.clone(), check };
-        let reread = store.load_guarded(&before.info)?;
-        if !reread.unreadable.is_empty() || !same(&reread.session, after) {
+        let planned = plan.sessions.iter().find(|session| session.id == before.info.id);
+        let mut others = planned.map_or_else(|| Rest::but(std::iter::empty()), rest_of);
+        let reread = store.load_again(after, &mut others)?;
+        if !reread.unreadable.is_empty() || others.found() != *rest || !same(&reread.session, after) {
             return Err(failed("the rows are what the plan says".to_owned()));
         }
         if !leaves.is_empty() {
@@ -449,18 +470,17 @@ fn write(
     journal.seal()
 }
 
-/// Whether the rows that were read again are those of the plan, rowids and times of change aside.
+/// Whether the rows that were read again are those of the plan, rowids and times of change aside. What their contents are
+/// is looked at elsewhere: row by row for those that the plan names, by a digest for all others.
 fn same(read: &Session, planned: &Session) -> bool {
+    let row = |r: &Message, p: &Message| {
+        r.row.id == p.row.id
+            && r.row.session_id == p.row.session_id
+            && r.row.time_created == p.row.time_created
+            && r.role == p.role
+            && r.parts.len() == p.parts.len()
+            && r.parts.iter().zip(&p.parts).all(|(r, p)| r.id == p.id && r.bytes == p.bytes && r.kind == p.kind)
+    };
     read.messages.len() == planned.messages.len()
-        && read.messages.iter().zip(&planned.messages).all(|(r, p)| {
-            r.row.id == p.row.id
-                && r.row.session_id == p.row.session_id
-                && r.row.time_created == p.row.time_created
-                && r.data == p.data
-                && r.parts.len() == p.parts.len()
-                && r.parts
-                    .iter()
-                    .zip(&p.parts)
-                    .all(|(r, p)| r.row.id == p.row.id && r.row.message_id == p.row.message_id && r.sha256 == p.sha256)
-        })
+        && read.messages.iter().zip(&planned.messages).all(|(r, p)| Rc::ptr_eq(r, p) || row(r, p))
 }

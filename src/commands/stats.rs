@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use opencode_unstick::diagnosis::Status;
 use opencode_unstick::error::ErrorCode;
 use opencode_unstick::history::{ModelRef, Session};
-use opencode_unstick::repair::journal::removed_refusals;
+use opencode_unstick::repair::journal::{Refusals, removed_refusals};
 use opencode_unstick::replay::Sdk;
 use opencode_unstick::report::{self, ReportError, StatsDoc, StoreDoc, StoreReport, clean};
 use opencode_unstick::stats::{Events, Key, Summary, newest_of_each_store, refusing_models};
@@ -101,9 +101,9 @@ fn of_store(context: &Context<'_>, path: &Path) -> Result<StoreReport, AuditErro
         });
         events.append(newest.map(|(_, found)| found).unwrap_or_default());
         unwrap_call(audit.map(|audit| {
-            let journals = context.journals_of(&audit.store.id);
+            let journals = context.journals_of(&audit.store.id, |refusals: &mut Refusals, entry| refusals.add(&entry));
             // A row that is there is not gone, whatever a journal says: the store may be a copy from before.
-            let mut removed = removed_refusals(&journals);
+            let mut removed = removed_refusals(journals.iter().map(|(journal, refusals)| (journal, refusals)));
             removed.retain(|id| !events.pairs.iter().any(|p| p.message_id == *id));
             let stuck = audit.sessions.iter().filter(|j| j.diagnosis.status == Status::Stuck).count();
             StoreReport {

@@ -1,6 +1,6 @@
 //! `unstick undo`
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Error;
 use opencode_unstick::diagnosis::LeftReason;
@@ -8,7 +8,7 @@ use opencode_unstick::error::ErrorCode;
 use opencode_unstick::history::SessionInfo;
 use opencode_unstick::repair::journal::{Entry, Header, Journal, Kind, VERSION};
 use opencode_unstick::repair::log::Log;
-use opencode_unstick::repair::undo::{Now, Standing, plan_undo, standing};
+use opencode_unstick::repair::undo::{Now, Stand, Standing, plan_undo};
 use opencode_unstick::repair::{Left, Plan, RowEdit};
 use opencode_unstick::report::{self, JournalLine, JournalState, JournalsDoc, UndoDoc};
 use opencode_unstick::store::journal::{Found, JournalWriter, journals};
@@ -29,7 +29,7 @@ struct Planned {
 
 pub(crate) fn run(context: &Context<'_>, args: &Undo) -> Result<Exit, Error> {
     let folder = context.journal_folder(args.journal.as_deref())?;
-    let found = journals(&folder)?;
+    let found = journals(&folder, |(), _, _| {})?;
     let target = match context.target() {
         // What is on record can be told without the store: it may have been moved, or be of another home.
         Err(error) if args.list && error.downcast_ref::<LocateError>().is_some() => None,
@@ -48,12 +48,14 @@ pub(crate) fn run(context: &Context<'_>, args: &Undo) -> Result<Exit, Error> {
         return Ok(Exit::Fine);
     };
     let line = pick(&lines, args.id.as_deref())?;
-    let journal = found
+    let (kept, journal) = found
         .iter()
-        .filter_map(|f| f.journal.as_ref().ok())
-        .find(|j| j.header.id == line.id)
+        .filter_map(|f| f.journal.as_ref().ok().map(|journal| (f, journal)))
+        .find(|(_, journal)| journal.header.id == line.id)
         .ok_or_else(|| CallError::new(ErrorCode::NoSuchJournal, "the journal is gone"))?;
-    let mut shown = with_snapshot(&target.path, |store| plan(context, store, journal, &found, None))?;
+    let mut edits: BTreeMap<String, Vec<RowEdit>> = BTreeMap::new();
+    kept.rows(|entry| edits.entry(entry.session).or_default().push(entry.edit))?;
+    let mut shown = with_snapshot(&target.path, |store| plan(context, store, journal, &edits, &found, None))?;
     let mut doc = UndoDoc::new(args.dry_run, &shown.plan, shown.left.clone());
     if !context.global.json {
         context.out.print(&report::undo_plan(
@@ -89,7 +91,7 @@ pub(crate) fn run(context: &Context<'_>, args: &Undo) -> Result<Exit, Error> {
         doc = UndoDoc::new(false, &shown.plan, shown.left.clone());
     }
     let exclusive = Exclusive::open(&target.path, args.wait)?;
-    let again = plan(context, &exclusive.store(), journal, &found, Some(&shown.plan))?;
+    let again = plan(context, &exclusive.store(), journal, &edits, &found, Some(&shown.plan))?;
     if again.plan != shown.plan {
         let detail = "the store has changed since the plan was shown".to_owned();
         return Err(StoreError::RowChanged { table: "store".to_owned(), id: line.id.clone(), detail }.into());
@@ -106,9 +108,7 @@ pub(crate) fn run(context: &Context<'_>, args: &Undo) -> Result<Exit, Error> {
     };
     let mut writer = JournalWriter::create(&folder, &header)?;
     let written = exclusive
-        .execute(&shown.plan, &mut |session, edit| {
-            writer.row(Entry { session: session.to_owned(), edit: edit.clone() })
-        })
+        .execute(&shown.plan, &mut |session, edit| writer.row(Entry { session: session.to_owned(), edit }))
         .and_then(|()| writer.seal());
     super::commit::commit(context, &target.path, exclusive, writer, written)?;
     doc.applied = true;
@@ -149,15 +149,29 @@ fn without_store(found: &Found) -> JournalLine {
     }
 }
 
+/// How the store stands to each session of a journal.
+type Stands = BTreeMap<String, Stand>;
+
+fn stands(found: &Found, now: &dyn Now) -> Result<Stands, StoreError> {
+    let mut stands = Stands::new();
+    found.rows(|entry| stands.entry(entry.session).or_default().add(&entry.edit, now))?;
+    Ok(stands)
+}
+
+/// How the store stands to all of these sessions together.
+fn together<'a>(stands: &Stands, of: impl Iterator<Item = &'a String>) -> Standing {
+    of.filter_map(|id| stands.get(id)).fold(Stand::default(), |all, one| all.and(*one)).standing()
+}
+
 /// Sessions of the journal that are taken back. The rows have the last word: a copy of the store may have been
 /// taken back and this one not, an undo may have been taken back itself, and the note of a commit may be missing.
-fn undone(found: &[Found], journal: &Journal, now: &dyn Now) -> BTreeSet<String> {
+fn undone(found: &[Found], journal: &Journal, stands: &Stands) -> BTreeSet<String> {
     let undos: Vec<&Journal> = found
         .iter()
         .filter_map(|f| f.journal.as_ref().ok())
         .filter(|j| j.whole && j.header.undoes.as_deref() == Some(journal.header.id.as_str()))
         .collect();
-    let gone = |session: &String| match standing(journal.of(session), now) {
+    let gone = |session: &String| match together(stands, std::iter::once(session)) {
         Standing::Done => false,
         Standing::NotDone => journal.committed,
         Standing::Changed => undos.iter().any(|undo| undo.committed && undo.header.sessions.contains(session)),
@@ -168,37 +182,35 @@ fn undone(found: &[Found], journal: &Journal, now: &dyn Now) -> BTreeSet<String>
 /// How each journal of the folder stands to the store.
 fn list(store: &Store<'_>, found: &[Found]) -> Result<Vec<JournalLine>, StoreError> {
     let id = store.identity()?;
-    with_now(store, |now| {
-        Ok(found
-            .iter()
-            .map(|f| match &f.journal {
-                Err(why) => JournalLine::broken(&f.path, why, f.sealed),
-                Ok(j) if j.header.store_id != id => JournalLine::new(&j.header, JournalState::OtherStore),
-                // Only whole journals get their final name: what breaks off under it was damaged later.
-                Ok(j) if f.sealed && !j.whole && !never_happened(j, now) => {
-                    JournalLine::broken(&f.path, "it breaks off before its end", true)
-                }
-                Ok(j) => JournalLine::new(&j.header, state(j, &undone(found, j, now), now)),
-            })
-            .collect())
-    })
+    let line = |f: &Found, now: &dyn Now| {
+        let journal = match &f.journal {
+            Err(why) => return Ok(JournalLine::broken(&f.path, why, f.sealed)),
+            Ok(j) if j.header.store_id != id => return Ok(JournalLine::new(&j.header, JournalState::OtherStore)),
+            Ok(journal) => journal,
+        };
+        let stands = stands(f, now)?;
+        // Only whole journals get their final name: what breaks off under it was damaged later.
+        if f.sealed && !journal.whole && !never_happened(journal, &stands) {
+            return Ok(JournalLine::broken(&f.path, "it breaks off before its end", true));
+        }
+        Ok(JournalLine::new(&journal.header, state(journal, &undone(found, journal, &stands), &stands)))
+    };
+    with_now(store, |now| found.iter().map(|f| line(f, now)).collect())
 }
 
 /// Whether the rows of a journal that breaks off show that it was never committed.
-fn never_happened(journal: &Journal, now: &dyn Now) -> bool {
-    !journal.entries.is_empty() && standing(journal.entries.iter().map(|e| &e.edit), now) == Standing::NotDone
+fn never_happened(journal: &Journal, stands: &Stands) -> bool {
+    journal.rows > 0 && together(stands, stands.keys()) == Standing::NotDone
 }
 
-fn state(journal: &Journal, undone: &BTreeSet<String>, now: &dyn Now) -> JournalState {
+fn state(journal: &Journal, undone: &BTreeSet<String>, stands: &Stands) -> JournalState {
     if !journal.whole {
         return JournalState::NeverHappened;
     }
     if !journal.header.sessions.is_empty() && journal.header.sessions.iter().all(|s| undone.contains(s)) {
         return JournalState::TakenBack;
     }
-    let open: Vec<&RowEdit> =
-        journal.entries.iter().filter(|e| !undone.contains(&e.session)).map(|e| &e.edit).collect();
-    match standing(open.into_iter(), now) {
+    match together(stands, stands.keys().filter(|s| !undone.contains(*s))) {
         Standing::Done => JournalState::Done,
         // The commit is noted after it; where it was not, the rows tell.
         Standing::NotDone if !journal.committed => JournalState::NeverHappened,
@@ -238,6 +250,7 @@ fn plan(
     context: &Context<'_>,
     store: &Store<'_>,
     journal: &Journal,
+    edits: &BTreeMap<String, Vec<RowEdit>>,
     found: &[Found],
     only: Option<&Plan>,
 ) -> Result<Planned, StoreError> {
@@ -251,12 +264,17 @@ fn plan(
         .collect();
     with_now(store, |now| {
         let mut out = Planned::default();
-        let done = undone(found, journal, now);
+        let mut stands = Stands::new();
+        for (id, edits) in edits {
+            let stand = stands.entry(id.clone()).or_default();
+            edits.iter().for_each(|edit| stand.add(edit, now));
+        }
+        let done = undone(found, journal, &stands);
         for id in journal.header.sessions.iter().filter(|id| !done.contains(*id)) {
             if only.is_some_and(|plan| !plan.sessions.iter().any(|s| s.id == *id)) {
                 continue;
             }
-            let edits: Vec<RowEdit> = journal.of(id).cloned().collect();
+            let edits = edits.get(id).map_or(&[][..], Vec::as_slice);
             let Some(info) = infos.iter().find(|i| i.id == *id) else {
                 let detail = "the session is gone, or its row cannot be read".to_owned();
                 out.left.push(Left { id: id.clone(), reason: LeftReason::RowChanged, detail });
@@ -266,7 +284,7 @@ fn plan(
             let loaded = store.load(info)?;
             let log = if loaded.unreadable.is_empty() { store.log(&loaded.session)? } else { Log::None };
             let planned = if loaded.unreadable.is_empty() {
-                plan_undo(&loaded.session, &edits, now, &log, context.now)
+                plan_undo(&loaded.session, edits, now, &log, context.now)
             } else {
                 let reason = LeftReason::Unreadable;
                 Err(Left { id: id.clone(), reason, detail: reason.description().to_owned() })

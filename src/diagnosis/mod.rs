@@ -123,7 +123,7 @@ pub struct Diagnosis {
 pub fn model_of(session: &Session) -> Option<ModelRef> {
     let set = &RULE_SETS[RULE_SETS.len() - 1];
     let cut = after_revert(session, set);
-    newest(&view(&cut.messages, set), set).user.and_then(|u| u.user()).and_then(|u| u.model.clone())
+    newest(&view(&cut.messages, set), set).user.and_then(|u| u.user()).and_then(|u| u.model.as_deref().cloned())
 }
 
 /// The rows right before which a revert or a fork would leave a stuck tail.

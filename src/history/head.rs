@@ -636,18 +636,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::history::{self, MessageRow, PartRow, Role};
+    use crate::history::{self, MessageRow, Role};
 
     fn parsed_part(data: &str) -> Result<PartFact, history::json::ShapeError> {
-        let row = PartRow {
-            rowid: 1,
-            id: "prt_1".into(),
-            message_id: "msg_1".into(),
-            session_id: "ses_1".into(),
-            time_created: 0,
-            time_updated: 0,
-        };
-        history::part(row, data).map(|part| PartFact::of(&part.kind))
+        history::part("prt_1", 0, data).map(|part| PartFact::of(&part.kind))
     }
 
     fn parsed_message(data: &str) -> Result<history::Message, history::json::ShapeError> {

@@ -3,6 +3,7 @@
 mod head;
 pub mod ids;
 pub mod json;
+mod large;
 mod leaked;
 pub mod limits;
 mod media;
@@ -19,6 +20,7 @@ pub use head::{
     BEHIND_OUTPUT, FactKind, MessageFact, PartFact, Risk, RoleFact, ids_at_start, message_fact, message_fact_of_start,
     part_fact, part_fact_of_start,
 };
+pub use large::large_user;
 pub use media::{Found, Media, bytes_of};
 pub use parse::{NEVER_ENDED, message, part, revert};
 pub use refusal::{Pointer, Refusal, RefusalClass};
@@ -86,8 +88,8 @@ pub struct Session {
 pub struct Message {
     /// The row's columns other than `data`.
     pub row: MessageRow,
-    /// The row's JSON, byte for byte.
-    pub data: Arc<str>,
+    /// The JSON itself, where a change has made a new one.
+    pub changed: Option<Arc<str>>,
     /// `data.time.created`, which later rule sets order by. JavaScript compares it as a number.
     pub created: f64,
     /// What the row says about its turn.
@@ -139,7 +141,7 @@ pub struct MessageRow {
     /// Primary key.
     pub id: String,
     /// The session it belongs to.
-    pub session_id: String,
+    pub session_id: Rc<str>,
     /// ms since the epoch; first key of the replay order.
     pub time_created: i64,
     /// ms since the epoch.
@@ -159,24 +161,24 @@ pub enum Role {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
     /// The agent that the prompt was sent to.
-    pub agent: Option<String>,
+    pub agent: Option<Rc<str>>,
     /// The model that the prompt was sent to.
-    pub model: Option<ModelRef>,
+    pub model: Option<Rc<ModelRef>>,
 }
 
 /// Fields of an assistant row that the rules read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Assistant {
     /// The user row that it answers.
-    pub parent_id: Option<String>,
+    pub parent_id: Option<Rc<str>>,
     /// The agent that answered.
-    pub agent: Option<String>,
+    pub agent: Option<Rc<str>>,
     /// The model that answered.
-    pub model: ModelRef,
+    pub model: Rc<ModelRef>,
     /// Why the answer ended; `None` where JavaScript would see nothing (absent, null or empty).
-    pub finish: Option<String>,
+    pub finish: Option<Rc<str>>,
     /// The error that the row holds.
-    pub error: Option<RowError>,
+    pub error: Option<Box<RowError>>,
     /// A compaction's summary: a finished one cuts all history before it.
     pub summary: bool,
     /// The row's tokens.
@@ -273,36 +275,20 @@ impl Tokens {
     }
 }
 
-/// A row of `part`: its columns, the size of its JSON, and what the rules need of it.
-#[derive(Debug, Clone)]
+/// A row of `part`, as far as the rules need it. A session may have hundreds of thousands of them: whoever writes a row
+/// reads the rest of it again.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Part {
-    /// The row's columns other than `data`.
-    pub row: PartRow,
+    /// Primary key.
+    pub id: Box<str>,
+    /// When the row was made, in ms since the epoch.
+    pub time_created: i64,
     /// Size of `data` in bytes.
     pub bytes: u64,
-    /// SHA-256 of `data`, where it was asked for.
-    pub sha256: Option<[u8; 32]>,
     /// The JSON itself, where a change has made a new one.
     pub changed: Option<Arc<str>>,
     /// What the part is.
     pub kind: PartKind,
-}
-
-/// The columns of a `part` row other than `data`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PartRow {
-    /// SQLite's rowid.
-    pub rowid: i64,
-    /// Primary key.
-    pub id: String,
-    /// The message it belongs to.
-    pub message_id: Rc<str>,
-    /// The session it belongs to.
-    pub session_id: Rc<str>,
-    /// ms since the epoch.
-    pub time_created: i64,
-    /// ms since the epoch.
-    pub time_updated: i64,
 }
 
 /// What a text is, as far as the replay asks.
@@ -332,7 +318,7 @@ pub enum PartKind {
         text: Text,
         /// The metadata's namespaces (`anthropic`, `bedrock`, a provider's id) that hold a signature, or
         /// redacted thinking, which stands for one.
-        proofs: Vec<Proof>,
+        proofs: Box<[Proof]>,
     },
     /// A request's start: where the replay cuts a row into blocks.
     StepStart,
@@ -342,18 +328,18 @@ pub enum PartKind {
         spent: bool,
     },
     /// An attached file.
-    File(Media),
+    File(Box<Media>),
     /// A tool call.
     Tool(Box<ToolCall>),
     /// A pending or done `/compact`.
     Compaction {
         /// From where on history is kept beside the summary.
-        tail_start_id: Option<String>,
+        tail_start_id: Option<Box<str>>,
     },
     /// A pending or done subtask.
     Subtask,
     /// Any other type: no part of the request.
-    Other(String),
+    Other(Box<str>),
 }
 
 /// A signature of thinking, by the namespace of the metadata that holds it.
@@ -526,7 +512,7 @@ impl Message {
     /// Whether the row is a stored prefill 400.
     #[must_use]
     pub fn prefill_400(&self) -> bool {
-        self.assistant().and_then(|a| a.error.as_ref()).is_some_and(|e| e.prefill_400)
+        self.assistant().and_then(|a| a.error.as_deref()).is_some_and(|e| e.prefill_400)
     }
 
     /// A row that a repair may remove, for it holds nothing (docs/architecture.md, "Removable rows"):
@@ -541,7 +527,7 @@ impl Message {
             && !a.summary
             && a.cost == 0.0
             && a.tokens.is_zero()
-            && a.error.as_ref().is_none_or(|e| e.prefill_400 || e.aborted())
+            && a.error.as_deref().is_none_or(|e| e.prefill_400 || e.aborted())
             && self.parts().iter().all(|p| match &p.kind {
                 PartKind::StepStart | PartKind::StepFinish { spent: false } => true,
                 PartKind::Text { text, .. } => text.empty,
@@ -555,7 +541,7 @@ impl Part {
     /// The part's id.
     #[must_use]
     pub fn id(&self) -> &str {
-        &self.row.id
+        &self.id
     }
 }
 
@@ -570,8 +556,8 @@ impl Session {
     pub fn sort(&mut self) {
         self.messages.sort_by(|a, b| a.row.time_created.cmp(&b.row.time_created).then_with(|| a.row.id.cmp(&b.row.id)));
         for message in &mut self.messages {
-            if !message.parts.is_sorted_by(|a, b| a.row.id <= b.row.id) {
-                Rc::make_mut(message).parts.sort_by(|a, b| a.row.id.cmp(&b.row.id));
+            if !message.parts.is_sorted_by(|a, b| a.id <= b.id) {
+                Rc::make_mut(message).parts.sort_by(|a, b| a.id.cmp(&b.id));
             }
         }
     }

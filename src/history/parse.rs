@@ -1,13 +1,13 @@
 //! Row JSON to typed rows. Unknown fields are passed over; a field that a rule reads must have its kind.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use super::json::{self, Object, ShapeError, shape};
 use super::leaked;
 use super::refusal;
 use super::{
-    Assistant, Depth, Media, Message, MessageRow, ModelRef, Part, PartKind, PartRow, Proof, Revert, Role, RowError,
-    Text, Tokens, ToolCall, ToolState, User, Wrapper,
+    Assistant, Depth, Media, Message, MessageRow, ModelRef, Part, PartKind, Proof, Revert, Role, RowError, Text,
+    Tokens, ToolCall, ToolState, User, Wrapper,
 };
 
 /// What error texts say when a model takes no assistant prefill, lower case (docs/opencode.md §9).
@@ -37,13 +37,13 @@ pub fn message(row: MessageRow, data: &str) -> Result<Message, ShapeError> {
     };
     let role = match object.required_string("role")?.as_str() {
         "user" => Role::User(User {
-            agent: object.string("agent")?,
-            model: object.object("model")?.map(|m| model(&m)).transpose()?,
+            agent: object.string("agent")?.map(Rc::from),
+            model: object.object("model")?.map(|m| model(&m)).transpose()?.map(Rc::new),
         }),
         "assistant" => Role::Assistant(Box::new(assistant(&object)?)),
         _ => return shape("`role` is neither user nor assistant"),
     };
-    Ok(Message { row, data: Arc::from(data), created, role, parts: Vec::new(), depth: Depth::Whole })
+    Ok(Message { row, changed: None, created, role, parts: Vec::new(), depth: Depth::Whole })
 }
 
 fn model(object: &Object<'_>) -> Result<ModelRef, ShapeError> {
@@ -52,11 +52,11 @@ fn model(object: &Object<'_>) -> Result<ModelRef, ShapeError> {
 
 fn assistant(object: &Object<'_>) -> Result<Assistant, ShapeError> {
     Ok(Assistant {
-        parent_id: object.string("parentID")?,
-        agent: object.string("agent")?,
-        model: model(object)?,
-        finish: object.string("finish")?.filter(|f| !f.is_empty()),
-        error: if object.truthy("error") { Some(row_error(object)?) } else { None },
+        parent_id: object.string("parentID")?.map(Rc::from),
+        agent: object.string("agent")?.map(Rc::from),
+        model: Rc::new(model(object)?),
+        finish: object.string("finish")?.filter(|f| !f.is_empty()).map(Rc::from),
+        error: if object.truthy("error") { Some(Box::new(row_error(object)?)) } else { None },
         summary: object.truthy("summary"),
         tokens: tokens(object)?,
         cost: object.number("cost")?.unwrap_or(0.0),
@@ -131,11 +131,11 @@ fn wrapper_of(says: impl Fn(&str) -> bool) -> Wrapper {
     }
 }
 
-/// A part row's JSON.
+/// A part row with its JSON.
 ///
 /// # Errors
 /// When `data` is not the JSON object of a part, or a field that the replay reads has another kind.
-pub fn part(row: PartRow, data: &str) -> Result<Part, ShapeError> {
+pub fn part(id: &str, time_created: i64, data: &str) -> Result<Part, ShapeError> {
     let object = Object::parse(data)?;
     let kind = match object.required_string("type")?.as_str() {
         "text" => {
@@ -149,15 +149,15 @@ pub fn part(row: PartRow, data: &str) -> Result<Part, ShapeError> {
             let spent = !tokens(&object)?.is_zero() || object.number("cost")?.is_some_and(|c| c != 0.0);
             PartKind::StepFinish { spent }
         }
-        "file" => PartKind::File(Media::of(&object)?),
+        "file" => PartKind::File(Box::new(Media::of(&object)?)),
         "tool" => PartKind::Tool(Box::new(tool(&object)?)),
-        "compaction" => {
-            PartKind::Compaction { tail_start_id: object.string("tail_start_id")?.filter(|t| !t.is_empty()) }
-        }
+        "compaction" => PartKind::Compaction {
+            tail_start_id: object.string("tail_start_id")?.filter(|t| !t.is_empty()).map(Box::from),
+        },
         "subtask" => PartKind::Subtask,
-        other => PartKind::Other(other.to_owned()),
+        other => PartKind::Other(other.into()),
     };
-    Ok(Part { row, bytes: data.len() as u64, sha256: None, changed: None, kind })
+    Ok(Part { id: id.into(), time_created, bytes: data.len() as u64, changed: None, kind })
 }
 
 fn text(object: &Object<'_>) -> Result<Text, ShapeError> {
@@ -170,9 +170,9 @@ fn text(object: &Object<'_>) -> Result<Text, ShapeError> {
     Ok(Text { empty: raw == "\"\"", blank, leaked_call: false })
 }
 
-fn proofs(object: &Object<'_>) -> Result<Vec<Proof>, ShapeError> {
+fn proofs(object: &Object<'_>) -> Result<Box<[Proof]>, ShapeError> {
     let Some(metadata) = object.object("metadata")? else {
-        return Ok(Vec::new());
+        return Ok(Box::default());
     };
     Ok(metadata
         .members()
@@ -253,24 +253,13 @@ pub fn revert(raw: Option<&str>) -> Result<Option<Revert>, ShapeError> {
 mod tests {
     use super::*;
 
-    fn row() -> PartRow {
-        PartRow {
-            rowid: 1,
-            id: "prt_1".into(),
-            message_id: "msg_1".into(),
-            session_id: "ses_1".into(),
-            time_created: 0,
-            time_updated: 0,
-        }
-    }
-
     #[test]
     fn an_orphan_needs_the_flag_itself() {
         let of = |metadata: &str, status: &str| {
             let data = format!(
                 r#"{{"type":"tool","tool":"bash","callID":"c","state":{{"status":"{status}","input":{{}},"time":{{"start":5}},"metadata":{metadata}}}}}"#
             );
-            match part(row(), &data).unwrap().kind {
+            match part("prt_1", 0, &data).unwrap().kind {
                 PartKind::Tool(t) => t.orphan(),
                 _ => false,
             }
@@ -314,7 +303,7 @@ mod tests {
                 r#"{{"role":"assistant","modelID":"m","providerID":"p","time":{{"created":1}},"error":{error}}}"#
             );
             let row = MessageRow { rowid: 1, id: "m".into(), session_id: "s".into(), time_created: 1, time_updated: 1 };
-            message(row, &raw).unwrap().assistant().and_then(|a| a.error.as_ref()?.wrapper)
+            message(row, &raw).unwrap().assistant().and_then(|a| a.error.as_deref()?.wrapper)
         };
         let plain =
             "This model does not support assistant message prefill. The conversation must end with a user message.";
@@ -360,14 +349,14 @@ mod tests {
             (r#"{"text":"x"}"#, "type"),
             ("nonsense", "not JSON"),
         ] {
-            let error = part(row(), data).unwrap_err().to_string();
+            let error = part("prt_1", 0, data).unwrap_err().to_string();
             assert!(error.contains(field), "{data}: {error}");
         }
     }
 
     #[test]
     fn blank_and_empty_text() {
-        let of = |t: &str| match part(row(), &format!(r#"{{"type":"text","text":{t}}}"#)).unwrap().kind {
+        let of = |t: &str| match part("prt_1", 0, &format!(r#"{{"type":"text","text":{t}}}"#)).unwrap().kind {
             PartKind::Text { text, .. } => (text.empty, text.blank),
             _ => (false, false),
         };

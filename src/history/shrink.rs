@@ -7,8 +7,9 @@
 const LONGEST: usize = 16 << 10;
 
 /// Takes in a JSON text in pieces, and gives it back with its long strings cut short.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Shrink {
+    longest: usize,
     short: Vec<u8>,
     at: At,
     /// Bytes of the current string so far.
@@ -29,11 +30,41 @@ enum At {
     Digits(u8, bool),
 }
 
+impl Default for Shrink {
+    fn default() -> Self {
+        Self::to(LONGEST)
+    }
+}
+
+/// How many bytes there are before one that may end the string, begin an escape or be refused.
+fn plain(text: &[u8]) -> usize {
+    let ordinary = |byte: &u8| *byte >= 0x20 && *byte != b'"' && *byte != b'\\';
+    // Without an early exit, so that a block is looked at at once.
+    let whole = text.chunks_exact(32).take_while(|block| block.iter().fold(true, |all, byte| all & ordinary(byte)));
+    let blocks = 32 * whole.count();
+    blocks + text[blocks..].iter().take_while(|byte| ordinary(byte)).count()
+}
+
 impl Shrink {
+    /// Cuts strings that are longer than so many bytes.
+    #[must_use]
+    pub fn to(longest: usize) -> Self {
+        Self { longest, short: Vec::new(), at: At::default(), string: 0, cut: Vec::new(), odd: false }
+    }
+
     /// Takes in the next piece.
     pub fn push(&mut self, piece: &[u8]) {
         self.check_utf8(piece);
-        for byte in piece {
+        let mut rest = piece;
+        while let Some((byte, after)) = rest.split_first() {
+            if self.at == At::Inside && self.string == usize::MAX {
+                let passed = plain(rest);
+                if passed > 0 {
+                    rest = &rest[passed..];
+                    continue;
+                }
+            }
+            rest = after;
             let keep = match self.at {
                 At::Outside => {
                     if *byte == b'"' {
@@ -44,7 +75,7 @@ impl Shrink {
                 At::Inside => {
                     // Cut at the beginning of a character or escape, and never resumed.
                     let begins = byte & 0xc0 != 0x80;
-                    if self.string < LONGEST || (self.string < LONGEST + 4 && !begins) {
+                    if self.string < self.longest || (self.string < self.longest + 4 && !begins) {
                         self.string += 1;
                     } else {
                         self.string = usize::MAX;
@@ -97,10 +128,22 @@ impl Shrink {
         }
     }
 
+    /// Gives what there is of the text in short so far, instead of what `short` holds.
+    pub fn take(&mut self, short: &mut Vec<u8>) {
+        short.clear();
+        std::mem::swap(short, &mut self.short);
+    }
+
+    /// Whether the whole so far holds nothing that the parser has to see.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        !self.odd && self.cut.is_empty()
+    }
+
     /// The text in short; `None` where the whole holds something that the parser has to see.
     #[must_use]
     pub fn finish(self) -> Option<String> {
-        if self.odd || !self.cut.is_empty() { None } else { String::from_utf8(self.short).ok() }
+        if self.is_sound() { String::from_utf8(self.short).ok() } else { None }
     }
 }
 
@@ -109,7 +152,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{LONGEST, Shrink};
-    use crate::history::{self, PartKind, PartRow};
+    use crate::history::{self, PartKind};
 
     fn shrunk(text: &[u8], piece: usize) -> Option<String> {
         let mut shrink = Shrink::default();
@@ -118,15 +161,7 @@ mod tests {
     }
 
     fn kind(data: &str) -> Option<PartKind> {
-        let row = PartRow {
-            rowid: 1,
-            id: "prt_1".into(),
-            message_id: "msg_1".into(),
-            session_id: "ses_1".into(),
-            time_created: 0,
-            time_updated: 0,
-        };
-        history::part(row, data).ok().map(|part| part.kind)
+        history::part("prt_1", 0, data).ok().map(|part| part.kind)
     }
 
     /// Text as it stands in JSON, with things in it that it must not hold.

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::Rows;
 use crate::diagnosis::Code;
 use crate::history::json::{Object, ShapeError};
 use crate::history::{self, Message, Session};
@@ -102,7 +103,7 @@ pub fn apply_change(session: &Session, change: &Change) -> Result<Session, Shape
     let reread = |message: &Message, id: &str, data: &str| -> Result<Message, ShapeError> {
         let mut row = message.row.clone();
         row.id = id.to_owned();
-        history::message(row, data)
+        Ok(Message { changed: Some(Arc::from(data)), ..history::message(row, data)? })
     };
     match change {
         Change::Remove { id, .. } => {
@@ -117,28 +118,22 @@ pub fn apply_change(session: &Session, change: &Change) -> Result<Session, Shape
         }
         Change::RemovePart { id, part, .. } => {
             let message = out.messages.iter_mut().find(|m| m.row.id == *id).ok_or_else(missing)?;
-            let at = message.parts.iter().position(|p| p.row.id == *part).ok_or_else(missing)?;
+            let at = message.parts.iter().position(|p| p.id() == part).ok_or_else(missing)?;
             Rc::make_mut(message).parts.remove(at);
         }
         Change::SetPart { id, part, data, .. } => {
             let message = out.messages.iter_mut().find(|m| m.row.id == *id).ok_or_else(missing)?;
-            let part = Rc::make_mut(message).parts.iter_mut().find(|p| p.row.id == *part).ok_or_else(missing)?;
-            let mut new = history::part(part.row.clone(), data)?;
-            new.sha256 = Some(super::plan::sha256(data));
-            new.changed = Some(Arc::from(data.as_str()));
-            *part = new;
+            let part = Rc::make_mut(message).parts.iter_mut().find(|p| p.id() == part).ok_or_else(missing)?;
+            let changed = Some(Arc::from(data.as_str()));
+            *part = history::Part { changed, ..history::part(&part.id, part.time_created, data)? };
         }
         Change::Split { id, at_part, new_id, first, second, .. } => {
             let message = out.messages.iter_mut().find(|m| m.row.id == *id).ok_or_else(missing)?;
-            let at = message.parts.iter().position(|p| p.row.id == *at_part).ok_or_else(missing)?;
+            let at = message.parts.iter().position(|p| p.id() == at_part).ok_or_else(missing)?;
             let mut kept = reread(message, id, first)?;
             let mut new = reread(message, new_id, second)?;
             kept.parts = parts_of(message);
             new.parts = kept.parts.split_off(at);
-            let owner: Rc<str> = Rc::from(new_id.as_str());
-            for part in &mut new.parts {
-                part.row.message_id = owner.clone();
-            }
             *message = Rc::new(kept);
             out.messages.push(Rc::new(new));
         }
@@ -155,12 +150,14 @@ fn parts_of(message: &mut Rc<Message>) -> Vec<history::Part> {
 }
 
 /// Edits of an assistant row's JSON, every other byte of which stays.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct RowJson(Arc<str>);
 
 impl RowJson {
-    pub(super) fn of(message: &Message) -> Self {
-        Self(message.data.clone())
+    /// The row's JSON as it is now; `None` where it cannot be read.
+    pub(super) fn of(message: &Message, rows: &dyn Rows) -> Option<Self> {
+        let stored = || rows.message(message.id()).map(Arc::from);
+        message.changed.clone().or_else(stored).map(Self)
     }
 
     fn edit(self, edit: impl FnOnce(&Object<'_>) -> String) -> Self {

@@ -2,6 +2,7 @@
 //! then, and an end that proves the file is whole. One JSON value a line.
 
 use std::collections::BTreeSet;
+use std::io::BufRead;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -76,74 +77,77 @@ pub enum Line {
     },
 }
 
-/// A journal that was read.
+/// A journal that was read, its rows aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Journal {
     /// Its first line.
     pub header: Header,
-    /// The changed rows in order.
-    pub entries: Vec<Entry>,
+    /// How many rows it holds.
+    pub rows: u64,
     /// It was written to its end: the commit came after that.
     pub whole: bool,
     /// The commit was noted.
     pub committed: bool,
 }
 
-/// Reads a journal's text.
+/// Reads a journal line by line; `each` is given every row as it comes. What it was given counts for nothing where the
+/// journal turns out to be none.
 ///
 /// # Errors
-/// What is wrong with it, when it is not a journal of this version. One that breaks off is not an error but not
-/// [`Journal::whole`]: such a repair never came to its commit.
-pub fn read(text: &str) -> Result<Journal, String> {
-    let mut header = None;
-    let mut entries = Vec::new();
+/// What is wrong with it, when it is not a journal of this version or cannot be read. One that breaks off is not an error
+/// but not [`Journal::whole`]: such a repair never came to its commit.
+pub fn read(mut from: impl BufRead, mut each: impl FnMut(&Header, Entry)) -> Result<Journal, String> {
+    let mut journal: Option<Journal> = None;
     let mut digest = Sha256::new();
-    let (mut whole, mut committed) = (false, false);
-    for (at, line) in text.split_inclusive('\n').enumerate() {
-        let parsed: Line = match serde_json::from_str(line.trim_end()) {
+    let mut line = Vec::new();
+    for at in 1.. {
+        line.clear();
+        // A line may be as large as the largest row; the next one need not keep its room.
+        line.shrink_to(1 << 20);
+        if from.read_until(b'\n', &mut line).map_err(|e| e.to_string())? == 0 {
+            break;
+        }
+        let parsed: Line = match serde_json::from_slice(line.trim_ascii_end()) {
             Ok(parsed) => parsed,
             // A line that was cut off is the last one.
-            Err(_) if !line.ends_with('\n') && header.is_some() => break,
+            Err(_) if !line.ends_with(b"\n") && journal.is_some() => break,
             // What serde says quotes the line, and that holds what people have said.
-            Err(e) => return Err(format!("line {}, column {}: this is no journal's line", at + 1, e.column())),
+            Err(e) => return Err(format!("line {at}, column {}: this is no journal's line", e.column())),
         };
-        match parsed {
-            Line::Header(h) if header.is_none() && h.version == VERSION => header = Some(h),
-            Line::Header(h) => return Err(format!("a header of version {} out of place", h.version)),
-            Line::Row(entry) if !whole => entries.push(*entry),
-            Line::End { rows, sha256 } if !whole => {
-                whole = rows == entries.len() as u64 && sha256 == hex(digest.clone());
-                if !whole {
+        match (parsed, &mut journal) {
+            (Line::Header(header), None) if header.version == VERSION => {
+                journal = Some(Journal { header, rows: 0, whole: false, committed: false });
+            }
+            (Line::Header(h), _) => return Err(format!("a header of version {} out of place", h.version)),
+            (_, None) => return Err("it has no header".to_owned()),
+            (Line::Row(entry), Some(journal)) if !journal.whole => {
+                journal.rows += 1;
+                each(&journal.header, *entry);
+            }
+            (Line::End { rows, sha256 }, Some(journal)) if !journal.whole => {
+                journal.whole = rows == journal.rows && sha256 == hex(digest.clone());
+                if !journal.whole {
                     return Err("its rows are not those that were written".to_owned());
                 }
             }
-            Line::Committed { .. } if whole => committed = true,
+            (Line::Committed { .. }, Some(journal)) if journal.whole => journal.committed = true,
             _ => return Err("a line out of place".to_owned()),
         }
-        digest.update(line);
+        digest.update(&line);
     }
-    header.map(|header| Journal { header, entries, whole, committed }).ok_or_else(|| "it has no header".to_owned())
+    journal.ok_or_else(|| "it has no header".to_owned())
 }
 
 pub(crate) fn hex(digest: Sha256) -> String {
     digest.finalize().iter().map(|b| format!("{b:02x}")).collect()
 }
 
-impl Journal {
-    /// The edits of one session, as they were made.
-    pub fn of<'a>(&'a self, session: &'a str) -> impl Iterator<Item = &'a RowEdit> {
-        self.entries.iter().filter(move |e| e.session == session).map(|e| &e.edit)
-    }
-
-    /// Models of prefill 400s that this repair removed: a later one must not forget what they proved.
-    #[must_use]
-    pub fn proven(&self) -> BTreeSet<ModelRef> {
-        self.entries
-            .iter()
-            .filter(|e| e.edit.op == Op::Delete)
-            .filter_map(|e| refusal(&e.session, &e.edit.id, &e.edit.table, e.edit.before.as_ref()?))
-            .collect()
-    }
+/// The model of a prefill 400 that a repair removed: a later one must not forget what it proved.
+#[must_use]
+pub fn proven(entry: &Entry) -> Option<ModelRef> {
+    let edit = &entry.edit;
+    let before = edit.before.as_ref().filter(|_| edit.op == Op::Delete)?;
+    refusal(&entry.session, &edit.id, &edit.table, before)
 }
 
 /// The model of a prefill 400, from the row's image; `None` for any other row.
@@ -152,31 +156,41 @@ fn refusal(session: &str, id: &str, table: &str, image: &Image) -> Option<ModelR
         return None;
     }
     let Cell::Text(data) = image.get("data")? else { return None };
-    let row =
-        MessageRow { rowid: 0, id: id.to_owned(), session_id: session.to_owned(), time_created: 0, time_updated: 0 };
+    let row = MessageRow { rowid: 0, id: id.to_owned(), session_id: session.into(), time_created: 0, time_updated: 0 };
     let message = message(row, data).ok().filter(crate::history::Message::prefill_400)?;
-    message.assistant().map(|a| a.model.clone())
+    message.assistant().map(|a| ModelRef::clone(&a.model))
+}
+
+/// The prefill 400s that a journal removed and put back, by row id, in order.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Refusals(Vec<(Op, String)>);
+
+impl Refusals {
+    /// Takes in the journal's next row.
+    pub fn add(&mut self, entry: &Entry) {
+        let edit = &entry.edit;
+        let image = match edit.op {
+            Op::Delete => &edit.before,
+            Op::Insert => &edit.after,
+            Op::Update => &None,
+        };
+        if image.as_ref().is_some_and(|image| refusal(&entry.session, &edit.id, &edit.table, image).is_some()) {
+            self.0.push((edit.op, edit.id.clone()));
+        }
+    }
 }
 
 /// The prefill 400s that the repairs of a store have removed and no undo has put back, by row id.
 ///
 /// `journals` are the store's, oldest first. Those whose commit was not noted do not count.
 #[must_use]
-pub fn removed_refusals<'a>(journals: impl IntoIterator<Item = &'a Journal>) -> BTreeSet<&'a str> {
+pub fn removed_refusals<'a>(journals: impl IntoIterator<Item = (&'a Journal, &'a Refusals)>) -> BTreeSet<&'a str> {
     let mut out = BTreeSet::new();
-    for entry in journals.into_iter().filter(|j| j.committed).flat_map(|j| &j.entries) {
-        let edit = &entry.edit;
-        let is_refusal = |image: &Option<Image>| {
-            image.as_ref().is_some_and(|i| refusal(&entry.session, &edit.id, &edit.table, i).is_some())
-        };
-        match edit.op {
-            Op::Delete if is_refusal(&edit.before) => {
-                out.insert(edit.id.as_str());
-            }
-            Op::Insert if is_refusal(&edit.after) => {
-                out.remove(edit.id.as_str());
-            }
-            _ => {}
+    for (op, id) in journals.into_iter().filter(|(j, _)| j.committed).flat_map(|(_, refusals)| &refusals.0) {
+        if *op == Op::Delete {
+            out.insert(id.as_str());
+        } else {
+            out.remove(id.as_str());
         }
     }
     out
@@ -186,7 +200,7 @@ pub fn removed_refusals<'a>(journals: impl IntoIterator<Item = &'a Journal>) -> 
 mod tests {
     use super::*;
 
-    fn journal(op: Op, data: &str, committed: bool) -> Journal {
+    fn journal(op: Op, data: &str, committed: bool) -> (Journal, Refusals) {
         let image: Image = [("data".to_owned(), Cell::Text(data.to_owned()))].into();
         let (before, after) = if op == Op::Delete { (Some(image), None) } else { (None, Some(image)) };
         let edit = RowEdit { op, table: "message".into(), id: "msg_1".into(), before, after, reason: "x".into() };
@@ -201,7 +215,9 @@ mod tests {
             sessions: vec!["ses_1".into()],
         };
         let entry = Entry { session: "ses_1".into(), edit };
-        Journal { header, entries: vec![entry], whole: true, committed }
+        let mut refusals = Refusals::default();
+        refusals.add(&entry);
+        (Journal { header, rows: 1, whole: true, committed }, refusals)
     }
 
     #[test]
@@ -210,10 +226,11 @@ mod tests {
         let other = r#"{"role":"user","time":{"created":1}}"#;
         let gone = journal(Op::Delete, refusal, true);
         let back = journal(Op::Insert, refusal, true);
-        assert_eq!(removed_refusals([&gone]).len(), 1);
-        assert_eq!(removed_refusals([&gone, &back]).len(), 0);
-        assert_eq!(removed_refusals([&gone, &back, &gone]).len(), 1);
-        assert_eq!(removed_refusals([&journal(Op::Delete, refusal, false)]).len(), 0, "its commit was not noted");
-        assert_eq!(removed_refusals([&journal(Op::Delete, other, true)]).len(), 0);
+        let removed_refusals = |all: &[&(Journal, Refusals)]| removed_refusals(all.iter().map(|(j, r)| (j, r))).len();
+        assert_eq!(removed_refusals(&[&gone]), 1);
+        assert_eq!(removed_refusals(&[&gone, &back]), 0);
+        assert_eq!(removed_refusals(&[&gone, &back, &gone]), 1);
+        assert_eq!(removed_refusals(&[&journal(Op::Delete, refusal, false)]), 0, "its commit was not noted");
+        assert_eq!(removed_refusals(&[&journal(Op::Delete, other, true)]), 0);
     }
 }

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Allowed;
 use super::change::{Change, RowJson, apply_change};
 use super::steps::touches_revert;
+use super::{Allowed, Rows};
 use crate::diagnosis::request::{Broken, broken_in, sent_id};
 use crate::diagnosis::{Code, LeftReason};
 use crate::history::json::{self, Object};
@@ -86,7 +86,7 @@ pub(super) fn mend(
     sdk: &Sdk,
     counting: &[&'static RuleSet],
     allowed: Allowed,
-    part_data: &dyn Fn(&str) -> Option<String>,
+    rows: &dyn Rows,
 ) -> Result<(Session, Mended), LeftReason> {
     let mut now = session.clone();
     let mut out = Mended::default();
@@ -99,7 +99,7 @@ pub(super) fn mend(
         found.sort_by(|a, b| (&a.message_id, &a.part_id, b.attachment).cmp(&(&b.message_id, &b.part_id, a.attachment)));
         found.dedup_by(|a, b| (&a.part_id, a.attachment) == (&b.part_id, b.attachment));
         for broken in found {
-            let Some((changes, leaves)) = fix(&now, &broken, part_data) else {
+            let Some((changes, leaves)) = fix(&now, &broken, rows) else {
                 return Err(LeftReason::NoMend);
             };
             for change in changes {
@@ -129,28 +129,24 @@ fn counted_as_stored(mut leaves: Leaves, gone: &[Leaves]) -> Leaves {
 }
 
 /// The changes that take one thing out, least loss first where there is a choice, and what leaves with them.
-fn fix(
-    now: &Session,
-    broken: &Broken,
-    part_data: &dyn Fn(&str) -> Option<String>,
-) -> Option<(Vec<Change>, Option<Leaves>)> {
+fn fix(now: &Session, broken: &Broken, rows: &dyn Rows) -> Option<(Vec<Change>, Option<Leaves>)> {
     let message = now.message(&broken.message_id)?;
     if message.assistant().is_some_and(|a| a.summary) {
         return None;
     }
     let part = message.parts.iter().find(|p| Some(p.id()) == broken.part_id.as_deref())?;
-    let data = part.changed.as_deref().map(str::to_owned).or_else(|| part_data(part.id()))?;
+    let data = part.changed.as_deref().map(str::to_owned).or_else(|| rows.part(part.id()))?;
     let object = Object::parse(&data).ok()?;
     let set = |data: String| Change::SetPart {
         id: message.row.id.clone(),
-        part: part.row.id.clone(),
+        part: part.id().to_owned(),
         data,
         reason: broken.code,
     };
     let leaves = |mime: Option<&str>, bytes: u64, instead: Option<String>| Leaves {
         code: broken.code.to_string(),
         message_id: message.row.id.clone(),
-        part_id: part.row.id.clone(),
+        part_id: part.id().to_owned(),
         attachment: broken.attachment,
         what: broken.detail.clone(),
         mime: mime.map(str::to_owned),
@@ -160,7 +156,7 @@ fn fix(
     let media = |m: &Media, instead: Option<String>| leaves(Some(&m.mime), m.base64.unwrap_or(0), instead);
     match (broken.code, &part.kind) {
         (Code::BlankText, PartKind::Text { .. }) => {
-            let changes = blank(message, part, &object)?;
+            let changes = blank(message, part, &object, rows)?;
             Some((changes, Some(leaves(None, 0, None))))
         }
         (Code::ImageSize | Code::BadImage | Code::TooManyImages, PartKind::File(file)) => {
@@ -200,7 +196,7 @@ fn fix(
             if message.assistant()?.error.is_some() || !message.parts.iter().all(passed_over) {
                 return None;
             }
-            let (id, data) = (message.row.id.clone(), aborted(message));
+            let (id, data) = (message.row.id.clone(), aborted(message, rows)?);
             let change = Change::SetData { id, data, reason: broken.code };
             Some((vec![change], Some(leaves(None, part.bytes, None))))
         }
@@ -216,23 +212,23 @@ fn fix(
 /// Takes a blank text out. A prompt's is marked as ignored, which opencode does not send; an answer's is removed, and
 /// where only thinking is left then, the answer is marked as aborted, which opencode passes over: Claude refuses an
 /// answer that ends with thinking.
-fn blank(message: &Message, part: &Part, object: &Object<'_>) -> Option<Vec<Change>> {
+fn blank(message: &Message, part: &Part, object: &Object<'_>, rows: &dyn Rows) -> Option<Vec<Change>> {
     let (id, reason) = (message.row.id.clone(), Code::BlankText);
     let Some(a) = message.assistant() else {
         let data = object.with("ignored", "true");
-        return Some(vec![Change::SetPart { id, part: part.row.id.clone(), data, reason }]);
+        return Some(vec![Change::SetPart { id, part: part.id().to_owned(), data, reason }]);
     };
-    let mut out = vec![Change::RemovePart { id: id.clone(), part: part.row.id.clone(), reason }];
-    let rest = || message.parts.iter().filter(|p| p.row.id != part.row.id);
+    let mut out = vec![Change::RemovePart { id: id.clone(), part: part.id().to_owned(), reason }];
+    let rest = || message.parts.iter().filter(|p| p.id != part.id);
     let speaks = |p: &Part| matches!(p.kind, PartKind::Text { .. } | PartKind::Tool(_) | PartKind::File(_));
     let thinks = |p: &Part| matches!(p.kind, PartKind::Reasoning { .. });
     if !rest().any(speaks) && rest().any(thinks) {
         if a.error.is_none() && rest().all(passed_over) {
-            out.push(Change::SetData { id, data: aborted(message), reason });
+            out.push(Change::SetData { id, data: aborted(message, rows)?, reason });
         } else if a.error.is_none() {
             out.extend(rest().filter(|p| thinks(p)).map(|p| Change::RemovePart {
                 id: id.clone(),
-                part: p.row.id.clone(),
+                part: p.id().to_owned(),
                 reason,
             }));
         }
@@ -246,9 +242,9 @@ fn passed_over(part: &Part) -> bool {
 }
 
 /// The row's JSON with the mark of an abort, in opencode's words.
-fn aborted(message: &Message) -> String {
+fn aborted(message: &Message, rows: &dyn Rows) -> Option<String> {
     let error = r#"{"name":"MessageAbortedError","data":{"message":"Aborted"}}"#;
-    RowJson::of(message).set("error", error).text()
+    Some(RowJson::of(message, rows)?.set("error", error).text())
 }
 
 /// An id for a call that no other call of the session has, also as it is sent.

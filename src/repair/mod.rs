@@ -7,13 +7,15 @@ pub mod log;
 mod mend;
 mod plan;
 mod proof;
+mod rows;
 mod steps;
 pub mod undo;
 
 pub use change::{Change, apply_change};
 pub use mend::Leaves;
-pub use plan::{Aim, Cell, Image, Left, Op, Plan, RowEdit, SessionPlan, digest, plan_session, sha256};
+pub use plan::{Aim, Cell, Image, Left, Op, Plan, RowEdit, SessionPlan, digest, hex, plan_session, sha256};
 pub use proof::{Check, Mending, prove, prove_mended, worse};
+pub use rows::Rows;
 
 /// What the user allowed beyond the default (docs/commands.md, `--include`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

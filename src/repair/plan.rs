@@ -1,17 +1,19 @@
 //! The plan: each row edit with what the row must be before and is to be after. What is shown is this very
 //! value, and this very value is executed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::rc::Rc;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::Allowed;
 use super::change::{Change, apply_change};
 use super::mend::{Leaves, Mended, mend};
 use super::proof::{Check, Mending, blocked, prove, prove_mended, unchanged, worse};
 use super::steps::{Next, next, settled_tools, touches_revert};
+use super::{Allowed, Rows};
 use crate::diagnosis::{Code, LeftReason};
 use crate::history::{Message, Part, PartKind, Session};
 use crate::replay::{RuleSet, Sdk};
@@ -113,7 +115,9 @@ pub fn sha256(data: &str) -> [u8; 32] {
     Sha256::digest(data).into()
 }
 
-fn hex(digest: &[u8]) -> String {
+/// Bytes as hex digits.
+#[must_use]
+pub fn hex(digest: &[u8]) -> String {
     digest.iter().map(|b| format!("{b:02x}")).collect()
 }
 
@@ -140,9 +144,8 @@ impl Aim<'static> {
     pub const TAIL: Self = Self { tail: true, cuts: &[], settled: false, mended: &[] };
 }
 
-/// Plans the repair of one session whose rows were all understood, its parts read with their digests.
-/// `now` (ms since the epoch) becomes `time_updated` of every row that changes; `part_data` gives the JSON of a
-/// part.
+/// Plans the repair of one session whose rows were all understood. `now` (ms since the epoch) becomes `time_updated` of
+/// every row that changes; `rows` are those that the session was read from.
 ///
 /// Returns the edits and the session as they leave it; no edits when there is nothing to do.
 ///
@@ -154,7 +157,7 @@ pub fn plan_session(
     aim: Aim<'_>,
     allowed: Allowed,
     now: i64,
-    part_data: &dyn Fn(&str) -> Option<String>,
+    rows: &dyn Rows,
 ) -> Result<(SessionPlan, Session), Left> {
     let left = |reason: LeftReason, detail: String| Left { id: session.info.id.clone(), reason, detail };
     // First for every package, so that the repair outlives a change of provider; else for the session's own.
@@ -163,27 +166,27 @@ pub fn plan_session(
     let (mended, Mended { reasons, leaves }) = if aim.mended.is_empty() {
         (session.clone(), Mended::default())
     } else {
-        mend(session, sdk, aim.mended, allowed, part_data).map_err(|why| left(why, why.description().to_owned()))?
+        mend(session, sdk, aim.mended, allowed, rows).map_err(|why| left(why, why.description().to_owned()))?
     };
     // From here on what was taken out is gone: nothing else may change.
     let session = &mended;
     let mut at: Reached = (session.clone(), reasons);
     let tail = aim.tail || (!leaves.is_empty() && blocked(session, sdk).is_some() && worse(original, session, sdk));
     if tail {
-        at = reach(&at, None, &both, allowed)
-            .or_else(|_| reach(&at, None, &both[..1], allowed))
+        at = reach(&at, None, &both, allowed, rows)
+            .or_else(|_| reach(&at, None, &both[..1], allowed, rows))
             .map_err(|reason| left(reason, reason.description().to_owned()))?;
     }
     // A buried turn that cannot be helped is no reason to leave the rest.
     for cut in aim.cuts {
-        if let Ok(further) = reach(&at, Some(cut), &both[..1], allowed)
+        if let Ok(further) = reach(&at, Some(cut), &both[..1], allowed, rows)
             && !worse(&at.0, &further.0, sdk)
         {
             at = further;
         }
     }
     if aim.settled {
-        at = settle_tools(session, at, sdk, allowed, part_data);
+        at = settle_tools(session, at, sdk, allowed, rows);
     }
     let (after, reasons) = at;
     let check = if tail {
@@ -200,15 +203,22 @@ pub fn plan_session(
     {
         return Err(left(reason_of(check), format!("not so: {check}")));
     }
-    let edits = diff(original, &after, &reasons, now);
+    let edits = diff(original, &after, &reasons, now, rows)
+        .map_err(|row| left(LeftReason::Unreadable, format!("{row} cannot be read")))?;
     Ok((SessionPlan { id: session.info.id.clone(), edits, log_left_alone: None, leaves }, after))
 }
 
 /// A history on its way, and the reason for each row that was touched so far.
 type Reached = (Session, BTreeMap<String, Code>);
 
-fn reach(from: &Reached, cut: Option<&str>, sdks: &[Sdk], allowed: Allowed) -> Result<Reached, LeftReason> {
-    let mut search = Search { cut, sdks, allowed, tried: 0, refused: None };
+fn reach(
+    from: &Reached,
+    cut: Option<&str>,
+    sdks: &[Sdk],
+    allowed: Allowed,
+    rows: &dyn Rows,
+) -> Result<Reached, LeftReason> {
+    let mut search = Search { cut, sdks, allowed, rows, tried: 0, refused: None };
     search.from(&from.0, &from.1).ok_or(search.refused.unwrap_or(LeftReason::NoLosslessEdit))
 }
 
@@ -218,6 +228,7 @@ struct Search<'a> {
     cut: Option<&'a str>,
     sdks: &'a [Sdk],
     allowed: Allowed,
+    rows: &'a dyn Rows,
     tried: u32,
     /// Why the first way that was tried came to an end.
     refused: Option<LeftReason>,
@@ -226,12 +237,12 @@ struct Search<'a> {
 impl Search<'_> {
     fn next(&self, now: &Session) -> Next {
         let Some(at) = self.cut.and_then(|id| now.messages.iter().position(|m| m.row.id == id)) else {
-            return next(now, self.sdks);
+            return next(now, self.sdks, self.rows);
         };
         let mut before = now.clone();
         before.info.revert = None;
         before.messages.truncate(at);
-        match next(&before, self.sdks) {
+        match next(&before, self.sdks, self.rows) {
             Next::Try(changes) => Next::Try(changes.into_iter().filter(|c| !touches_revert(now, c)).collect()),
             other => other,
         }
@@ -273,7 +284,8 @@ impl Search<'_> {
 /// history that it keeps begins. opencode's clients show an answer under the prompt that it names.
 fn leaves_dangling(now: &Session, change: &Change) -> bool {
     let Change::Remove { id, .. } = change else { return false };
-    let names = |part: &Part| matches!(&part.kind, PartKind::Compaction { tail_start_id: Some(tail) } if tail == id);
+    let names =
+        |part: &Part| matches!(&part.kind, PartKind::Compaction { tail_start_id: Some(tail) } if **tail == **id);
     now.messages
         .iter()
         .filter(|m| m.row.id != *id)
@@ -281,14 +293,8 @@ fn leaves_dangling(now: &Session, change: &Change) -> bool {
 }
 
 /// Settles every tool call that is stored as still going on, where the next prompt stays the same.
-fn settle_tools(
-    original: &Session,
-    mut at: Reached,
-    sdk: &Sdk,
-    allowed: Allowed,
-    part_data: &dyn Fn(&str) -> Option<String>,
-) -> Reached {
-    for change in settled_tools(&at.0, part_data) {
+fn settle_tools(original: &Session, mut at: Reached, sdk: &Sdk, allowed: Allowed, rows: &dyn Rows) -> Reached {
+    for change in settled_tools(&at.0, rows) {
         let Ok(after) = apply_change(&at.0, &change) else { continue };
         if touches_revert(original, &change) || unchanged(&at.0, &after, std::slice::from_ref(sdk), allowed).is_some() {
             continue;
@@ -311,53 +317,67 @@ fn reason_of(check: Check) -> LeftReason {
     }
 }
 
-fn message_image(message: &Message, data: &str, time_updated: i64) -> Image {
-    let row = &message.row;
-    [
-        ("id", Cell::Text(row.id.clone())),
-        ("session_id", Cell::Text(row.session_id.clone())),
-        ("time_created", Cell::Int(row.time_created)),
-        ("time_updated", Cell::Int(time_updated)),
-        ("data", Cell::Text(data.to_owned())),
-    ]
-    .map(|(name, cell)| (name.to_owned(), cell))
-    .into()
+/// Prompts up to this size are in a plan whole where they are removed, in bytes; larger ones by size and hash.
+const LARGE: u64 = 1 << 20;
+
+type Histories<'a> = HashMap<&'a str, &'a Rc<Message>>;
+
+fn by_id(session: &Session) -> Histories<'_> {
+    session.messages.iter().map(|m| (m.id(), m)).collect()
 }
 
-fn part_image(part: &Part, time_updated: i64) -> Image {
-    let row = &part.row;
-    [
-        ("id", Cell::Text(row.id.clone())),
-        ("message_id", Cell::Text(row.message_id.to_string())),
-        ("session_id", Cell::Text(row.session_id.to_string())),
-        ("time_created", Cell::Int(row.time_created)),
-        ("time_updated", Cell::Int(time_updated)),
-        (
-            "data",
-            match &part.changed {
-                Some(data) => Cell::Text(data.to_string()),
-                None => {
-                    Cell::Kept { bytes: part.bytes, sha256: part.sha256.as_ref().map(|d| hex(d)).unwrap_or_default() }
-                }
-            },
-        ),
-    ]
-    .map(|(name, cell)| (name.to_owned(), cell))
-    .into()
+/// The messages that the other history does not share: all others are the same in both.
+fn own<'a>(session: &'a Session, other: &Histories<'_>) -> Vec<&'a Message> {
+    let shared = |m: &&Rc<Message>| other.get(m.id()).is_some_and(|o| Rc::ptr_eq(m, o));
+    session.messages.iter().filter(|m| !shared(m)).map(Rc::as_ref).collect()
 }
 
-fn with_rowid(mut image: Image, rowid: i64) -> Image {
-    image.insert("rowid".to_owned(), Cell::Int(rowid));
+/// What a row was, as it is stored.
+struct Stored<'a>(&'a dyn Rows);
+
+impl Stored<'_> {
+    fn row(&self, table: &str, id: &str) -> Result<Image, String> {
+        self.0.image(table, id).ok_or_else(|| format!("{table} {id}"))
+    }
+
+    /// The same with its JSON.
+    fn message(&self, id: &str) -> Result<Image, String> {
+        let data = self.0.message(id).ok_or_else(|| format!("message {id}"))?;
+        Ok(with(self.row("message", id)?, [("data", Cell::Text(data))]))
+    }
+
+    /// The row of a message that is removed, with its JSON where that is of ordinary size.
+    fn removed(&self, message: &Message) -> Result<Image, String> {
+        let image = self.row("message", message.id())?;
+        match image.get("data") {
+            Some(Cell::Kept { bytes, .. }) if *bytes > LARGE && message.user().is_some() => Ok(image),
+            _ => self.message(message.id()),
+        }
+    }
+}
+
+/// A row with some of its columns set.
+fn with<const N: usize>(mut image: Image, cells: [(&str, Cell); N]) -> Image {
+    image.extend(cells.map(|(name, cell)| (name.to_owned(), cell)));
     image
 }
 
-fn by_id(session: &Session) -> HashMap<&str, &Message> {
-    session.messages.iter().map(|m| (m.id(), m.as_ref())).collect()
+fn changed(data: Option<&Arc<str>>) -> Option<Cell> {
+    data.map(|data| Cell::Text(data.to_string()))
 }
 
 /// The row edits that lead from `before` to `after`: new messages first, then moved parts, changed messages,
 /// and what is removed, parts before their message.
-fn diff(before: &Session, after: &Session, reasons: &BTreeMap<String, Code>, now: i64) -> Vec<RowEdit> {
+///
+/// # Errors
+/// The row that cannot be read.
+fn diff(
+    before: &Session,
+    after: &Session,
+    reasons: &BTreeMap<String, Code>,
+    now: i64,
+    rows: &dyn Rows,
+) -> Result<Vec<RowEdit>, String> {
     let reason = |id: &str| reasons.get(id).copied().unwrap_or(Code::UnfinishedTextTail).to_string();
     let edit = |op, table: &str, id: &str, before, after, why: &str| RowEdit {
         op,
@@ -367,46 +387,55 @@ fn diff(before: &Session, after: &Session, reasons: &BTreeMap<String, Code>, now
         after,
         reason: reason(why),
     };
+    let stored = Stored(rows);
     let mut edits = Vec::new();
     let (old, new) = (by_id(before), by_id(after));
-    let old_parts: BTreeMap<&str, &Part> =
-        before.messages.iter().flat_map(|m| &m.parts).map(|p| (p.row.id.as_str(), p)).collect();
-    for message in after.messages.iter().filter(|m| !old.contains_key(m.id())) {
-        let image = message_image(message, &message.data, now);
-        edits.push(edit(Op::Insert, "message", message.id(), None, Some(image), message.id()));
+    let (was, is) = (own(before, &new), own(after, &old));
+    let old_parts: HashMap<&str, &str> =
+        was.iter().flat_map(|m| m.parts.iter().map(|part| (part.id(), m.id()))).collect();
+    for message in is.iter().filter(|m| !old.contains_key(m.id())) {
+        let row = &message.row;
+        let cells = [
+            ("id", Cell::Text(row.id.clone())),
+            ("session_id", Cell::Text(row.session_id.to_string())),
+            ("time_created", Cell::Int(row.time_created)),
+            ("time_updated", Cell::Int(now)),
+            ("data", changed(message.changed.as_ref()).ok_or_else(|| format!("message {}", row.id))?),
+        ];
+        edits.push(edit(Op::Insert, "message", message.id(), None, Some(with(Image::new(), cells)), message.id()));
     }
-    for message in &after.messages {
+    for message in &is {
         for part in &message.parts {
-            let Some(old) = old_parts.get(part.id()).filter(|old| old.row != part.row || part.changed.is_some()) else {
+            let moved = old_parts.get(part.id()).is_some_and(|from| *from != message.id());
+            if !old_parts.contains_key(part.id()) || !(moved || part.changed.is_some()) {
                 continue;
-            };
-            let was = with_rowid(part_image(old, old.row.time_updated), old.row.rowid);
-            let is = with_rowid(part_image(part, now), old.row.rowid);
+            }
+            let was = stored.row("part", part.id())?;
+            let owner = Cell::Text(message.row.id.clone());
+            let mut is = with(was.clone(), [("message_id", owner), ("time_updated", Cell::Int(now))]);
+            is.extend(changed(part.changed.as_ref()).map(|data| ("data".to_owned(), data)));
             edits.push(edit(Op::Update, "part", part.id(), Some(was), Some(is), message.id()));
         }
     }
-    for message in &after.messages {
-        let Some(old) = old.get(message.id()).filter(|old| old.data != message.data) else {
-            continue;
-        };
-        let was = with_rowid(message_image(old, &old.data, old.row.time_updated), old.row.rowid);
-        let is = with_rowid(message_image(message, &message.data, now), old.row.rowid);
-        edits.push(edit(Op::Update, "message", message.id(), Some(was), Some(is), message.id()));
+    for message in is.iter().filter(|m| old.contains_key(m.id())) {
+        let Some(data) = changed(message.changed.as_ref()) else { continue };
+        let was = stored.message(message.id())?;
+        if was.get("data") != Some(&data) {
+            let is = with(was.clone(), [("time_updated", Cell::Int(now)), ("data", data)]);
+            edits.push(edit(Op::Update, "message", message.id(), Some(was), Some(is), message.id()));
+        }
     }
-    let kept: BTreeSet<&str> = after.messages.iter().flat_map(|m| &m.parts).map(Part::id).collect();
-    for message in before.messages.iter().filter(|m| new.contains_key(m.id())) {
+    let kept: HashSet<&str> = is.iter().flat_map(|m| &m.parts).map(Part::id).collect();
+    for message in was.iter().filter(|m| new.contains_key(m.id())) {
         for part in message.parts.iter().filter(|p| !kept.contains(p.id())) {
-            let was = with_rowid(part_image(part, part.row.time_updated), part.row.rowid);
-            edits.push(edit(Op::Delete, "part", part.id(), Some(was), None, message.id()));
+            edits.push(edit(Op::Delete, "part", part.id(), Some(stored.row("part", part.id())?), None, message.id()));
         }
     }
-    for message in before.messages.iter().filter(|m| !new.contains_key(m.id())) {
+    for message in was.iter().filter(|m| !new.contains_key(m.id())) {
         for part in &message.parts {
-            let was = with_rowid(part_image(part, part.row.time_updated), part.row.rowid);
-            edits.push(edit(Op::Delete, "part", part.id(), Some(was), None, message.id()));
+            edits.push(edit(Op::Delete, "part", part.id(), Some(stored.row("part", part.id())?), None, message.id()));
         }
-        let was = with_rowid(message_image(message, &message.data, message.row.time_updated), message.row.rowid);
-        edits.push(edit(Op::Delete, "message", message.id(), Some(was), None, message.id()));
+        edits.push(edit(Op::Delete, "message", message.id(), Some(stored.removed(message)?), None, message.id()));
     }
-    edits
+    Ok(edits)
 }

@@ -219,7 +219,7 @@ type Content<'a> = (TurnRole, Vec<Block<'a>>);
 
 /// The model that the next prompt goes to, as far as the rows tell.
 fn model<'a>(seen: &[&'a Message], set: &RuleSet) -> Option<&'a ModelRef> {
-    newest(seen, set).user.and_then(|u| u.user()).and_then(|u| u.model.as_ref())
+    newest(seen, set).user.and_then(|u| u.user()).and_then(|u| u.model.as_deref())
 }
 
 /// What the next prompt to the model sends of the rows. Every row gives its turns by itself.

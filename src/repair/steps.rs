@@ -1,6 +1,8 @@
 //! Which change comes next: proposals for the tail of a history, least invasive first.
 
+use super::Rows;
 use super::change::{Change, RowJson};
+use super::plan::Cell;
 use super::proof::blocked;
 use crate::diagnosis::{Code, LeftReason, Tail, rules};
 use crate::history::json::Object;
@@ -21,7 +23,7 @@ pub(super) enum Next {
 }
 
 /// Looks at the session's tail and proposes.
-pub(super) fn next(session: &Session, sdks: &[Sdk]) -> Next {
+pub(super) fn next(session: &Session, sdks: &[Sdk], rows: &dyn Rows) -> Next {
     let Some((set, sdk)) = sdks.iter().find_map(|sdk| blocked(session, sdk).map(|set| (set, sdk))) else {
         return Next::Resumes;
     };
@@ -49,14 +51,14 @@ pub(super) fn next(session: &Session, sdks: &[Sdk]) -> Next {
     let mut inside_block = false;
     for row in answers.iter().filter(|row| !tail.settled(row)) {
         if Tail::tool_counts(row) {
-            match split(session, row, reason(row, &tail)) {
+            match split(session, row, reason(row, &tail), rows) {
                 Some(splits) => out.extend(splits),
                 None => {
                     inside_block |= row.row.id == tail.rows[0].row.id && !row.assistant().is_some_and(|a| a.summary);
                 }
             }
         } else {
-            out.extend(settle(session, row, &tail, &seen));
+            out.extend(settle(session, row, &tail, &seen, rows));
         }
     }
     let before = out.len();
@@ -85,7 +87,7 @@ pub(super) fn touches_revert(session: &Session, change: &Change) -> bool {
 
 /// Cuts the row at the first step-start after its last counted tool call. More than one way where the row
 /// holds an error, for what is replayed of a row depends on it.
-fn split(session: &Session, row: &Message, reason: Code) -> Option<Vec<Change>> {
+fn split(session: &Session, row: &Message, reason: Code, rows: &dyn Rows) -> Option<Vec<Change>> {
     let a = row.assistant().filter(|a| !a.summary)?;
     let last_tool = row.parts.iter().rposition(|p| match &p.kind {
         PartKind::Tool(t) => RULE_SETS.iter().any(|set| set.counts(t)),
@@ -96,17 +98,18 @@ fn split(session: &Session, row: &Message, reason: Code) -> Option<Vec<Change>> 
     while session.message(&new_id).is_some() {
         new_id = ids::successor(&new_id)?;
     }
+    let whole = RowJson::of(row, rows)?;
     let first = || {
-        let json = RowJson::of(row).set("finish", "\"tool-calls\"").set("tokens", NO_TOKENS);
+        let json = whole.clone().set("finish", "\"tool-calls\"").set("tokens", NO_TOKENS);
         if a.cost == 0.0 { json } else { json.set("cost", "0") }
     };
     let finished = RULE_SETS.iter().all(|set| a.finish.as_deref().is_some_and(|f| !set.unfinished.contains(&f)));
     let second = || {
-        if finished { RowJson::of(row) } else { RowJson::of(row).set("finish", "\"stop\"") }
+        if finished { whole.clone() } else { whole.clone().set("finish", "\"stop\"") }
     };
     let change = |first: RowJson, second: RowJson| Change::Split {
         id: row.row.id.clone(),
-        at_part: row.parts[at].row.id.clone(),
+        at_part: row.parts[at].id().to_owned(),
         new_id: new_id.clone(),
         first: first.text(),
         second: second.text(),
@@ -125,9 +128,10 @@ fn split(session: &Session, row: &Message, reason: Code) -> Option<Vec<Change>> 
 
 /// Marks the row as the finished answer to the newest prompt. Where clocks have jumped, the answer that is newest by
 /// its time may stand before that prompt: it is no answer to it, and is not made out to be one.
-fn settle(session: &Session, row: &Message, tail: &Tail<'_>, seen: &[&Message]) -> Option<Change> {
+fn settle(session: &Session, row: &Message, tail: &Tail<'_>, seen: &[&Message], rows: &dyn Rows) -> Option<Change> {
     let a = row.assistant().filter(|a| !a.summary)?;
-    let mut json = RowJson::of(row);
+    let whole = RowJson::of(row, rows)?;
+    let mut json = whole.clone();
     let stops = |set: &RuleSet| a.finish.as_deref().is_some_and(|f| !set.unfinished.contains(&f));
     if !RULE_SETS.iter().all(stops) {
         json = json.set("finish", "\"stop\"");
@@ -144,30 +148,33 @@ fn settle(session: &Session, row: &Message, tail: &Tail<'_>, seen: &[&Message]) 
         json = json.set("parentID", &json::quote(user.id()));
     }
     let data = json.text();
-    (*data != *row.data).then(|| Change::SetData { id: row.row.id.clone(), data, reason: reason(row, tail) })
+    (data != whole.text()).then(|| Change::SetData { id: row.row.id.clone(), data, reason: reason(row, tail) })
 }
 
 /// One change for each tool call that is stored as still going on: an error with the very text that the replay
 /// stands in for it, and without the mark of an orphan.
-pub(super) fn settled_tools(session: &Session, part_data: &dyn Fn(&str) -> Option<String>) -> Vec<Change> {
+pub(super) fn settled_tools(session: &Session, rows: &dyn Rows) -> Vec<Change> {
     let mut out = Vec::new();
-    for message in &session.messages {
+    // Summaries are never touched.
+    for message in session.messages.iter().filter(|m| !m.assistant().is_some_and(|a| a.summary)) {
         for (part, _) in message.tools().filter(|(_, call)| call.unsettled()) {
-            let Some(data) = part_data(part.id()).and_then(|data| never_ended(&data, part)) else { continue };
-            let (id, part) = (message.row.id.clone(), part.row.id.clone());
+            let Some(data) = never_ended(part, rows) else { continue };
+            let (id, part) = (message.row.id.clone(), part.id().to_owned());
             out.push(Change::SetPart { id, part, data, reason: Code::UnsettledTool });
         }
     }
     out
 }
 
-fn never_ended(data: &str, part: &Part) -> Option<String> {
-    let object = Object::parse(data).ok()?;
+fn never_ended(part: &Part, rows: &dyn Rows) -> Option<String> {
+    let data = rows.part(part.id())?;
+    let object = Object::parse(&data).ok()?;
     let state = Object::parse(object.some("state")?).ok()?;
     // The row's own times: when it began, and when it was last heard of.
     let began = state.object("time").ok().flatten().and_then(|t| t.some("start").map(str::to_owned));
-    let began = began.unwrap_or_else(|| part.row.time_created.to_string());
-    let time = format!("{{\"start\":{began},\"end\":{}}}", part.row.time_updated);
+    let began = began.unwrap_or_else(|| part.time_created.to_string());
+    let Some(Cell::Int(heard)) = rows.image("part", part.id())?.remove("time_updated") else { return None };
+    let time = format!("{{\"start\":{began},\"end\":{heard}}}");
     let mut text = state.with("status", "\"error\"");
     for (key, value) in [("error", json::quote(NEVER_ENDED)), ("time", time)] {
         text = Object::parse(&text).ok()?.with(key, &value);

@@ -32,18 +32,44 @@ fn is_log(edit: &RowEdit) -> bool {
     edit.table.starts_with("event")
 }
 
-/// How the store stands to the edits, the event log aside.
-pub fn standing<'a>(edits: impl Iterator<Item = &'a RowEdit>, now: &dyn Now) -> Standing {
-    let (mut done, mut not_done) = (true, true);
-    for edit in edits.filter(|e| !is_log(e)) {
-        let row = now.row(&edit.table, &edit.id);
-        done &= row == edit.after;
-        not_done &= row == edit.before;
+/// How the store stands to edits, as they come: the event log aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stand {
+    done: bool,
+    not_done: bool,
+}
+
+impl Default for Stand {
+    fn default() -> Self {
+        Self { done: true, not_done: true }
     }
-    match (done, not_done) {
-        (true, _) => Standing::Done,
-        (false, true) => Standing::NotDone,
-        _ => Standing::Changed,
+}
+
+impl Stand {
+    /// Takes in an edit.
+    pub fn add(&mut self, edit: &RowEdit, now: &dyn Now) {
+        if is_log(edit) {
+            return;
+        }
+        let row = now.row(&edit.table, &edit.id);
+        self.done &= row == edit.after;
+        self.not_done &= row == edit.before;
+    }
+
+    /// The same with edits that were looked at elsewhere.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self { done: self.done && other.done, not_done: self.not_done && other.not_done }
+    }
+
+    /// How it stands to all that were taken in.
+    #[must_use]
+    pub fn standing(self) -> Standing {
+        match (self.done, self.not_done) {
+            (true, _) => Standing::Done,
+            (false, true) => Standing::NotDone,
+            _ => Standing::Changed,
+        }
     }
 }
 
@@ -130,8 +156,8 @@ fn names(session: &Session, id: &str, touched: &BTreeSet<&str>) -> Option<String
     session.messages.iter().find_map(|m| {
         let parent = m.assistant().and_then(|a| a.parent_id.as_deref()) == Some(id);
         let tail = m.parts.iter().any(|p| {
-            matches!(&p.kind, PartKind::Compaction { tail_start_id: Some(tail) } if tail == id)
-                || (*p.row.message_id == *id && !touched.contains(p.id()))
+            matches!(&p.kind, PartKind::Compaction { tail_start_id: Some(tail) } if **tail == *id)
+                || (m.id() == id && !touched.contains(p.id()))
         });
         ((parent && !touched.contains(m.id())) || tail).then(|| m.row.id.clone())
     })

@@ -133,7 +133,7 @@ impl<'a> Prefixes<'a> {
     }
 
     fn straight_turn(&mut self, set: &RuleSet, user: &'a Message) -> Option<LastTurn<'a>> {
-        let model = user.user().and_then(|u| u.model.as_ref());
+        let model = user.user().and_then(|u| u.model.as_deref());
         let reminder = self.user.filter(|_| reminds_after(self.plan, user));
         let known = RULE_SETS.iter().position(|s| s.key == set.key).and_then(|at| self.turns.get_mut(at));
         // A reminder is a turn, so with one there is nothing to be remembered from before it.

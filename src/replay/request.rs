@@ -116,7 +116,7 @@ pub fn request_with_skips<'a>(
     user: &Message,
 ) -> (Vec<Turn<'a>>, Vec<(&'a str, Skip)>) {
     let reminder = reminds(seen, user).then(|| seen.iter().rposition(|m| m.user().is_some())).flatten();
-    build(seen, set, sdk, user.user().and_then(|u| u.model.as_ref()), reminder)
+    build(seen, set, sdk, user.user().and_then(|u| u.model.as_deref()), reminder)
 }
 
 /// Whose turn is the last one of a request, and the row that gives it.
@@ -125,7 +125,7 @@ pub type LastTurn<'a> = (TurnRole, &'a str);
 /// The last turn of that request: whose it is, and the row that gives it. Looks back no further than it must.
 #[must_use]
 pub fn last_turn<'a>(seen: &[&'a Message], set: &RuleSet, sdk: &Sdk, user: &Message) -> Option<LastTurn<'a>> {
-    let model = user.user().and_then(|u| u.model.as_ref());
+    let model = user.user().and_then(|u| u.model.as_deref());
     let reminder = reminds(seen, user).then(|| seen.iter().rposition(|m| m.user().is_some())).flatten();
     last_turn_from(seen, 0, set, sdk, model, reminder).unwrap_or_else(|found| found)
 }
@@ -142,8 +142,10 @@ pub(super) fn last_turn_from<'a>(
 ) -> Result<Option<LastTurn<'a>>, Option<LastTurn<'a>>> {
     for at in (from..seen.len()).rev() {
         // Every row gives its turns by itself.
-        let (turns, _) = build(&seen[at..=at], set, sdk, model, reminder.filter(|r| *r == at).map(|_| 0));
-        let found = turns.last().map(|turn| (turn.role, turn.message_id));
+        let mut out = Out::new(set, sdk, model);
+        out.last_only = true;
+        out.row(seen[at], reminder == Some(at));
+        let found = out.turns.last().map(|turn| (turn.role, turn.message_id));
         if seen[at].parts_asked() {
             // Whether the row gives a turn is not known before its parts are read: the rows before it can wait.
             return Err(found);
@@ -184,17 +186,9 @@ fn build<'a>(
     model: Option<&ModelRef>,
     reminder: Option<usize>,
 ) -> (Vec<Turn<'a>>, Vec<(&'a str, Skip)>) {
-    let mut out = Out { turns: Vec::new(), skips: Vec::new(), set, sdk, model };
+    let mut out = Out::new(set, sdk, model);
     for (at, message) in seen.iter().enumerate() {
-        let reminded = reminder == Some(at);
-        if message.parts().is_empty() && !reminded {
-            out.skips.push((message.id(), Skip::NoParts));
-            continue;
-        }
-        match message.assistant() {
-            None => out.user(message, reminded),
-            Some(a) => out.assistant(message, a),
-        }
+        out.row(message, reminder == Some(at));
     }
     (out.turns, out.skips)
 }
@@ -205,10 +199,14 @@ struct Out<'a, 'c> {
     set: &'c RuleSet,
     sdk: &'c Sdk,
     model: Option<&'c ModelRef>,
+    /// Only the last turn is asked for: a row may give hundreds of thousands.
+    last_only: bool,
+    /// How many turns there were.
+    given: usize,
 }
 
 fn block(kind: BlockKind, part: &Part) -> Block<'_> {
-    Block { kind, part_id: Some(&part.row.id), bytes: part.bytes, attachment: None }
+    Block { kind, part_id: Some(&part.id), bytes: part.bytes, attachment: None }
 }
 
 fn text_kind(text: crate::history::Text) -> BlockKind {
@@ -221,7 +219,30 @@ fn text_kind(text: crate::history::Text) -> BlockKind {
     }
 }
 
-impl<'a> Out<'a, '_> {
+impl<'a, 'c> Out<'a, 'c> {
+    fn new(set: &'c RuleSet, sdk: &'c Sdk, model: Option<&'c ModelRef>) -> Self {
+        Self { turns: Vec::new(), skips: Vec::new(), set, sdk, model, last_only: false, given: 0 }
+    }
+
+    fn row(&mut self, message: &'a Message, reminded: bool) {
+        if message.parts().is_empty() && !reminded {
+            self.skips.push((message.id(), Skip::NoParts));
+            return;
+        }
+        match message.assistant() {
+            None => self.user(message, reminded),
+            Some(a) => self.assistant(message, a),
+        }
+    }
+
+    fn give(&mut self, turn: Turn<'a>) {
+        if self.last_only {
+            self.turns.clear();
+        }
+        self.turns.push(turn);
+        self.given += 1;
+    }
+
     fn user(&mut self, message: &'a Message, reminded: bool) {
         let mut blocks = Vec::new();
         for part in message.parts() {
@@ -253,12 +274,12 @@ impl<'a> Out<'a, '_> {
             self.skips.push((message.id(), Skip::Error));
             return;
         }
-        let foreign = self.model.is_some_and(|m| *m != a.model);
+        let foreign = self.model.is_some_and(|m| *m != *a.model);
         let signed = self.set.modern_replay
             && message.parts().iter().any(|p| {
                 matches!(&p.kind, PartKind::Reasoning { proofs, .. } if proofs.iter().any(|x| x.namespace == "anthropic" && x.signature))
             });
-        let before = self.turns.len();
+        let before = self.given;
         let mut sent_any = false;
         let mut media = Vec::new();
         let mut step = Step::default();
@@ -298,7 +319,7 @@ impl<'a> Out<'a, '_> {
         if !media.is_empty() {
             sent_any |= self.push(TurnRole::User, message.id(), media);
         }
-        if self.turns.len() == before {
+        if self.given == before {
             self.skips.push((message.id(), if sent_any { Skip::EmptyForSdk } else { Skip::NothingSent }));
         }
     }
@@ -329,7 +350,7 @@ impl<'a> Out<'a, '_> {
         let drops = self.drops_empty();
         let thinking = said.iter().any(|(b, keep)| *keep && b.kind == BlockKind::Thinking);
         let bedrock = self.is_bedrock();
-        let blocks = said
+        let mut blocks = said
             .into_iter()
             .filter(|(b, keep)| {
                 *keep
@@ -339,12 +360,14 @@ impl<'a> Out<'a, '_> {
             })
             .map(|(b, _)| b)
             .collect::<Vec<_>>();
+        // Collected in place, it would keep the room of what was said, and there may be a great many.
+        blocks.shrink_to_fit();
         // A package that keeps empty text keeps the turn as well, whatever is in it.
         if !blocks.is_empty() || !drops {
-            self.turns.push(Turn { role: TurnRole::Assistant, message_id, blocks });
+            self.give(Turn { role: TurnRole::Assistant, message_id, blocks });
         }
         if !results.is_empty() {
-            self.turns.push(Turn { role: TurnRole::Tool, message_id, blocks: results });
+            self.give(Turn { role: TurnRole::Tool, message_id, blocks: results });
         }
         true
     }
@@ -356,7 +379,7 @@ impl<'a> Out<'a, '_> {
                 return false;
             }
         }
-        self.turns.push(Turn { role, message_id, blocks });
+        self.give(Turn { role, message_id, blocks });
         true
     }
 

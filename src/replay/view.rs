@@ -30,7 +30,7 @@ pub fn after_revert<'a>(session: &'a Session, set: &RuleSet) -> Cow<'a, Session>
     }
     if let Some(part) = &revert.part_id
         && let Some(named) = cut.messages.iter_mut().find(|m| m.row.id == revert.message_id)
-        && let Some(from) = named.parts().iter().position(|p| p.row.id == *part)
+        && let Some(from) = named.parts().iter().position(|p| p.id() == part)
     {
         Rc::make_mut(named).parts.truncate(from);
     }
@@ -45,7 +45,7 @@ pub fn reverted(session: &Session, id: &str) -> bool {
     id >= revert.message_id.as_str() || at(&revert.message_id).is_some_and(|from| at(id).is_some_and(|at| at >= from))
 }
 
-fn compaction(message: &Message) -> Option<&Option<String>> {
+fn compaction(message: &Message) -> Option<&Option<Box<str>>> {
     message.user()?;
     message.parts().iter().find_map(|p| match &p.kind {
         PartKind::Compaction { tail_start_id } => Some(tail_start_id),
@@ -113,7 +113,7 @@ fn kept_tail_after_summary(seen: View<'_>) -> View<'_> {
         .enumerate()
         .skip(at + 1)
         .find(|(_, m)| m.assistant().is_some_and(|a| a.summary && a.parent_id.as_deref() == Some(id)));
-    let start = seen.iter().position(|m| m.row.id == *tail);
+    let start = seen.iter().position(|m| *m.row.id == **tail);
     match (summary, start) {
         (Some((summary, _)), Some(start)) if start < at => {
             [&seen[at..=summary], &seen[start..at], &seen[summary + 1..]].concat()

@@ -66,7 +66,12 @@ pub(super) fn sentences(plan: &SessionPlan, now: i64, zone: &TimeZone) -> Vec<St
             }
             (Op::Delete, Some(before), _) => {
                 let (at, time) = when(before);
-                let what = match (data_string(before, "role").as_deref(), has(before, "error")) {
+                let role = match before.get("data") {
+                    // Of a prompt alone is so much removed that it is not shown.
+                    Some(Cell::Kept { .. }) => Some("user".to_owned()),
+                    _ => data_string(before, "role"),
+                };
+                let what = match (role.as_deref(), has(before, "error")) {
                     (Some("user"), _) => "empty prompt",
                     (_, true) => "failed request without content",
                     _ => "answer without a word",

@@ -119,7 +119,7 @@ pub struct Events {
 pub fn refusing_models(session: &Session) -> Vec<&ModelRef> {
     let mut out: Vec<&ModelRef> = Vec::new();
     for a in session.messages.iter().filter(|m| m.prefill_400()).filter_map(|m| m.assistant()) {
-        if !out.contains(&&a.model) {
+        if !out.contains(&a.model.as_ref()) {
             out.push(&a.model);
         }
     }
@@ -162,18 +162,18 @@ impl Events {
             let orphans = message.loud_tools().filter(|(_, call)| call.orphan()).map(|(part, call)| Orphan {
                 session_id: info.id.clone(),
                 message_id: message.row.id.clone(),
-                part_id: part.row.id.clone(),
+                part_id: part.id().to_owned(),
                 tool: call.tool.clone(),
                 model: model.clone(),
                 version: info.version.clone(),
-                time_ms: start(call).unwrap_or(part.row.time_created),
+                time_ms: start(call).unwrap_or(part.time_created),
             });
             self.orphans.extend(orphans);
             self.leaked.extend(message.leaked_calls().map(|part| Leaked {
                 code: Code::LeakedToolCallText.to_string(),
                 session_id: info.id.clone(),
                 message_id: message.row.id.clone(),
-                part_id: part.row.id.clone(),
+                part_id: part.id().to_owned(),
                 time_ms: message.row.time_created,
             }));
             let Some(error) = &a.error else { continue };
@@ -203,7 +203,7 @@ impl Events {
             let orphan_time_ms = orphan.and_then(|(_, call)| start(call));
             self.pairs.push(Pair {
                 session_id: info.id.clone(),
-                part_id: orphan.map(|(part, _)| part.row.id.clone()),
+                part_id: orphan.map(|(part, _)| part.id().to_owned()),
                 message_id: message.row.id.clone(),
                 orphan_time_ms,
                 error_time_ms: message.row.time_created,

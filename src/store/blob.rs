@@ -40,6 +40,19 @@ impl<'db> Starts<'db> {
     }
 }
 
+/// Gives the whole value piece by piece.
+pub(super) fn pieces(blob: &Blob<'_>, mut each: impl FnMut(&[u8])) -> rusqlite::Result<()> {
+    let mut buffer = vec![0; PIECE.min(blob.len())];
+    let mut at = 0;
+    while at < blob.len() {
+        let piece = &mut buffer[..PIECE.min(blob.len() - at)];
+        blob.read_at_exact(piece, at)?;
+        at += piece.len();
+        each(piece);
+    }
+    Ok(())
+}
+
 /// Whether the value holds one of these.
 pub(super) fn holds(blob: &Blob<'_>, wanted: &[&[u8]]) -> rusqlite::Result<bool> {
     let mut buffer = vec![0; PIECE.min(blob.len())];

@@ -1,7 +1,7 @@
 //! Journals on disk: private files that are whole and synced before the store is committed.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -107,11 +107,12 @@ impl JournalWriter {
     }
 
     fn line(&mut self, line: &Line) -> Result<(), StoreError> {
-        let mut text = serde_json::to_string(line).map_err(|e| self.failed(e.into()))?;
-        text.push('\n');
-        self.file.write_all(text.as_bytes()).map_err(|e| self.failed(e))?;
-        self.digest.update(&text);
-        Ok(())
+        // As it is made, for a row may be large.
+        let mut both = Both { file: BufWriter::with_capacity(1 << 16, &self.file), digest: &mut self.digest };
+        let written = serde_json::to_writer(&mut both, line).map_err(io::Error::from);
+        let written = written.and_then(|()| both.write_all(b"\n")).and_then(|()| both.flush());
+        drop(both);
+        written.map_err(|e| self.failed(e))
     }
 
     /// Writes one changed row.
@@ -137,15 +138,13 @@ impl JournalWriter {
         sync_folder(folder).map_err(|e| self.failed(e))
     }
 
-    /// What was written, read from the disk.
+    /// Gives every row that was written, read from the disk.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn read_back(&self) -> Result<Journal, StoreError> {
+    pub fn read_back(&self, mut each: impl FnMut(Entry)) -> Result<(), StoreError> {
         let path = if self.sealed { &self.path } else { &self.partial };
-        let failed = |e| StoreError::Journal { path: path.clone(), source: e };
-        let text = fs::read_to_string(path).map_err(failed)?;
-        read(&text).map_err(|why| failed(io::Error::new(io::ErrorKind::InvalidData, why)))
+        open(path, |_, entry| each(entry)).map(|_| ()).map_err(|why| broken(path, why))
     }
 
     /// Notes that the store was committed. That it could not be noted is no reason to say that it failed: the
@@ -164,22 +163,65 @@ impl JournalWriter {
     }
 }
 
+/// Writes to a file and to a digest.
+struct Both<'a> {
+    file: BufWriter<&'a File>,
+    digest: &'a mut Sha256,
+}
+
+impl Write for Both<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.digest.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+fn open(path: &Path, each: impl FnMut(&Header, Entry)) -> Result<Journal, String> {
+    let file = File::open(path).map_err(|e| e.to_string())?;
+    read(BufReader::with_capacity(1 << 16, file), each)
+}
+
+fn broken(path: &Path, why: String) -> StoreError {
+    StoreError::Journal { path: path.to_path_buf(), source: io::Error::new(io::ErrorKind::InvalidData, why) }
+}
+
 /// A file of the journal folder.
 #[derive(Debug)]
-pub struct Found {
+pub struct Found<T = ()> {
     /// Where it is.
     pub path: PathBuf,
     /// It has its final name, which only whole journals are given.
     pub sealed: bool,
     /// What it is, or what is wrong with it.
     pub journal: Result<Journal, String>,
+    /// What was made of its rows.
+    pub told: T,
 }
 
-/// All journals of the folder, oldest first. A folder that is not there holds none.
+impl<T> Found<T> {
+    /// Gives every row of the journal once more.
+    ///
+    /// # Errors
+    /// When it can no longer be read.
+    pub fn rows(&self, mut each: impl FnMut(Entry)) -> Result<(), StoreError> {
+        open(&self.path, |_, entry| each(entry)).map(|_| ()).map_err(|why| broken(&self.path, why))
+    }
+}
+
+/// All journals of the folder, oldest first. A folder that is not there holds none. Rows are read one at a time: `each`
+/// makes of them what is asked for.
 ///
 /// # Errors
 /// When the folder is there and cannot be read.
-pub fn journals(folder: &Path) -> Result<Vec<Found>, StoreError> {
+pub fn journals<T: Default>(
+    folder: &Path,
+    mut each: impl FnMut(&mut T, &Header, Entry),
+) -> Result<Vec<Found<T>>, StoreError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -193,8 +235,9 @@ pub fn journals(folder: &Path) -> Result<Vec<Found>, StoreError> {
             continue;
         }
         let sealed = suffix == SUFFIX;
-        let journal = fs::read_to_string(&path).map_err(|e| e.to_string()).and_then(|text| read(&text));
-        out.push(Found { path, sealed, journal });
+        let mut told = T::default();
+        let journal = open(&path, |header, entry| each(&mut told, header, entry));
+        out.push(Found { path, sealed, journal, told });
     }
     out.sort_by_key(|f| (f.journal.as_ref().map_or(0, |j| j.header.time_ms), f.path.clone()));
     Ok(out)

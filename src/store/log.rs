@@ -82,10 +82,10 @@ impl Store<'_> {
             return Ok(other(&row));
         }
         for message in &session.messages {
-            let own = std::iter::once(("message", message.id(), message.row.rowid, fold.message(message.id())));
-            let parts = message.parts.iter().map(|p| ("part", p.id(), p.row.rowid, fold.part(p.id())));
-            for (table, id, rowid, event) in own.chain(parts) {
-                match self.agree(table, rowid, event.unwrap_or_default())? {
+            let own = std::iter::once(("message", message.id(), fold.message(message.id())));
+            let parts = message.parts.iter().map(|p| ("part", p.id(), fold.part(p.id())));
+            for (table, id, event) in own.chain(parts) {
+                match self.agree(table, id, event.unwrap_or_default())? {
                     Ok(true) => {}
                     Ok(false) => return Ok(other(id)),
                     Err(error) => return Ok(Log::Differs(format!("{id}: {error}"))),
@@ -142,7 +142,8 @@ impl Store<'_> {
     }
 
     /// Whether a row's content is that of an event, or why that cannot be told.
-    fn agree(&self, table: &str, rowid: i64, event: i64) -> Result<Result<bool, ShapeError>, StoreError> {
+    fn agree(&self, table: &str, id: &str, event: i64) -> Result<Result<bool, ShapeError>, StoreError> {
+        let Some(rowid) = self.rowid(table, id)? else { return Ok(Ok(false)) };
         let member = if table == "message" { "info" } else { "part" };
         let query = format!(
             "SELECT max(octet_length({table}.data), octet_length(event.data)) > {LARGE} FROM {table}, event \

@@ -17,7 +17,7 @@ mod write;
 pub use backup::backup_to;
 pub use error::StoreError;
 pub use open::{COPY_LIMIT, Snapshot, sidecar, with_snapshot};
-pub use read::{Facts, Loaded, SessionEntry, Store};
+pub use read::{Facts, Loaded, Rest, RowsDigest, SessionEntry, Store, StoredRows};
 pub use schema::Schema;
 pub use sweep::{MESSAGES_A_PASS, Sweep};
 pub use write::{Exclusive, holders};

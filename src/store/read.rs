@@ -1,10 +1,9 @@
 //! Reading rows: typed where they can be understood, named where they cannot.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -13,9 +12,9 @@ use sha2::{Digest, Sha256};
 use super::{Schema, StoreError, Sweep, blob};
 use crate::history::json::ShapeError;
 use crate::history::{
-    self, Depth, Message, MessageRow, Part, PartKind, PartRow, Session, SessionInfo, ToolState, UnreadableRow,
+    self, Depth, Message, MessageRow, ModelRef, Part, PartKind, Role, Session, SessionInfo, ToolState, UnreadableRow,
 };
-use crate::repair::{Cell, Image};
+use crate::repair::{Cell, Image, Rows, hex, sha256};
 
 /// An open store in one read transaction.
 #[derive(Debug)]
@@ -256,59 +255,112 @@ impl<'db> Store<'db> {
     /// # Errors
     /// When SQLite cannot read it. Rows that are there but cannot be understood are named in the result.
     pub fn load(&self, info: &SessionInfo) -> Result<Loaded, StoreError> {
-        self.load_with(info, false)
+        self.load_with(info, None, None)
     }
 
-    /// The same with the digest of every part's JSON, which guards the rows that a plan touches.
+    /// The same for whoever writes: a part that hangs on nothing is a row that nobody understands.
     ///
     /// # Errors
     /// As [`Store::load`].
-    pub fn load_guarded(&self, info: &SessionInfo) -> Result<Loaded, StoreError> {
-        let mut loaded = self.load_with(info, true)?;
-        // A part that hangs on nothing is a row that nobody understands.
+    pub fn load_all(&self, info: &SessionInfo) -> Result<Loaded, StoreError> {
+        let mut loaded = self.load(info)?;
         loaded.unreadable.extend(self.strays_of(info)?);
         Ok(loaded)
     }
 
-    fn load_with(&self, info: &SessionInfo, guarded: bool) -> Result<Loaded, StoreError> {
+    /// The same with a digest of all its rows but those that `rest` leaves out.
+    ///
+    /// # Errors
+    /// As [`Store::load`].
+    pub fn load_guarded(&self, info: &SessionInfo, rest: &mut Rest<'_>) -> Result<Loaded, StoreError> {
+        let mut loaded = self.load_with(info, Some(rest), None)?;
+        loaded.unreadable.extend(self.strays_of(info)?);
+        Ok(loaded)
+    }
+
+    /// The same, sharing every message that is as it is in `like`.
+    ///
+    /// # Errors
+    /// As [`Store::load`].
+    pub fn load_again(&self, like: &Session, rest: &mut Rest<'_>) -> Result<Loaded, StoreError> {
+        let mut loaded = self.load_with(&like.info, Some(rest), Some(like))?;
+        loaded.unreadable.extend(self.strays_of(&like.info)?);
+        Ok(loaded)
+    }
+
+    fn load_with(
+        &self,
+        info: &SessionInfo,
+        mut rest: Option<&mut Rest<'_>>,
+        like: Option<&Session>,
+    ) -> Result<Loaded, StoreError> {
         let mut unreadable = Vec::new();
-        let mut bad = |table: &'static str, id: String, detail: String| {
-            unreadable.push(UnreadableRow { table, id, session_id: Some(info.id.clone()), detail });
-        };
-        let mut messages: Vec<Message> = Vec::new();
-        let mut at: HashMap<Rc<str>, usize> = HashMap::new();
-        let owner: Rc<str> = Rc::from(info.id.as_str());
+        let mut shared = Shared::default();
+        let known: HashMap<&str, &Rc<Message>> =
+            like.into_iter().flat_map(|l| &l.messages).map(|m| (m.id(), m)).collect();
+        let utf8 = self.is_utf8()?;
+        let mut slots: Vec<Slot<'_>> = Vec::new();
         let query = format!("{MESSAGE} WHERE session_id = ?1");
         let mut statement = self.db.prepare_cached(&query).map_err(|e| self.sql(e))?;
         let mut rows = statement.query([&info.id]).map_err(|e| self.sql(e))?;
         while let Some(row) = rows.next().map_err(|e| self.sql(e))? {
-            match message_row(row) {
-                Ok(message) => {
-                    at.insert(Rc::from(message.id()), messages.len());
-                    messages.push(message);
+            match read_message(self.db, row, utf8).map_err(|e| self.sql(e))? {
+                Ok(mut message) => {
+                    if let Some(rest) =
+                        rest.as_deref_mut().filter(|rest| !rest.but.contains(&("message", message.id())))
+                    {
+                        rest.add(self.db, "message", row, utf8).map_err(|e| self.sql(e))?;
+                    }
+                    shared.share(&mut message);
+                    slots.push(match known.get(message.id()) {
+                        Some(like) if same_row(like, &message) => Slot::Like(like, 0),
+                        _ => Slot::Own(Rc::new(message)),
+                    });
                 }
-                Err(error) => bad("message", name_of(row, 0, 1), error.to_string()),
+                Err(error) => unreadable.push(bad_row("message", row, Some(&info.id), &error)),
             }
         }
         drop(rows);
+        slots.sort_by(|a, b| a.id().cmp(b.id()));
         let query = format!("{PART} JOIN message ON message.id = part.message_id WHERE message.session_id = ?1");
         let mut statement = self.db.prepare_cached(&query).map_err(|e| self.sql(e))?;
-        let utf8 = self.is_utf8()?;
         let mut rows = statement.query([&info.id]).map_err(|e| self.sql(e))?;
+        let mut at = 0;
         while let Some(row) = rows.next().map_err(|e| self.sql(e))? {
-            match part_row(self.db, row, utf8, guarded).map_err(|e| self.sql(e))? {
-                Ok(mut part) => {
-                    // A part whose message could not be read makes its session unreadable already.
-                    if let Some((message, index)) = at.get_key_value(&part.row.message_id) {
-                        share(&mut part, message, &owner);
-                        messages[*index].parts.push(part);
+            match part_row(self.db, row, utf8).map_err(|e| self.sql(e))? {
+                Ok(part) => {
+                    if let Some(rest) = rest.as_deref_mut().filter(|rest| !rest.but.contains(&("part", part.id()))) {
+                        rest.add(self.db, "part", row, utf8).map_err(|e| self.sql(e))?;
                     }
+                    let Ok(message) = text(row, 2, "message_id") else { continue };
+                    // The parts of a message come one after the other, more often than not.
+                    if slots.get(at).is_none_or(|slot| slot.id() != message) {
+                        // A part whose message could not be read makes its session unreadable already.
+                        let Ok(found) = slots.binary_search_by(|slot| slot.id().cmp(message)) else { continue };
+                        if let Some(slot) = slots.get_mut(at) {
+                            slot.fit();
+                        }
+                        at = found;
+                    }
+                    self.make_room(slots[at].own_parts(), message)?;
+                    slots[at].add(part);
                 }
-                Err(error) => bad("part", name_of(row, 0, 1), error.to_string()),
+                Err(error) => unreadable.push(bad_row("part", row, Some(&info.id), &error)),
             }
         }
         drop(rows);
-        let messages = messages.into_iter().map(Rc::new).collect();
+        let mut messages = Vec::with_capacity(slots.len());
+        for slot in slots {
+            messages.push(match slot {
+                Slot::Own(message) => message,
+                Slot::Like(like, met) if met == like.parts.len() => Rc::clone(like),
+                Slot::Like(like, _) => {
+                    let mut own = Message { parts: Vec::new(), ..Message::clone(like) };
+                    unreadable.extend(self.read_parts(&mut own)?);
+                    Rc::new(own)
+                }
+            });
+        }
         let mut session = Session { info: info.clone(), messages, suspect: true };
         session.sort();
         if session.messages.is_empty() && unreadable.is_empty() && self.only_in_session_message(info)? {
@@ -325,15 +377,15 @@ impl<'db> Store<'db> {
     pub fn outline(&self, info: &SessionInfo, sweep: &Sweep, at: u32) -> Result<Loaded, StoreError> {
         let mut unreadable = Vec::new();
         let mut messages = Vec::new();
-        let nothing: Arc<str> = Arc::from("");
+        let mut shared = Shared::default();
+        let utf8 = self.is_utf8()?;
         let query = format!("{MESSAGE} WHERE session_id = ?1");
         let mut statement = self.db.prepare_cached(&query).map_err(|e| self.sql(e))?;
         let mut rows = statement.query([&info.id]).map_err(|e| self.sql(e))?;
         while let Some(row) = rows.next().map_err(|e| self.sql(e))? {
-            match message_row(row) {
+            match read_message(self.db, row, utf8).map_err(|e| self.sql(e))? {
                 Ok(mut message) => {
-                    // A verdict needs the fields alone.
-                    message.data = nothing.clone();
+                    shared.share(&mut message);
                     let no_tools = sweep.no_tools(message.id());
                     message.depth = Depth::unread(no_tools);
                     messages.push(Rc::new(message));
@@ -342,7 +394,7 @@ impl<'db> Store<'db> {
             }
         }
         drop(rows);
-        let refused = |m: &Message| m.assistant().and_then(|a| a.error.as_ref()).is_some_and(|e| e.refusal.is_some());
+        let refused = |m: &Message| m.assistant().and_then(|a| a.error.as_deref()).is_some_and(|e| e.refusal.is_some());
         // An answer that was cut off may be sent without content.
         let cut = |m: &Message| m.assistant().is_some_and(|a| a.finish.is_none() && a.error.is_none());
         let suspect = sweep.suspect(at) || messages.iter().any(|m| refused(m) || cut(m));
@@ -389,19 +441,30 @@ impl<'db> Store<'db> {
         let mut rows = statement.query([&message.row.id]).map_err(|e| self.sql(e))?;
         message.parts.clear();
         let utf8 = self.is_utf8()?;
-        let owner: (Rc<str>, Rc<str>) = (Rc::from(message.id()), Rc::from(message.row.session_id.as_str()));
         while let Some(row) = rows.next().map_err(|e| self.sql(e))? {
-            match part_row(self.db, row, utf8, false).map_err(|e| self.sql(e))? {
-                Ok(mut part) => {
-                    share(&mut part, &owner.0, &owner.1);
+            match part_row(self.db, row, utf8).map_err(|e| self.sql(e))? {
+                Ok(part) => {
+                    self.make_room(Some(&mut message.parts), &message.row.id)?;
                     message.parts.push(part);
                 }
                 Err(error) => unreadable.push(bad_row("part", row, Some(&message.row.session_id), &error)),
             }
         }
-        message.parts.sort_by(|a, b| a.row.id.cmp(&b.row.id));
+        message.parts.sort_by(|a, b| a.id.cmp(&b.id));
         message.depth = Depth::Whole;
         Ok(unreadable)
+    }
+
+    /// Makes room for all parts of a message that has a great many: to make more of it again and again leaves holes.
+    fn make_room(&self, parts: Option<&mut Vec<Part>>, message: &str) -> Result<(), StoreError> {
+        const MANY: usize = 1 << 10;
+        if let Some(parts) = parts.filter(|parts| parts.len() == MANY) {
+            let mut statement =
+                self.db.prepare_cached("SELECT count(*) FROM part WHERE message_id = ?1").map_err(|e| self.sql(e))?;
+            let all: i64 = statement.query_row([message], |row| row.get(0)).map_err(|e| self.sql(e))?;
+            parts.reserve_exact(usize::try_from(all).unwrap_or(0).saturating_sub(MANY));
+        }
+        Ok(())
     }
 
     /// Whether the provider ran a tool call of the message.
@@ -420,7 +483,7 @@ impl<'db> Store<'db> {
             }
             let mut found = whole.query([rowid]).map_err(|e| self.sql(e))?;
             if let Some(row) = found.next().map_err(|e| self.sql(e))?
-                && let Ok(part) = part_row(self.db, row, utf8, false).map_err(|e| self.sql(e))?
+                && let Ok(part) = part_row(self.db, row, utf8).map_err(|e| self.sql(e))?
                 && let PartKind::Tool(call) = &part.kind
                 && call.provider_executed
             {
@@ -506,6 +569,47 @@ impl<'db> Store<'db> {
         statement.query_row([id], |row| row.get(0)).optional().map_err(|e| self.sql(e))
     }
 
+    /// The JSON of a message.
+    ///
+    /// # Errors
+    /// When SQLite cannot read it.
+    pub fn message_data(&self, id: &str) -> Result<Option<String>, StoreError> {
+        let mut statement =
+            self.db.prepare_cached("SELECT data FROM message WHERE id = ?1").map_err(|e| self.sql(e))?;
+        statement.query_row([id], |row| row.get(0)).optional().map_err(|e| self.sql(e))
+    }
+
+    /// A row of `message` or `part` by its primary key, its JSON by size and hash; `None` where there is none.
+    ///
+    /// # Errors
+    /// When SQLite cannot read it, or a value is of another type than such a row's.
+    pub fn image(&self, table: &str, id: &str) -> Result<Option<Image>, StoreError> {
+        let (query, owner) = if table == "part" { (PART, 3) } else { (MESSAGE, 2) };
+        let mut statement =
+            self.db.prepare_cached(&format!("{query} WHERE {table}.id = ?1")).map_err(|e| self.sql(e))?;
+        let mut rows = statement.query([id]).map_err(|e| self.sql(e))?;
+        let Some(row) = rows.next().map_err(|e| self.sql(e))? else { return Ok(None) };
+        let damaged = |detail: String| StoreError::Corrupt { path: self.path.to_path_buf(), detail };
+        let odd = |e: ShapeError| damaged(format!("{table} {id}: {e}"));
+        if text(row, 1, "id").map_err(odd)? != id {
+            return Err(damaged(format!("the index of `{table}` and its rows do not agree about {id}")));
+        }
+        let utf8 = self.is_utf8()?;
+        let (bytes, sha256) = content(self.db, table, row, utf8).map_err(|e| self.sql(e))?.map_err(odd)?;
+        let mut image = Image::new();
+        let mut set = |name: &str, cell: Cell| image.insert(name.to_owned(), cell);
+        let texts = ["id", "message_id", "session_id"];
+        let texts = texts.into_iter().filter(|name| table == "part" || *name != "message_id");
+        for (at, name) in (1..).zip(texts) {
+            set(name, Cell::Text(text(row, at, name).map_err(odd)?.to_owned()));
+        }
+        for (at, name) in [(0, "rowid"), (owner + 1, "time_created"), (owner + 2, "time_updated")] {
+            set(name, Cell::Int(integer(row, at, name).map_err(odd)?));
+        }
+        set("data", Cell::Kept { bytes, sha256: hex(&sha256) });
+        Ok(Some(image))
+    }
+
     /// Parts that say they are the session's and hang on no message.
     ///
     /// # Errors
@@ -549,13 +653,245 @@ const STRAYS: [(&str, &str, &str); 2] = [
 /// Values beyond this size are read piece by piece, in bytes.
 pub(super) const LARGE: i64 = 1 << 20;
 
-/// A message's row.
-pub(super) const MESSAGE: &str = "SELECT rowid, id, session_id, time_created, time_updated, data FROM message";
+/// A message's row, its value null where it is a text that is read piece by piece.
+pub(super) const MESSAGE: &str = "SELECT rowid, id, session_id, time_created, time_updated, \
+     CASE WHEN octet_length(data) <= 1048576 OR typeof(data) <> 'text' THEN data END, octet_length(data) FROM message";
 
 /// A part's row, its value null where it is a text that is read piece by piece.
 pub(super) const PART: &str = "SELECT part.rowid, part.id, part.message_id, part.session_id, part.time_created, \
      part.time_updated, CASE WHEN octet_length(part.data) <= 1048576 OR typeof(part.data) <> 'text' THEN part.data END, \
      octet_length(part.data) FROM part";
+
+/// The column of a row of [`MESSAGE`] or [`PART`] that holds its JSON; its size stands in the next.
+fn data_column(table: &str) -> usize {
+    if table == "part" { 6 } else { 5 }
+}
+
+/// Whether the value of a row of [`MESSAGE`] or [`PART`] was left out, for it is large.
+fn is_large(row: &Row<'_>, data: usize) -> rusqlite::Result<bool> {
+    Ok(row.get_ref(data)? == ValueRef::Null && row.get::<_, Option<i64>>(data + 1)?.is_some_and(|bytes| bytes > LARGE))
+}
+
+/// The JSON of a row of [`MESSAGE`] or [`PART`], read whole where it was left out.
+fn whole<T>(
+    db: &Connection,
+    table: &str,
+    row: &Row<'_>,
+    read: impl FnOnce(&str) -> Result<T, ShapeError>,
+) -> rusqlite::Result<Result<T, ShapeError>> {
+    let data = data_column(table);
+    if !is_large(row, data)? {
+        return Ok(text(row, data, "data").and_then(read));
+    }
+    let mut statement = db.prepare_cached(&format!("SELECT data FROM {table} WHERE rowid = ?1"))?;
+    let mut rows = statement.query([row.get::<_, i64>(0)?])?;
+    let Some(row) = rows.next()? else { return Ok(Err(ShapeError("it is gone".to_owned()))) };
+    Ok(text(row, 0, "data").and_then(read))
+}
+
+/// Size and SHA-256 of the JSON of a row of [`MESSAGE`] or [`PART`].
+fn content(
+    db: &Connection,
+    table: &str,
+    row: &Row<'_>,
+    utf8: bool,
+) -> rusqlite::Result<Result<(u64, [u8; 32]), ShapeError>> {
+    if !utf8 || !is_large(row, data_column(table))? {
+        return whole(db, table, row, |data| Ok((data.len() as u64, sha256(data))));
+    }
+    let value = db.blob_open("main", table, "data", row.get(0)?, true)?;
+    let mut digest = Sha256::new();
+    blob::pieces(&value, |piece| digest.update(piece))?;
+    Ok(Ok((value.len() as u64, digest.finalize().into())))
+}
+
+/// A digest of all rows of a session but for some: what a repair must leave as it is. It does not go by the order in which
+/// the rows come.
+#[derive(Debug)]
+pub struct Rest<'a> {
+    /// Table and id of the rows that are left out.
+    but: HashSet<(&'a str, &'a str)>,
+    found: RowsDigest,
+}
+
+/// A digest of rows, whatever their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RowsDigest {
+    rows: u64,
+    /// The sum of the SHA-256 of each.
+    sum: [u64; 4],
+}
+
+impl<'a> Rest<'a> {
+    /// Of all rows but these, each by its table and id.
+    pub fn but(rows: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        Self { but: rows.collect(), found: RowsDigest::default() }
+    }
+
+    /// What was found once a session was read.
+    #[must_use]
+    pub fn found(&self) -> RowsDigest {
+        self.found
+    }
+
+    /// Takes in a row of [`MESSAGE`] or [`PART`].
+    fn add(&mut self, db: &Connection, table: &str, row: &Row<'_>, utf8: bool) -> rusqlite::Result<()> {
+        let mut digest = Sha256::new();
+        digest.update(table);
+        for at in 0..data_column(table) {
+            match row.get_ref(at)? {
+                ValueRef::Integer(n) => digest.update(n.to_be_bytes()),
+                ValueRef::Text(text) => {
+                    digest.update((text.len() as u64).to_be_bytes());
+                    digest.update(text);
+                }
+                // A row that was understood has no other.
+                _ => digest.update([0]),
+            }
+        }
+        if let Ok((bytes, sha256)) = content(db, table, row, utf8)? {
+            digest.update(bytes.to_be_bytes());
+            digest.update(sha256);
+        }
+        self.found.rows += 1;
+        for (sum, bytes) in self.found.sum.iter_mut().zip(digest.finalize().chunks_exact(8)) {
+            *sum = sum.wrapping_add(bytes.iter().fold(0, |n, byte| n << 8 | u64::from(*byte)));
+        }
+        Ok(())
+    }
+}
+
+/// A message on its way from the store.
+enum Slot<'a> {
+    Own(Rc<Message>),
+    /// One whose row is that of a message at hand, and how many of that one's parts were met.
+    Like(&'a Rc<Message>, usize),
+}
+
+impl Slot<'_> {
+    fn id(&self) -> &str {
+        match self {
+            Self::Own(message) => message.id(),
+            Self::Like(like, _) => like.id(),
+        }
+    }
+
+    /// Its parts so far, where they are its own.
+    fn own_parts(&mut self) -> Option<&mut Vec<Part>> {
+        match self {
+            Self::Own(message) => Rc::get_mut(message).map(|message| &mut message.parts),
+            Self::Like(..) => None,
+        }
+    }
+
+    /// Gives back the room that no part has taken.
+    fn fit(&mut self) {
+        self.own_parts().into_iter().for_each(Vec::shrink_to_fit);
+    }
+
+    fn add(&mut self, part: Part) {
+        match self {
+            Self::Own(message) => Rc::make_mut(message).parts.push(part),
+            Self::Like(like, met) => {
+                let at = like.parts.binary_search_by(|known| known.id.cmp(&part.id));
+                let same = at.is_ok_and(|at| like.parts[at] == part);
+                // Ids are unique, so as many as there are means all of them.
+                *met = if same { met.saturating_add(1) } else { usize::MAX };
+            }
+        }
+    }
+}
+
+/// Whether two messages are the same, parts aside.
+fn same_row(a: &Message, b: &Message) -> bool {
+    a.row == b.row && a.created.to_bits() == b.created.to_bits() && a.role == b.role && a.changed == b.changed
+}
+
+/// Strings and models that many rows of a session have in common, each held once.
+#[derive(Default)]
+struct Shared {
+    strings: HashSet<Rc<str>>,
+    models: HashSet<Rc<ModelRef>>,
+}
+
+impl Shared {
+    fn string(&mut self, own: &mut Rc<str>) {
+        match self.strings.get(own) {
+            Some(known) => own.clone_from(known),
+            None => {
+                self.strings.insert(own.clone());
+            }
+        }
+    }
+
+    fn model(&mut self, own: &mut Rc<ModelRef>) {
+        match self.models.get(own) {
+            Some(known) => own.clone_from(known),
+            None => {
+                self.models.insert(own.clone());
+            }
+        }
+    }
+
+    fn share(&mut self, message: &mut Message) {
+        self.string(&mut message.row.session_id);
+        match &mut message.role {
+            Role::User(user) => {
+                user.agent.iter_mut().for_each(|own| self.string(own));
+                user.model.iter_mut().for_each(|own| self.model(own));
+            }
+            Role::Assistant(a) => {
+                let strings = [&mut a.parent_id, &mut a.agent, &mut a.finish];
+                strings.into_iter().flatten().for_each(|own| self.string(own));
+                self.model(&mut a.model);
+            }
+        }
+    }
+}
+
+/// The rows of a store for a plan. What goes wrong is kept, for a plan has no room for it.
+#[derive(Debug)]
+pub struct StoredRows<'a> {
+    store: &'a Store<'a>,
+    error: RefCell<Option<StoreError>>,
+}
+
+impl<'a> StoredRows<'a> {
+    /// The rows of the store.
+    #[must_use]
+    pub fn new(store: &'a Store<'a>) -> Self {
+        Self { store, error: RefCell::new(None) }
+    }
+
+    fn keep<T>(&self, result: Result<Option<T>, StoreError>) -> Option<T> {
+        result.unwrap_or_else(|e| {
+            self.error.borrow_mut().get_or_insert(e);
+            None
+        })
+    }
+
+    /// What went wrong.
+    ///
+    /// # Errors
+    /// The first row that could not be read: what was planned counts for nothing then.
+    pub fn done(self) -> Result<(), StoreError> {
+        self.error.into_inner().map_or(Ok(()), Err)
+    }
+}
+
+impl Rows for StoredRows<'_> {
+    fn message(&self, id: &str) -> Option<String> {
+        self.keep(self.store.message_data(id))
+    }
+
+    fn part(&self, id: &str) -> Option<String> {
+        self.keep(self.store.part_data(id))
+    }
+
+    fn image(&self, table: &str, id: &str) -> Option<Image> {
+        self.keep(self.store.image(table, id))
+    }
+}
 
 fn elsewhere(info: &SessionInfo) -> UnreadableRow {
     UnreadableRow {
@@ -580,66 +916,62 @@ fn session_info(row: &Row<'_>) -> Result<SessionInfo, ShapeError> {
     })
 }
 
-pub(super) fn message_row(row: &Row<'_>) -> Result<Message, ShapeError> {
-    let columns = MessageRow {
+fn message_columns(row: &Row<'_>) -> Result<MessageRow, ShapeError> {
+    Ok(MessageRow {
         rowid: integer(row, 0, "rowid")?,
         id: text(row, 1, "id")?.to_owned(),
-        session_id: text(row, 2, "session_id")?.to_owned(),
+        session_id: text(row, 2, "session_id")?.into(),
         time_created: integer(row, 3, "time_created")?,
         time_updated: integer(row, 4, "time_updated")?,
-    };
-    history::message(columns, text(row, 5, "data")?)
+    })
 }
 
-/// Lets a part share the ids that all parts of a message have in common.
-fn share(part: &mut Part, message: &Rc<str>, session: &Rc<str>) {
-    for (own, all) in [(&mut part.row.message_id, message), (&mut part.row.session_id, session)] {
-        if own == all {
-            own.clone_from(all);
-        }
-    }
-}
-
-/// A row of [`PART`]: `Err` within where it cannot be understood.
-pub(super) fn part_row(
+/// A row of [`MESSAGE`]: `Err` within where it cannot be understood.
+pub(super) fn read_message(
     db: &Connection,
     row: &Row<'_>,
     utf8: bool,
-    guarded: bool,
-) -> rusqlite::Result<Result<Part, ShapeError>> {
-    if row.get_ref(6)? != ValueRef::Null || row.get::<_, Option<i64>>(7)?.is_none_or(|bytes| bytes <= LARGE) {
-        return Ok(part_columns(row).and_then(|columns| small_part(columns, text(row, 6, "data")?, guarded)));
-    }
-    let columns = match part_columns(row) {
+) -> rusqlite::Result<Result<Message, ShapeError>> {
+    let columns = match message_columns(row) {
         Ok(columns) => columns,
         Err(error) => return Ok(Err(error)),
     };
-    if utf8 && let Some(part) = large_part(db, &columns, guarded)? {
+    if utf8
+        && is_large(row, 5)?
+        && let Some(message) = large_message(db, &columns)?
+    {
+        return Ok(Ok(message));
+    }
+    whole(db, "message", row, |data| history::message(columns, data))
+}
+
+/// A large row of a user, read piece by piece; `None` where the row is another one, or odd, and has to be read whole.
+fn large_message(db: &Connection, columns: &MessageRow) -> rusqlite::Result<Option<Message>> {
+    let value = db.blob_open("main", "message", "data", columns.rowid, true)?;
+    Ok(history::large_user(columns.clone(), value))
+}
+
+/// A row of [`PART`]: `Err` within where it cannot be understood.
+pub(super) fn part_row(db: &Connection, row: &Row<'_>, utf8: bool) -> rusqlite::Result<Result<Part, ShapeError>> {
+    let (id, time_created) = match part_columns(row) {
+        Ok(columns) => columns,
+        Err(error) => return Ok(Err(error)),
+    };
+    if utf8
+        && is_large(row, 6)?
+        && let Some(part) = large_part(db, row.get(0)?, id, time_created)?
+    {
         return Ok(Ok(part));
     }
-    let mut whole = db.prepare_cached("SELECT data FROM part WHERE rowid = ?1")?;
-    let mut rows = whole.query([columns.rowid])?;
-    let Some(row) = rows.next()? else { return Ok(Err(ShapeError("it is gone".to_owned()))) };
-    Ok(text(row, 0, "data").and_then(|data| small_part(columns, data, guarded)))
+    whole(db, "part", row, |data| history::part(id, time_created, data))
 }
 
 /// A large tool call, read piece by piece; `None` where the part is another one, or odd.
-fn large_part(db: &Connection, columns: &PartRow, guarded: bool) -> rusqlite::Result<Option<Part>> {
-    const PIECE: usize = 1 << 16;
-    let blob = db.blob_open("main", "part", "data", columns.rowid, true)?;
-    let mut buffer = vec![0; PIECE.min(blob.len())];
-    let (mut digest, mut shrink) = (Sha256::new(), history::Shrink::default());
-    let mut at = 0;
-    while at < blob.len() {
-        let piece = &mut buffer[..PIECE.min(blob.len() - at)];
-        blob.read_at_exact(piece, at)?;
-        at += piece.len();
-        shrink.push(piece);
-        if guarded {
-            digest.update(&piece);
-        }
-    }
-    let Some(Ok(mut part)) = shrink.finish().map(|short| history::part(columns.clone(), &short)) else {
+fn large_part(db: &Connection, rowid: i64, id: &str, time_created: i64) -> rusqlite::Result<Option<Part>> {
+    let value = db.blob_open("main", "part", "data", rowid, true)?;
+    let mut shrink = history::Shrink::default();
+    blob::pieces(&value, |piece| shrink.push(piece))?;
+    let Some(Ok(mut part)) = shrink.finish().map(|short| history::part(id, time_created, &short)) else {
         return Ok(None);
     };
     if let PartKind::Tool(call) = &part.kind
@@ -648,25 +980,18 @@ fn large_part(db: &Connection, columns: &PartRow, guarded: bool) -> rusqlite::Re
         // A file's facts are in its bytes.
         return Ok(None);
     }
-    part.bytes = blob.len() as u64;
-    part.sha256 = guarded.then(|| digest.finalize().into());
+    part.bytes = value.len() as u64;
     // Of a text, every word may matter.
     Ok(Some(part).filter(|part| matches!(part.kind, PartKind::Tool(_))))
 }
 
-fn part_columns(row: &Row<'_>) -> Result<PartRow, ShapeError> {
-    Ok(PartRow {
-        rowid: integer(row, 0, "rowid")?,
-        id: text(row, 1, "id")?.to_owned(),
-        message_id: text(row, 2, "message_id")?.into(),
-        session_id: text(row, 3, "session_id")?.into(),
-        time_created: integer(row, 4, "time_created")?,
-        time_updated: integer(row, 5, "time_updated")?,
-    })
-}
-
-fn small_part(columns: PartRow, data: &str, guarded: bool) -> Result<Part, ShapeError> {
-    let mut part = history::part(columns, data)?;
-    part.sha256 = guarded.then(|| crate::repair::sha256(data));
-    Ok(part)
+/// Id and time of a part, once all its columns were found to be of their types.
+fn part_columns<'r>(row: &'r Row<'_>) -> Result<(&'r str, i64), ShapeError> {
+    integer(row, 0, "rowid")?;
+    let id = text(row, 1, "id")?;
+    text(row, 2, "message_id")?;
+    text(row, 3, "session_id")?;
+    let time_created = integer(row, 4, "time_created")?;
+    integer(row, 5, "time_updated")?;
+    Ok((id, time_created))
 }

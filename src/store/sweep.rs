@@ -14,7 +14,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::blob::{ON_PAGE, Starts, names};
-use super::read::{MESSAGE, PART, bad_row, integer, message_row, part_row, text};
+use super::read::{MESSAGE, PART, bad_row, integer, part_row, read_message, text};
 use super::{Store, StoreError};
 use crate::diagnosis::request::is_claude;
 use crate::diagnosis::{Outline, Scope};
@@ -572,7 +572,7 @@ fn walk_messages(
         }
         let mut found = whole.query([rowid])?;
         let Some(row) = found.next()? else { continue };
-        let message = message_row(row);
+        let message = read_message(db, row, *utf8)?;
         if let Ok(message) = &message {
             refused(message, &mut out.refusing);
         }
@@ -600,9 +600,9 @@ fn walk_messages(
 fn refused(message: &history::Message, refusing: &mut Vec<ModelRef>) {
     if message.prefill_400()
         && let Some(a) = message.assistant()
-        && !refusing.contains(&a.model)
+        && !refusing.contains(a.model.as_ref())
     {
-        refusing.push(a.model.clone());
+        refusing.push(ModelRef::clone(&a.model));
     }
 }
 
@@ -685,7 +685,7 @@ fn walk_parts(
             None => {
                 let mut rows = whole.query([rowid])?;
                 let Some(row) = rows.next()? else { continue };
-                match part_row(db, row, *utf8, false)? {
+                match part_row(db, row, *utf8)? {
                     Ok(part) => PartFact::of(&part.kind),
                     Err(error) => {
                         out.unreadable.push((Some(session), bad_row("part", row, None, &error)));

@@ -125,7 +125,7 @@ impl Exclusive {
     pub fn execute(
         &self,
         plan: &Plan,
-        record: &mut dyn FnMut(&str, &RowEdit) -> Result<(), StoreError>,
+        record: &mut dyn FnMut(&str, RowEdit) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let sql = |e| StoreError::sqlite(&self.path, e);
         let before = self.total_changes().map_err(sql)?;
@@ -136,7 +136,7 @@ impl Exclusive {
         let (new, rest) = (all().filter(|(_, e)| e.op == Op::Insert), all().filter(|(_, e)| e.op != Op::Insert));
         for (session, edit) in new.chain(rest) {
             super::interrupt::check()?;
-            record(session, &self.edit(edit)?)?;
+            record(session, self.edit(edit)?)?;
             edits += 1;
         }
         let changed = self.total_changes().map_err(sql)? - before;
@@ -164,7 +164,14 @@ impl Exclusive {
             return Err(wrong("the plan names a table that is not written"));
         }
         let columns = self.schema.columns(table);
-        let mut whole = RowEdit { before: None, after: None, ..edit.clone() };
+        let mut whole = RowEdit {
+            op: edit.op,
+            table: edit.table.clone(),
+            id: edit.id.clone(),
+            before: None,
+            after: None,
+            reason: edit.reason.clone(),
+        };
         let (changed, rowid) = match (edit.op, &edit.before, &edit.after) {
             (Op::Insert, None, Some(after)) => {
                 let names: Vec<&str> = after.keys().map(String::as_str).collect();
@@ -220,6 +227,32 @@ impl Exclusive {
         Ok(whole)
     }
 
+    /// Reads every row that the plan names once more: each must be what the plan says, its JSON by size and hash where the
+    /// plan does not hold it.
+    ///
+    /// # Errors
+    /// [`StoreError::RowChanged`] where one is not: nothing may be committed then.
+    pub fn verify(&self, plan: &Plan) -> Result<(), StoreError> {
+        let store = self.store();
+        for edit in plan.sessions.iter().flat_map(|session| &session.edits) {
+            let rowid = store.rowid(&edit.table, &edit.id)?;
+            let row = rowid.map(|rowid| store.row(&edit.table, rowid)).transpose()?.flatten();
+            let sound = match (&edit.after, &row) {
+                (None, None) => true,
+                // A new row has a rowid that no plan knows.
+                (Some(planned), Some(row)) => {
+                    planned.iter().all(|(name, cell)| row.get(name).is_some_and(|is| same(cell, is)))
+                }
+                _ => false,
+            };
+            if !sound {
+                let detail = "what was written is not what was planned".to_owned();
+                return Err(StoreError::RowChanged { table: edit.table.clone(), id: edit.id.clone(), detail });
+            }
+        }
+        Ok(())
+    }
+
     /// Checks that the table and the index of its keys agree about a row that was written. Where they do not, the
     /// store is damaged in a way that reading has not met, and what is written could not be taken back.
     fn leads_to(&self, edit: &RowEdit, rowid: i64) -> Result<(), StoreError> {
@@ -246,12 +279,7 @@ impl Exclusive {
         let found = self.store().row(&edit.table, *rowid).map_err(|e| e.to_string())?;
         let Some(found) = found else { return Err("it is gone".to_owned()) };
         for (column, is) in &found {
-            let same = match (image.get(column), is) {
-                (Some(Cell::Kept { bytes, sha256 }), Cell::Text(t)) => *bytes == t.len() as u64 && digest(t) == *sha256,
-                (Some(was), is) => was == is,
-                (None, _) => false,
-            };
-            if !same {
+            if !image.get(column).is_some_and(|was| same(was, is)) {
                 return Err(format!("its `{column}` is not what it was when the plan was made"));
             }
         }
@@ -298,6 +326,14 @@ impl Drop for Exclusive {
             // -wal is empty and the main file stays as it is.
             let _ = self.db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
         }
+    }
+}
+
+/// Whether a value is what a plan says, by size and hash where the plan does not hold it.
+fn same(planned: &Cell, is: &Cell) -> bool {
+    match (planned, is) {
+        (Cell::Kept { bytes, sha256 }, Cell::Text(t)) => *bytes == t.len() as u64 && digest(t) == *sha256,
+        (planned, is) => planned == is,
     }
 }
 

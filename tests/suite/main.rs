@@ -21,6 +21,7 @@ mod histories;
 mod holder;
 mod hostile;
 mod json;
+mod large;
 mod links;
 mod log;
 #[cfg(target_os = "linux")]

@@ -1,12 +1,12 @@
 //! Random histories: whatever the rows, a repair either leaves a session that resumes everywhere, with the same
 //! next prompt, or leaves the session and says why.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use opencode_unstick::diagnosis::{Code, Judge, LeftReason, Refuses, Status, diagnose, latent_cuts};
-use opencode_unstick::history::{self, MessageRow, PartRow, Session, SessionInfo};
-use opencode_unstick::repair::{Aim, Allowed, plan_session, prove};
+use opencode_unstick::history::{self, MessageRow, Session, SessionInfo};
+use opencode_unstick::repair::{Aim, Allowed, Cell, Image, Rows, plan_session, prove};
 use opencode_unstick::replay::{RULE_SETS, Resume, Sdk, after_revert, counting_from, newest, prompt, resume, view};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -245,6 +245,16 @@ fn part_json(p: P, n: usize) -> Value {
     }
 }
 
+/// A part as a store has it, but for its JSON.
+pub struct PartRow {
+    pub rowid: i64,
+    pub id: String,
+    pub message_id: String,
+    pub session_id: String,
+    pub time_created: i64,
+    pub time_updated: i64,
+}
+
 /// A message as a store has it, with its parts.
 pub struct Stored {
     pub row: MessageRow,
@@ -312,7 +322,7 @@ pub fn stored(rows: &[M], session: &str, start: i64) -> Vec<Stored> {
         let row = MessageRow {
             rowid: n as i64 + 1,
             id: ids[n].clone(),
-            session_id: session.to_owned(),
+            session_id: session.into(),
             time_created: time + m.skew.0,
             time_updated: time,
         };
@@ -326,8 +336,8 @@ pub fn stored(rows: &[M], session: &str, start: i64) -> Vec<Stored> {
             let row = PartRow {
                 rowid: (n * 10 + k) as i64 + 1,
                 id: id("prt", time, k),
-                message_id: ids[n].as_str().into(),
-                session_id: session.into(),
+                message_id: ids[n].clone(),
+                session_id: session.to_owned(),
                 time_created: time,
                 time_updated: time,
             };
@@ -342,9 +352,7 @@ fn session(rows: &[M], revert: Option<(usize, Option<usize>)>) -> Session {
     let messages = stored(rows, "ses_1", START).into_iter().map(|stored| {
         let mut message = history::message(stored.row, &stored.data).unwrap();
         for (row, data) in stored.parts {
-            let mut part = history::part(row, &data).unwrap();
-            part.sha256 = Some(opencode_unstick::repair::sha256(&data));
-            message.parts.push(part);
+            message.parts.push(history::part(&row.id, row.time_created, &data).unwrap());
         }
         Rc::new(message)
     });
@@ -363,14 +371,57 @@ fn session(rows: &[M], revert: Option<(usize, Option<usize>)>) -> Session {
     session.sort();
     session.info.revert = revert.and_then(|(at, part)| {
         let message = session.messages.get(at)?;
-        let part_id = part.and_then(|p| message.parts.get(p)).map(|p| p.row.id.clone());
+        let part_id = part.and_then(|p| message.parts.get(p)).map(|p| p.id().to_owned());
         Some(history::Revert { message_id: message.row.id.clone(), part_id })
     });
     session
 }
 
-fn no_data(_: &str) -> Option<String> {
-    None
+/// The rows of a history as a store would have them.
+struct InStore(BTreeMap<String, (Image, String)>);
+
+impl InStore {
+    fn of(rows: &[M]) -> Self {
+        let mut out = BTreeMap::new();
+        let ints = |rowid: i64, created: i64, updated: i64| {
+            [("rowid", rowid), ("time_created", created), ("time_updated", updated)]
+                .map(|(name, n)| (name.to_owned(), Cell::Int(n)))
+        };
+        let texts = |texts: &[(&str, &str)]| -> Vec<(String, Cell)> {
+            texts.iter().map(|(name, text)| ((*name).to_owned(), Cell::Text((*text).to_owned()))).collect()
+        };
+        let kept = |data: &str| {
+            ("data".to_owned(), Cell::Kept { bytes: data.len() as u64, sha256: opencode_unstick::repair::digest(data) })
+        };
+        for Stored { row, data, parts } in stored(rows, "ses_1", START) {
+            for (part, data) in parts {
+                let mut image: Image = ints(part.rowid, part.time_created, part.time_updated).into();
+                let ids = [("id", &part.id), ("message_id", &part.message_id), ("session_id", &part.session_id)];
+                image.extend(texts(&ids.map(|(name, id)| (name, id.as_str()))));
+                image.extend([kept(&data)]);
+                out.insert(part.id, (image, data));
+            }
+            let mut image: Image = ints(row.rowid, row.time_created, row.time_updated).into();
+            image.extend(texts(&[("id", &row.id), ("session_id", &row.session_id)]));
+            image.extend([kept(&data)]);
+            out.insert(row.id, (image, data));
+        }
+        Self(out)
+    }
+}
+
+impl Rows for InStore {
+    fn message(&self, id: &str) -> Option<String> {
+        self.0.get(id).map(|(_, data)| data.clone())
+    }
+
+    fn part(&self, id: &str) -> Option<String> {
+        self.message(id)
+    }
+
+    fn image(&self, _: &str, id: &str) -> Option<Image> {
+        self.0.get(id).map(|(image, _)| image.clone())
+    }
 }
 
 /// What the next prompt sends before its own turn, empty blocks and turns aside.
@@ -378,7 +429,7 @@ fn said(session: &Session, sdk: &Sdk) -> Vec<String> {
     let mut out = Vec::new();
     for set in &RULE_SETS {
         let seen = view(&session.messages, set);
-        let model = newest(&seen, set).user.and_then(|u| u.user()).and_then(|u| u.model.as_ref());
+        let model = newest(&seen, set).user.and_then(|u| u.user()).and_then(|u| u.model.as_deref());
         for turn in prompt(&seen, set, sdk, model) {
             let blocks: Vec<String> = turn
                 .blocks
@@ -405,6 +456,7 @@ fn packages() -> impl Strategy<Value = Sdk> {
 
 fn check((rows, revert): (Vec<M>, Option<(usize, Option<usize>)>), sdk: &Sdk) -> Result<(), TestCaseError> {
     let before = session(&rows, revert);
+    let in_store = InStore::of(&rows);
     let judge = Judge { counting: counting_from(None), refuses: Refuses::default() };
     let diagnosis = diagnose(&before, sdk, &judge);
     prop_assert_eq!(diagnosis.resume.len(), RULE_SETS.len());
@@ -417,14 +469,14 @@ fn check((rows, revert): (Vec<M>, Option<(usize, Option<usize>)>), sdk: &Sdk) ->
     let cuts = latent_cuts(&before, sdk, &judge);
     let aims = [Aim::TAIL, Aim { tail: stuck_somewhere, cuts: &cuts, settled: true, mended: &[] }];
     for aim in aims.into_iter().filter(|a| a.tail == stuck_somewhere) {
-        let Ok((plan, after)) = plan_session(&before, sdk, aim, allowed, START, &no_data) else { continue };
+        let Ok((plan, after)) = plan_session(&before, sdk, aim, allowed, START, &in_store) else { continue };
         if aim.tail {
             prop_assert!(!plan.edits.is_empty());
             prop_assert!(prove(&before, &after, sdk, allowed).is_ok());
             for set in &RULE_SETS {
                 prop_assert!(matches!(resume(&after, set, sdk), Resume::NoRequest | Resume::EndsWithUser));
             }
-            let (again, _) = plan_session(&after, sdk, Aim::TAIL, allowed, START + 1, &no_data).unwrap();
+            let (again, _) = plan_session(&after, sdk, Aim::TAIL, allowed, START + 1, &in_store).unwrap();
             prop_assert!(again.edits.is_empty(), "a second repair: {:?}", again.edits);
         }
         prop_assert_eq!(said(&before, sdk), said(&after, sdk));
@@ -449,11 +501,11 @@ fn untouched(before: &Session, after: &Session, planned: &BTreeSet<String>) -> R
         let now = after.message(message.id());
         let parent = |m: &history::Message| m.assistant().and_then(|a| a.parent_id.clone());
         if let Some(new) = now.and_then(parent).filter(|new| parent(message).as_ref() != Some(new)) {
-            let prompt = before.messages.iter().position(|m| m.row.id == new);
+            let prompt = before.messages.iter().position(|m| *m.row.id == *new);
             prop_assert!(prompt.is_some_and(|p| p < at), "{} is made out to answer what came later", message.id());
         }
         if !named {
-            let same = now.is_some_and(|n| n.data == message.data && n.parts.len() == message.parts.len());
+            let same = now.is_some_and(|n| n.changed.is_none() && n.parts == message.parts);
             prop_assert!(same, "{} is in no plan and has changed", message.id());
         }
         if now.is_none() {
@@ -462,7 +514,7 @@ fn untouched(before: &Session, after: &Session, planned: &BTreeSet<String>) -> R
     }
     // Parts of removed rows, which held nothing, are gone; every other part is where it was or in the row after.
     let parts = |rows: &mut dyn Iterator<Item = &history::Message>| -> BTreeSet<String> {
-        rows.flat_map(|m| m.parts.iter().map(|p| p.row.id.clone())).collect()
+        rows.flat_map(|m| m.parts.iter().map(|p| p.id().to_owned())).collect()
     };
     let kept = parts(&mut before.messages.iter().map(Rc::as_ref).filter(|m| after.message(m.id()).is_some()));
     prop_assert_eq!(
@@ -540,6 +592,9 @@ fn histories_that_have_shown_a_fault() {
     // The clock went back: the newest answer by its time is the empty one.
     let back = M { skew: (0, -5000, 0), ..answered(Some("stop"), &[P::Text("words")]) };
     check((vec![said_by_user(&[]), answered(None, &[]), back], None), &Sdk::new("@ai-sdk/anthropic")).unwrap();
+    // A call in a summary is stored as still going on, and no summary is touched.
+    let summary = M { summary: true, ..answered(None, &[P::Tool("running")]) };
+    check((vec![summary], None), &Sdk::new("@ai-sdk/anthropic")).unwrap();
     // Nothing would have been left that a model could answer.
     let ahead = M { skew: (0, 5000, 0), ..answered(None, &[P::Start]) };
     let aborted = M { error: Some("aborted"), ..answered(Some("stop"), &[P::Text("words")]) };
@@ -556,6 +611,6 @@ fn an_answer_is_not_made_out_to_be_one_to_a_later_prompt() {
     let before = session(&rows, None);
     let sdk = Sdk::keeping();
     assert!(RULE_SETS.iter().any(|set| resume(&before, set, &sdk) == Resume::EndsWithAssistant));
-    let left = plan_session(&before, &sdk, Aim::TAIL, Allowed::default(), START, &no_data).unwrap_err();
+    let left = plan_session(&before, &sdk, Aim::TAIL, Allowed::default(), START, &InStore::of(&rows)).unwrap_err();
     assert_eq!(left.reason, LeftReason::NoLosslessEdit);
 }

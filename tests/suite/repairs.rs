@@ -91,7 +91,7 @@ fn prompts(place: &Place, fixture: &Fixture) -> Prompts {
 
 fn said(session: &Session, set: &RuleSet, sdk: &Sdk) -> Turns {
     let seen = view(&session.messages, set);
-    let model = newest(&seen, set).user.and_then(|m| m.user()).and_then(|u| u.model.as_ref());
+    let model = newest(&seen, set).user.and_then(|m| m.user()).and_then(|u| u.model.as_deref());
     prompt(&seen, set, sdk, model)
         .into_iter()
         .map(|turn| {

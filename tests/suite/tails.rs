@@ -6,7 +6,7 @@ use opencode_unstick::diagnosis::{
     Code, Diagnosis, Judge, Outline, Refuses, Scope, Status, diagnose, diagnose_tail, latent_cuts, model_of, plain,
 };
 use opencode_unstick::history::{
-    self, Depth, FactKind, Message, MessageRow, PartFact, PartRow, Revert, Risk, Session, SessionInfo, message_fact,
+    self, Depth, FactKind, Message, MessageRow, PartFact, Revert, Risk, Session, SessionInfo, message_fact,
 };
 use opencode_unstick::replay::{
     RULE_SETS, Resume, RuleSet, Sdk, TurnRole, Version, counting_from, last_turn, newest, request, resume, view,
@@ -121,14 +121,11 @@ fn build(seeds: &[Seed], revert: Option<(usize, bool)>) -> Session {
                 r#"{{"role":"assistant","parentID":"{parent}","agent":"{agent}","modelID":"claude-opus-4-6","providerID":"p","time":{{"created":{created}}}{finish}{error}}}"#
             )
         };
-        let row = MessageRow {
-            rowid: place,
-            id: id.clone(),
-            session_id: "ses_1".to_owned(),
-            time_created,
-            time_updated: place,
-        };
+        let row =
+            MessageRow { rowid: place, id: id.clone(), session_id: "ses_1".into(), time_created, time_updated: place };
         let mut message = history::message(row, &data).unwrap();
+        // For the walk, which looks at JSON.
+        message.changed = Some(data.as_str().into());
         let is_user = message.user().is_some();
         for (n, kind) in parts.iter().enumerate() {
             // Tools and thinking are the assistant's, and a compaction is the user's.
@@ -137,21 +134,14 @@ fn build(seeds: &[Seed], revert: Option<(usize, bool)>) -> Session {
                 (false, 9 | 10) => 5,
                 (_, kind) => *kind,
             };
-            let row = PartRow {
-                rowid: place * 10,
-                id: format!("prt_{at:04}{n}"),
-                message_id: id.as_str().into(),
-                session_id: "ses_1".into(),
-                time_created: place,
-                time_updated: place,
-            };
-            message.parts.push(history::part(row, &part_json(kind, &earlier)).unwrap());
+            let id = format!("prt_{at:04}{n}");
+            message.parts.push(history::part(&id, place, &part_json(kind, &earlier)).unwrap());
         }
         messages.push(Rc::new(message));
     }
     let revert = revert.and_then(|(at, with_part)| {
         let message = messages.get(at)?;
-        let part_id = message.parts.last().filter(|_| with_part).map(|p| p.row.id.clone());
+        let part_id = message.parts.last().filter(|_| with_part).map(|p| p.id().to_owned());
         Some(Revert { message_id: message.row.id.clone(), part_id })
     });
     let info = SessionInfo {
@@ -190,7 +180,7 @@ fn unread(whole: &Session, scope: Scope, outline: &mut Outline) -> Session {
     let mut out = whole.clone();
     out.suspect = suspect(whole);
     for message in out.messages.iter_mut().map(Rc::make_mut) {
-        let rests = match message_fact(message.data.as_bytes()) {
+        let rests = match message.changed.as_deref().map(str::as_bytes).and_then(message_fact) {
             Some(fact) => outline.add(&message.row.id, message.row.time_created, &fact),
             None => outline.add_message(message),
         };

@@ -111,7 +111,7 @@ fn broken<'a>(code: Code, block: &SentBlock<'a>, file: Option<SentFile<'a>>, det
     Broken {
         code,
         message_id: block.row.row.id.clone(),
-        part_id: block.part.map(|p| p.row.id.clone()),
+        part_id: block.part.map(|p| p.id().to_owned()),
         attachment: file.and_then(|f| f.attachment),
         detail,
         evidence: None,
@@ -143,7 +143,7 @@ pub fn broken_under(session: &Session, set: &RuleSet, sdk: &Sdk) -> Vec<Broken> 
         let named = named(&cut.messages, row, refusal, set, sdk, model);
         let still = |b: &Broken| {
             wire.blocks().any(|block| {
-                block.part.is_some_and(|p| Some(p.row.id.as_str()) == b.part_id.as_deref())
+                block.part.is_some_and(|p| Some(p.id()) == b.part_id.as_deref())
                     && (b.attachment.is_none() || block.files.iter().any(|f| f.attachment == b.attachment))
             })
         };
@@ -175,7 +175,7 @@ pub fn broken_under(session: &Session, set: &RuleSet, sdk: &Sdk) -> Vec<Broken> 
 /// The newest refusal of the prompt's model that no later answer has got past.
 fn standing<'a>(seen: &[&'a Message], model: &ModelRef) -> Option<(&'a Message, Refusal)> {
     for message in seen.iter().rev() {
-        let Some(a) = message.assistant().filter(|a| a.model == *model) else { continue };
+        let Some(a) = message.assistant().filter(|a| *a.model == *model) else { continue };
         match &a.error {
             Some(error) => {
                 if let Some(refusal) = error.refusal.filter(|r| r.class != RefusalClass::Other) {

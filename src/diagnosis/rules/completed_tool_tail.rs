@@ -24,7 +24,7 @@ pub(super) const RULE: Rule = Rule {
         }
         let (part, call) = row.tools().filter(|(_, t)| !t.provider_executed && !t.orphan()).last()?;
         Some(Match {
-            part_id: Some(part.row.id.clone()),
+            part_id: Some(part.id().to_owned()),
             detail: format!("the {} call and later text are in the same row", call.tool),
         })
     },

@@ -27,7 +27,7 @@ pub(super) const RULE: Rule = Rule {
         }
         let (part, call) = own.last()?;
         Some(Match {
-            part_id: Some(part.row.id.clone()),
+            part_id: Some(part.id().to_owned()),
             detail: format!("the {} call was cut off, and text of a later try follows in the same row", call.tool),
         })
     },

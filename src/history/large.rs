@@ -1,0 +1,191 @@
+//! A prompt's row of many megabytes in little memory.
+//!
+//! opencode keeps the changes of a turn in its prompt's row (`summary.diffs`), and some of those rows have hundreds of
+//! megabytes. What the rules ask stands in a few short members; the rest is looked at as it passes, for it must be JSON.
+
+use std::fmt;
+use std::io::{self, BufReader, Read};
+
+use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::{Message, MessageRow, Shrink, message};
+
+/// Members of a user's row that are read.
+const ASKED: [&str; 4] = ["role", "time", "agent", "model"];
+
+/// Longest value of such a member, and of any string on the way, in bytes.
+const LONGEST: usize = 256;
+
+/// Reads a user's row from its JSON, which is read piece by piece. `None` where it is another row, or anything about it
+/// is odd: then it has to be read whole, which tells what.
+#[must_use]
+pub fn large_user(row: MessageRow, json: impl Read) -> Option<Message> {
+    let mut short = Shortened::new(json);
+    let mut read = serde_json::Deserializer::from_reader(BufReader::new(&mut short));
+    let members = read.deserialize_map(Members).and_then(|members| read.end().map(|()| members)).ok()?;
+    drop(read);
+    if !short.shrink.is_sound() || members.iter().any(|(_, raw)| raw.get().len() > LONGEST) {
+        return None;
+    }
+    // What was passed over is said nowhere else: the row without it is the same to every rule.
+    let members: Vec<String> = members.iter().map(|(key, raw)| format!("\"{key}\":{raw}")).collect();
+    message(row, &format!("{{{}}}", members.join(","))).ok().filter(|message| message.user().is_some())
+}
+
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Vec<(&'static str, Box<RawValue>)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Vec::new();
+        while let Some(key) = map.next_key::<String>()? {
+            match ASKED.iter().find(|asked| **asked == key) {
+                Some(asked) => members.push((*asked, map.next_value()?)),
+                None => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(members)
+    }
+}
+
+/// A JSON text with its long strings cut short.
+struct Shortened<R> {
+    json: R,
+    shrink: Shrink,
+    piece: Vec<u8>,
+    short: Vec<u8>,
+    at: usize,
+}
+
+impl<R> Shortened<R> {
+    fn new(json: R) -> Self {
+        Self { json, shrink: Shrink::to(LONGEST), piece: vec![0; 1 << 16], short: Vec::new(), at: 0 }
+    }
+}
+
+impl<R: Read> Read for Shortened<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.short.len() {
+            let got = self.json.read(&mut self.piece)?;
+            if got == 0 {
+                return Ok(0);
+            }
+            self.shrink.push(&self.piece[..got]);
+            self.at = 0;
+            self.shrink.take(&mut self.short);
+        }
+        let many = out.len().min(self.short.len() - self.at);
+        out[..many].copy_from_slice(&self.short[self.at..self.at + many]);
+        self.at += many;
+        Ok(many)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::large_user;
+    use crate::history::{Message, MessageRow, message};
+
+    fn row() -> MessageRow {
+        MessageRow { rowid: 1, id: "m".into(), session_id: "s".into(), time_created: 1, time_updated: 1 }
+    }
+
+    /// What the rules see of a row.
+    fn seen(message: &Message) -> String {
+        format!("{:?}", (&message.row, message.created.to_bits(), &message.role))
+    }
+
+    /// A value as it may stand in a row: sound ones, and what JavaScript never writes.
+    fn value() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            4 => proptest::sample::select(vec!["null", "true", "-0", "1e400", "17", "\"\"", "{}", "[]", " [ 1 , 2 ] ", "1780000000000"])
+                .prop_map(str::to_owned),
+            4 => ("[ a-z\\\\n\u{e9}\u{1f600}]{0,12}", 1usize..60)
+                .prop_map(|(text, times)| serde_json::Value::String(text.repeat(times)).to_string()),
+            1 => proptest::sample::select(vec!["\"\\ud800\"", "\"\\u00e9\\n\"", "\"\\q\"", "\"\u{7}\"", "01", "tru", "\"open", "nul}", "[1,]", "{\"a\"}"])
+                .prop_map(str::to_owned),
+        ];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            let key = proptest::sample::select(vec![
+                "created",
+                "providerID",
+                "modelID",
+                "diffs",
+                "patch",
+                "\\ud800",
+                "k\\u0065y",
+            ]);
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(|all| format!("[{}]", all.join(","))),
+                proptest::collection::vec((key, inner), 0..4).prop_map(|all| {
+                    let all: Vec<String> = all.into_iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
+                    format!("{{{}}}", all.join(","))
+                }),
+            ]
+        })
+    }
+
+    fn member() -> impl Strategy<Value = String> {
+        let sound = proptest::sample::select(vec![
+            r#""role":"user""#,
+            r#""time":{"created":1780000000000}"#,
+            r#""time":{"created":5,"completed":9}"#,
+            r#""agent":"build""#,
+            r#""model":{"providerID":"p","modelID":"m"}"#,
+            r#""role":"assistant""#,
+            r#""\u0072ole":"user""#,
+        ]);
+        let key = proptest::sample::select(vec![
+            "role", "time", "agent", "model", "summary", "summary", "summary", "tools", "\\ud800",
+        ]);
+        prop_oneof![3 => sound.prop_map(str::to_owned), 2 => (key, value()).prop_map(|(key, value)| format!("\"{key}\":{value}"))]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1_024))]
+
+        #[test]
+        fn a_row_read_in_pieces_is_the_row(
+            members in proptest::collection::vec(member(), 0..6),
+            first in any::<bool>(),
+            end in proptest::sample::select(vec!["}", "}", "}", "} ", "", "}}", "},"]),
+            bytes in proptest::option::weighted(0.1, 0usize..400),
+        ) {
+            let sound = r#""role":"user","time":{"created":1},"#;
+            let mut text = format!("{{{}{}", if first { sound } else { "" }, members.join(","));
+            text = format!("{}{end}", text.trim_end_matches(','));
+            let mut text = text.into_bytes();
+            if let Some(at) = bytes.filter(|at| *at < text.len()) {
+                text[at] = 0xff;
+            }
+            let whole = std::str::from_utf8(&text).ok().and_then(|text| message(row(), text).ok());
+            if let Some(large) = large_user(row(), text.as_slice()) {
+                prop_assert_eq!(Some(seen(&large)), whole.as_ref().map(seen));
+            }
+        }
+    }
+
+    #[test]
+    fn what_opencode_writes_is_read_in_pieces() {
+        let patch = serde_json::Value::String("- old line \u{1f600}\n+ \"new\"\n".repeat(400)).to_string();
+        let diff = format!(r#"{{"file":"src/a.rs","patch":{patch},"additions":1,"deletions":2,"status":"modified"}}"#);
+        let text = format!(
+            r#"{{"role":"user","time":{{"created":7}},"agent":"build","model":{{"providerID":"p","modelID":"m"}},"summary":{{"diffs":[{}]}}}}"#,
+            vec![diff; 40].join(",")
+        );
+        let large = large_user(row(), text.as_bytes()).unwrap();
+        assert_eq!(seen(&large), seen(&message(row(), &text).unwrap()));
+        let answer = text.replacen("\"user\"", "\"assistant\"", 1);
+        assert!(large_user(row(), answer.as_bytes()).is_none(), "of an answer, other members count as well");
+    }
+}

@@ -1,0 +1,208 @@
+//! Rows of many megabytes, as opencode keeps the changes of a turn in its prompt's row: read in pieces, written not at all
+//! or given back byte for byte.
+
+use std::fs;
+
+use opencode_unstick::history::SessionInfo;
+use opencode_unstick::store::{Rest, SessionEntry, Store, StoreError, with_snapshot};
+use serde_json::Value;
+
+use crate::dump::text;
+use crate::place::Place;
+
+const STORE: &str = "1.18.33";
+
+/// A small store with a stuck session and others.
+fn small() -> Place {
+    Place::with_sessions(STORE, &["rstpar", "abort-text", "empty-after-orphan"])
+}
+
+/// The JSON of changes of about so many bytes, as opencode writes it.
+fn changes(bytes: usize) -> String {
+    let patch = Value::String("- old \u{e9}\u{1f600}\n+ \"new\" \\ line\n".repeat(100)).to_string();
+    let diff = format!(r#"{{"file":"src/a.rs","patch":{patch},"additions":1,"deletions":2,"status":"modified"}}"#);
+    format!(r#"{{"diffs":[{}]}}"#, vec![diff.as_str(); bytes / diff.len()].join(","))
+}
+
+/// What is a large row, with something to spare, in bytes.
+const LARGE: usize = 1_300_000;
+
+/// Gives the prompts whose id is like this changes of about so many bytes.
+fn grow(place: &Place, ids: &str, bytes: usize) {
+    let changes = changes(bytes);
+    let prompts: Vec<String> = {
+        let db = place.sql();
+        let query = "SELECT id FROM message WHERE json_extract(data, '$.role') = 'user' AND id LIKE ?1";
+        let mut prompts = db.prepare(query).unwrap();
+        prompts.query_map([ids], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    };
+    for id in prompts {
+        place.rewrite("message", &id, |data| {
+            let open = data.strip_suffix('}').unwrap();
+            // A member that stands twice counts the last time.
+            format!("{open},\"summary\":{changes}}}")
+        });
+    }
+}
+
+fn without_sizes(mut scan: Value) -> Value {
+    scan["store"]["bytes"] = Value::Null;
+    scan["store"]["path"] = Value::Null;
+    scan
+}
+
+#[test]
+fn large_prompts_are_judged_as_small_ones_and_stay_as_they_are() {
+    let place = small();
+    // Without an event log, which would have to tell of the change.
+    place.edit("DELETE FROM event; DELETE FROM event_sequence");
+    let plain = without_sizes(place.unstick(&["scan", "--all", "--json"]).json());
+    grow(&place, "%", LARGE);
+    let (before, files) = (place.dump(), place.files());
+    for scan in [&["scan", "--all", "--json"][..], &["scan", "--all", "--json", "--opencode", "any"]] {
+        let large = without_sizes(place.unstick(scan).json());
+        assert!(scan.len() > 3 || large == plain, "it is judged otherwise");
+    }
+    for session in plain["sessions"].as_array().unwrap() {
+        let id = session["id"].as_str().unwrap();
+        let named = place.unstick(&["scan", id, "--json"]).json();
+        assert!(named["sessions"][0]["status"] == session["status"], "{id}");
+    }
+    files.assert_still(&place.files(), "scans");
+    let repair = place.repair_with(&[]);
+    let plan = repair.json();
+    assert!(plan["applied"] == true, "nothing was repaired");
+    let edited: Vec<&str> = plan["plan"]["sessions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|s| s["edits"].as_array().unwrap())
+        .map(|e| e["id"].as_str().unwrap())
+        .collect();
+    let says =
+        |row: &&crate::dump::Row| before.0["part"].iter().any(|part| text(part, "message_id") == text(row, "id"));
+    let prompts: Vec<_> =
+        before.0["message"].iter().filter(|row| text(row, "data").len() > 1 << 20).filter(says).collect();
+    assert!(!prompts.is_empty());
+    for prompt in prompts {
+        assert!(!edited.contains(&text(prompt, "id")), "a prompt that says something is in a plan");
+        assert!(place.dump().0["message"].contains(prompt), "a prompt has changed");
+    }
+    place.unstick(&["undo", "--yes", "--json"]).exits(0);
+    assert!(place.dump() == before, "not every byte is back");
+}
+
+#[test]
+fn an_empty_prompt_of_many_megabytes_is_removed_and_given_back() {
+    let place = small();
+    place.edit("DELETE FROM event; DELETE FROM event_sequence");
+    let row = "SELECT 'msg_zzzzzzzzzzzz00000000000000', session_id, max(time_created) + 1, max(time_created) + 1";
+    let model = r#"{"providerID":"anthropic","modelID":"claude-opus-4-6"}"#;
+    place.edit(&format!(
+        r#"INSERT INTO message (id, session_id, time_created, time_updated, data) {row},
+         '{{"role":"user","time":{{"created":' || (max(time_created) + 1) || '}},"agent":"build","model":{model}}}'
+         FROM message WHERE session_id = (SELECT id FROM session WHERE title LIKE '%abort-text%' LIMIT 1)"#
+    ));
+    grow(&place, "msg_zzz%", 8 << 20);
+    let before = place.dump();
+    let prompt = before.0["message"].iter().find(|row| text(row, "id").starts_with("msg_zzz")).unwrap();
+    let session = text(prompt, "session_id").to_owned();
+    let shown = place.unstick(&["repair", "-n", &session]);
+    assert!(shown.stdout.contains("removes the empty prompt of"), "{}", shown.stdout);
+    let plan = place.repair_with(&[&session]).exits(0).json();
+    let edits = plan["plan"]["sessions"][0]["edits"].as_array().unwrap();
+    let removed = edits.iter().find(|e| e["id"] == "msg_zzzzzzzzzzzz00000000000000").unwrap();
+    assert_eq!(removed["op"], "delete");
+    assert!(removed["bytes"].as_u64().unwrap() > 7 << 20, "{removed}");
+    assert!(removed["fields"]["data"]["before"]["sha256"].is_string(), "{removed}");
+    assert!(!place.dump().0["message"].contains(prompt), "it is still there");
+    let journal = fs::read_dir(place.root().join("state/opencode-unstick")).unwrap().next().unwrap().unwrap();
+    assert!(journal.metadata().unwrap().len() > 7 << 20, "the journal does not have it whole");
+    assert!(place.unstick(&["scan", &session, "--json"]).code == 0, "it is stuck");
+    place.unstick(&["undo", "--yes", "--json"]).exits(0);
+    assert!(place.dump() == before, "not every byte is back");
+}
+
+fn first(store: &Store<'_>) -> SessionInfo {
+    let stored = store.sessions().unwrap().into_iter();
+    let mut readable = stored.filter_map(|entry| match entry {
+        SessionEntry::Readable(info) => Some(info),
+        SessionEntry::Unreadable(_) => None,
+    });
+    readable.find(|info| info.title.contains("abort-text")).unwrap()
+}
+
+/// What guards the rows that a plan does not name: it sees any change of them, and none of the others.
+#[test]
+fn the_digest_of_all_other_rows_tells_of_every_change() {
+    let place = small();
+    let session = with_snapshot(&place.db(), |store| Ok(first(store).id)).unwrap();
+    let id = |table: &str, order: &str| {
+        place.text(&format!("SELECT id FROM {table} WHERE session_id = '{session}' ORDER BY id {order} LIMIT 1"))
+    };
+    let (part, prompt, answer) = (id("part", "DESC"), id("message", ""), id("message", "DESC"));
+    grow(&place, &prompt, LARGE);
+    let digest = |but: &[(&str, &str)]| {
+        with_snapshot(&place.db(), |store| {
+            let mut rest = Rest::but(but.iter().copied());
+            let loaded = store.load_guarded(&first(store), &mut rest)?;
+            assert!(loaded.unreadable.is_empty());
+            Ok(rest.found())
+        })
+        .unwrap()
+    };
+    let all = digest(&[]);
+    assert_eq!(all, digest(&[]));
+    assert_ne!(all, digest(&[("part", &part)]), "a row that is left out does not count");
+    assert_eq!(all, digest(&[("message", &part)]), "left out is a row of its own table");
+    let rest = [("part", part.as_str()), ("message", answer.as_str())];
+    let others = digest(&rest);
+    for (table, id, sql) in [
+        ("part", &part, "time_updated = time_updated + 1"),
+        ("part", &part, "data = replace(data, '}', ' }')"),
+        ("message", &answer, "data = replace(data, '}', ' }')"),
+        ("message", &answer, "time_updated = time_updated + 1"),
+        ("message", &prompt, "time_updated = time_updated + 1"),
+        ("message", &prompt, "data = replace(data, 'src/a.rs', 'src/b.rs')"),
+    ] {
+        let (was, was_rest) = (digest(&[]), digest(&rest));
+        place.edit(&format!("UPDATE {table} SET {sql} WHERE id = '{id}'"));
+        assert_ne!(digest(&[]), was, "{table} {id}: {sql}");
+        assert_eq!(digest(&rest) == was_rest, *id != prompt, "{table} {id}: {sql}");
+    }
+    assert_ne!(others, digest(&rest));
+}
+
+/// A history that is read again shares what has not changed, and has what has.
+#[test]
+fn a_history_read_again_is_the_history_as_it_is() {
+    let place = small();
+    let load = |store: &Store<'_>| -> Result<_, StoreError> { Ok(store.load_all(&first(store))?.session) };
+    let before = std::cell::RefCell::new(None);
+    let again = |share: usize| {
+        with_snapshot(&place.db(), |store| {
+            let whole = load(store)?;
+            let like = before.borrow().clone().unwrap_or_else(|| whole.clone());
+            let read = store.load_again(&like, &mut Rest::but(std::iter::empty()))?;
+            assert!(read.unreadable.is_empty());
+            let read = read.session;
+            assert_eq!(format!("{:?}", read.messages), format!("{:?}", whole.messages));
+            let shared = read.messages.iter().filter(|m| like.messages.iter().any(|l| std::rc::Rc::ptr_eq(m, l)));
+            assert_eq!(whole.messages.len() - shared.count(), share);
+            before.borrow_mut().get_or_insert(whole);
+            Ok(())
+        })
+        .unwrap();
+    };
+    again(0);
+    let session = with_snapshot(&place.db(), |store| Ok(first(store).id)).unwrap();
+    let part = place.text(&format!("SELECT id FROM part WHERE session_id = '{session}' ORDER BY id LIMIT 1"));
+    place.edit(&format!("UPDATE part SET data = json_set(data, '$.text', ' ') WHERE id = '{part}'"));
+    again(1);
+    place.edit(&format!("DELETE FROM part WHERE id = '{part}'"));
+    again(1);
+    place.edit(&format!(
+        "UPDATE message SET time_updated = 1 WHERE id = (SELECT max(id) FROM message WHERE session_id = '{session}')"
+    ));
+    again(2);
+}
