@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use anyhow::Error;
 use opencode_unstick::diagnosis::{
-    Code, Diagnosis, Evidence, Finding, Judge, LeftReason, Status, diagnose, latent_cuts,
+    Code, Diagnosis, Evidence, Finding, Judge, LeftReason, Status, diagnose, diagnose_tail, latent_cuts,
 };
 use opencode_unstick::error::ErrorCode;
 use opencode_unstick::history::{Message, Session, SessionInfo};
@@ -169,11 +169,15 @@ fn aim(d: &Diagnosis, allowed: Allowed) -> Option<Goal> {
     (goal != Goal::default()).then_some(goal)
 }
 
+/// Whether what is allowed is only found by looking at everything: buried turns, calls that never ended, what prompts are
+/// refused for.
+fn everything(allowed: Allowed) -> bool {
+    allowed.latent || allowed.unsettled || allowed.mends_any()
+}
+
 /// Judges the store and plans what is to be done.
 fn plan(context: &Context<'_>, store: &Store<'_>, filter: &Filter, allowed: Allowed) -> Result<Planned, AuditError> {
-    // Buried turns and calls that never ended are only found by looking at everything.
-    let everything = allowed.latent || allowed.unsettled || allowed.mends_any();
-    let want = if everything { Want::Findings } else { Want::Stuck };
+    let want = if everything(allowed) { Want::Findings } else { Want::Stuck };
     let audit = audit(context, store, filter, want)?;
     let mut work = Work::default();
     let mut order: Vec<&Judged> = audit.sessions.iter().collect();
@@ -204,6 +208,8 @@ fn plan(context: &Context<'_>, store: &Store<'_>, filter: &Filter, allowed: Allo
 /// Plans the shown sessions once more, with who refuses taken as it was: the plan must come out the same.
 fn plan_again(context: &Context<'_>, store: &Store<'_>, shown: &Planned, allowed: Allowed) -> Result<Work, StoreError> {
     let judge = &shown.audit.judge;
+    // As deep as the first time: a tail asks for little of a long history.
+    let look = if everything(allowed) { diagnose } else { diagnose_tail };
     let infos = store.sessions()?;
     let mut work = Work::default();
     for session in &shown.plan.sessions {
@@ -217,7 +223,7 @@ fn plan_again(context: &Context<'_>, store: &Store<'_>, shown: &Planned, allowed
         let choice = sdk_of(context, &loaded.session);
         let sdk = replay_sdk(choice.as_ref());
         if loaded.unreadable.is_empty()
-            && let Some(aim) = aim(&diagnose(&loaded.session, &sdk, judge), allowed)
+            && let Some(aim) = aim(&look(&loaded.session, &sdk, judge), allowed)
         {
             work.session(context, store, &loaded.session, rest.found(), sdk, aim, judge, allowed)?;
         }

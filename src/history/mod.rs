@@ -458,6 +458,14 @@ impl Message {
         &self.parts
     }
 
+    /// The part with this id.
+    #[must_use]
+    pub fn part(&self, id: &str) -> Option<&Part> {
+        // They stand in the order of their ids.
+        let at = self.parts.binary_search_by(|part| part.id().cmp(id)).ok()?;
+        self.parts.get(at)
+    }
+
     /// Whether its parts were asked for and are still unread.
     #[must_use]
     pub fn parts_asked(&self) -> bool {

@@ -66,7 +66,6 @@ impl<'a> Wire<'a> {
     #[must_use]
     pub fn of(turns: &[Turn<'a>], seen: &[&'a Message], sdk: &Sdk) -> Self {
         let rows: HashMap<&str, &'a Message> = seen.iter().map(|m| (m.id(), *m)).collect();
-        let parts: HashMap<&str, &'a Part> = seen.iter().flat_map(|m| &m.parts).map(|p| (p.id(), p)).collect();
         let mut out = Self::default();
         for turn in turns {
             let Some(row) = rows.get(turn.message_id).copied() else { continue };
@@ -77,7 +76,7 @@ impl<'a> Wire<'a> {
                 blocks.push(SentBlock { kind: BlockKind::Text, row, part: None, files: Vec::new() });
             }
             for block in &turn.blocks {
-                let part = block.part_id.and_then(|id| parts.get(id).copied());
+                let part = block.part_id.and_then(|id| row.part(id));
                 let files = part.map(|part| files(block.kind, part, block.attachment, sdk)).unwrap_or_default();
                 let to = if dropped_by_sdk(block.kind, part, sdk) { &mut dropped } else { &mut blocks };
                 to.push(SentBlock { kind: block.kind, row, part, files });
