@@ -4,7 +4,8 @@
 use std::fs;
 
 use opencode_unstick::history::SessionInfo;
-use opencode_unstick::store::{Rest, SessionEntry, Store, StoreError, with_snapshot};
+use opencode_unstick::repair::{Cell, Image, Op, Plan, RowEdit, SessionPlan};
+use opencode_unstick::store::{Exclusive, Rest, SessionEntry, Store, StoreError, with_snapshot};
 use serde_json::Value;
 
 use crate::dump::text;
@@ -205,4 +206,52 @@ fn a_history_read_again_is_the_history_as_it_is() {
         "UPDATE message SET time_updated = 1 WHERE id = (SELECT max(id) FROM message WHERE session_id = '{session}')"
     ));
     again(2);
+}
+
+/// After the last edit every row that the plan names is looked at once more: all of it, what the plan does not hold by
+/// size and hash.
+#[test]
+fn a_row_that_is_not_what_was_planned_is_seen_before_the_commit() {
+    let place = small();
+    let (session, part, was) = with_snapshot(&place.db(), |store| {
+        let info = first(store);
+        let part =
+            store.load_all(&info)?.session.messages.iter().find_map(|m| m.parts.first().map(|p| p.id().to_owned()));
+        let part = part.unwrap();
+        let was = store.image("part", &part)?.unwrap();
+        Ok((info.id, part, was))
+    })
+    .unwrap();
+    let plan = |after: Option<Image>| {
+        let op = if after.is_some() { Op::Update } else { Op::Delete };
+        let (table, reason) = ("part".to_owned(), "orphan-tail".to_owned());
+        let edit = RowEdit { op, table, id: part.clone(), before: Some(was.clone()), after, reason };
+        let session = SessionPlan { id: session.clone(), edits: vec![edit], log_left_alone: None, leaves: Vec::new() };
+        Plan { sessions: vec![session] }
+    };
+    let with = |name: &str, cell: Cell| {
+        let mut image = was.clone();
+        image.insert("time_updated".to_owned(), Cell::Int(7));
+        image.insert(name.to_owned(), cell);
+        image
+    };
+    let before = place.files();
+    let exclusive = Exclusive::open(&place.db(), std::time::Duration::ZERO).unwrap();
+    let planned = plan(Some(with("time_updated", Cell::Int(7))));
+    exclusive.execute(&planned, &mut |_, _| Ok(())).unwrap();
+    exclusive.verify(&planned).unwrap();
+    let Some(Cell::Kept { bytes, sha256 }) = was.get("data").cloned() else { panic!("its JSON is in the plan") };
+    let other = "0".repeat(64);
+    for wrong in [
+        None,
+        Some(with("time_updated", Cell::Int(8))),
+        Some(with("message_id", Cell::Text("msg_other".to_owned()))),
+        Some(with("data", Cell::Kept { bytes: bytes + 1, sha256 })),
+        Some(with("data", Cell::Kept { bytes, sha256: other })),
+    ] {
+        let error = exclusive.verify(&plan(wrong)).unwrap_err();
+        assert!(matches!(error, StoreError::RowChanged { .. }), "{error}");
+    }
+    drop(exclusive);
+    before.assert_still(&place.files(), "a plan that was not committed");
 }
