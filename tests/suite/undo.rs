@@ -182,6 +182,27 @@ fn what_something_newer_names_is_not_taken_away() {
 }
 
 #[test]
+fn what_a_newer_event_names_is_not_taken_away() {
+    let fixture = fixtures::one("1.18.33");
+    let place = Place::of(&fixture);
+    let session = fixture.id("rstpar").to_owned();
+    place.unstick(&["repair", "--yes", &session]).exits(0);
+    let made = place.text(&format!(
+        "SELECT id FROM message WHERE session_id = '{session}' AND json_extract(data, '$.finish') = 'stop'"
+    ));
+    // Nothing but the log knows of it, as where a newer opencode keeps a table of its own.
+    place.edit(&format!(
+        r#"INSERT INTO event SELECT 'evt_ffffffffffff00000000000000', aggregate_id, seq + 1, 'session.updated.1',
+           '{{"info":{{"at":"{made}"}}}}' FROM event_sequence WHERE aggregate_id = '{session}';
+           UPDATE event_sequence SET seq = seq + 1 WHERE aggregate_id = '{session}';"#
+    ));
+    let before = place.dump();
+    let run = undo(&place, &[]).exits(1);
+    assert_eq!(left(&run), [(session, "referenced".to_owned())]);
+    assert!(place.dump() == before);
+}
+
+#[test]
 fn a_journal_without_its_commit_never_happened() {
     let place = Place::named("1.18.33");
     let original = fs::read(place.db()).unwrap();
@@ -288,9 +309,12 @@ fn without_a_place_for_the_journal_nothing_is_repaired() {
     let place = Place::named("1.18.33");
     let before = place.files();
     fs::write(place.root().join("taken"), "a file").unwrap();
-    let run = place.repair_with(&["--journal", "taken"]).exits(2);
-    assert_eq!(run.json()["error"]["code"], "journal");
-    before.assert_still(&place.files(), "a journal folder that is a file");
+    // In /proc nobody makes a folder, whatever rights they have.
+    for folder in ["taken", "taken/below", if cfg!(target_os = "linux") { "/proc/none" } else { "taken" }] {
+        let run = place.repair_with(&["--journal", folder]).exits(2);
+        assert_eq!(run.json()["error"]["code"], "journal", "{folder}");
+        before.assert_still(&place.files(), folder);
+    }
 }
 
 #[test]
