@@ -1,5 +1,6 @@
 //! Sessions of which every prompt is refused, and those that only look like it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
@@ -278,6 +279,26 @@ fn nothing_is_taken_out_unless_it_is_asked_for_and_undo_gives_it_back() {
         place.unstick(&["undo", "--yes"]).exits(0);
         assert!(before == place.dump(), "{code}: undo has not given the rows back");
     }
+}
+
+#[test]
+fn of_several_files_only_what_is_refused_leaves() {
+    let file = |width| json!({"type": "file", "mime": "image/png", "url": url(&png(width, 3))});
+    let files = [file(10), file(9_000), file(11), file(9_001)];
+    let place = with("tool", |part| part["state"]["attachments"] = json!(files));
+    let before = place.dump();
+    let run = place.repair_with(&[SHAPE, "--include", "media"]).exits(0).json();
+    let leaves = run["plan"]["sessions"][0]["leaves"].as_array().unwrap();
+    let places: BTreeSet<_> = leaves.iter().map(|l| l["attachment"].as_u64().unwrap()).collect();
+    assert_eq!(places, BTreeSet::from([1, 3]), "counted as they are stored");
+    let left = place.text(&format!(
+        "SELECT json_extract(data, '$.state.attachments') FROM part WHERE session_id = '{}' \
+         AND json_extract(data, '$.type') = 'tool'",
+        session()
+    ));
+    assert_eq!(serde_json::from_str::<Value>(&left).unwrap(), json!([file(10), file(11)]));
+    place.unstick(&["undo", "--yes"]).exits(0);
+    assert!(before == place.dump());
 }
 
 #[test]
