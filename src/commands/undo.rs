@@ -109,6 +109,7 @@ pub(crate) fn run(context: &Context<'_>, args: &Undo) -> Result<Exit, Error> {
         .execute(&shown.plan, &mut |session, edit| {
             writer.row(Entry { session: session.to_owned(), edit: edit.clone() })
         })
+        .and_then(|back| exclusive.rehearse(&back))
         .and_then(|()| writer.seal());
     super::commit::commit(context, &target.path, exclusive, writer, written)?;
     doc.applied = true;
