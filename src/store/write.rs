@@ -73,6 +73,8 @@ impl Exclusive {
             .pragma_update(None, "locking_mode", "EXCLUSIVE")
             .and_then(|()| db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())))
             .and_then(|()| db.pragma_update(None, "synchronous", "FULL"))
+            // What the way back changes and gives up again goes to no file of its own.
+            .and_then(|()| db.pragma_update(None, "temp_store", "MEMORY"))
             .and_then(|()| db.execute_batch("BEGIN EXCLUSIVE"));
         let mut this = Self {
             db,
