@@ -231,6 +231,19 @@ fn a_blank_text_counts_where_nothing_beside_it_has_words() {
     assert_eq!(said(&both, &[]), sound(), "beside words it is taken");
 }
 
+/// Nobody has shown what becomes of these.
+#[test]
+fn a_blank_text_beside_nothing_but_thinking_or_a_call_is_only_said() {
+    let signed = json!({"type": "reasoning", "text": "hm", "metadata": {"anthropic": {"signature": "s"}}});
+    for (beside, finish) in [(signed, "stop"), (call("call_1"), "tool-calls")] {
+        let place = Place::named(STORE);
+        answered(&place, 10, Some(finish), &[json!({"type": "text", "text": " \n"}), beside.clone()]);
+        answered(&place, 20, Some("stop"), &[words()]);
+        let (status, found) = with_code(&place, &[], "blank-text");
+        assert!(status != "dead" && found == ["blank-text report-only"], "{beside}: {status} {found:?}");
+    }
+}
+
 #[test]
 fn a_refusal_is_read_back_to_the_row_that_it_points_at() {
     // Nothing is wrong with the bytes that are looked at: the provider alone has said so.

@@ -455,7 +455,7 @@ fn every_wrong_value_in_every_field() {
 
 #[test]
 fn times_ids_and_parents_of_any_kind_are_judged_and_taken_back() {
-    let odd: [(&str, &str); 8] = [
+    let odd: [(&str, &str); 9] = [
         (
             "times before the epoch",
             "UPDATE message SET time_created = -time_created, time_updated = -1; UPDATE part SET time_created = -1",
@@ -467,6 +467,10 @@ fn times_ids_and_parents_of_any_kind_are_judged_and_taken_back() {
         (
             "the least times",
             "UPDATE part SET time_created = -9223372036854775808; UPDATE session SET time_created = -9223372036854775808",
+        ),
+        (
+            "the least and the greatest times in turn",
+            "UPDATE message SET time_created = CASE WHEN rowid % 2 THEN 9223372036854775807 ELSE -9223372036854775807 - 1 END",
         ),
         ("huge times in the JSON", "UPDATE message SET data = json_set(data, '$.time.created', 1e300)"),
         ("negative times in the JSON", "UPDATE message SET data = json_set(data, '$.time.created', -1)"),

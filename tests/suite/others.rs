@@ -276,6 +276,29 @@ fn a_writer_that_turns_up_while_the_store_is_read_is_noticed() {
     }
 }
 
+#[test]
+fn what_is_committed_to_a_wal_while_it_is_read_is_seen_whole_or_not_at_all() {
+    let before = sessions(&Place::named(STORE));
+    let mut old = 0;
+    for at in READS {
+        let place = Place::named(STORE);
+        place.edit("PRAGMA journal_mode = WAL");
+        let mut holder = Holder::start(
+            &place.db(),
+            "PRAGMA wal_autocheckpoint = 0; UPDATE part SET time_updated = time_updated + 1;",
+        );
+        let scan = paused(&place, &["scan", "--all", "--json"], true, at);
+        holder.run("BEGIN; DELETE FROM part; DELETE FROM message; DELETE FROM session; COMMIT;");
+        let run = scan.goes_on();
+        assert!(run.code < 2, "read {at}: {run:?}");
+        let found = run.json()["sessions"].clone();
+        old += usize::from(found == before);
+        assert!(found == before || found == serde_json::json!([]), "read {at}: a mixture");
+        holder.close();
+    }
+    assert!(old > 0, "no scan had begun");
+}
+
 /// The reader has seen a -wal with content, and when it opens the store, the writer has gone and taken it along.
 /// SQLite then makes the files of a reader, an empty -wal among them, and leaves them: the one trace that reading
 /// can leave (docs/reliability.md). It harms nobody.
