@@ -556,6 +556,9 @@ fn histories_that_have_shown_a_fault() {
     let ahead = M { skew: (0, 5000, 0), ..answered(None, &[P::Start]) };
     let aborted = M { error: Some("aborted"), ..answered(Some("stop"), &[P::Text("words")]) };
     check((vec![said_by_user(&[]), ahead, aborted], None), &Sdk::new("@ai-sdk/anthropic")).unwrap();
+    // Nor here, where the answer that is in the way is all that is sent.
+    let prompt = || said_by_user(&[P::Text("")]);
+    check((vec![prompt(), answered(None, &[P::Start, P::Text("")])], None), &Sdk::keeping()).unwrap();
 }
 
 /// The clock went back after the first answer: by its time it is the newest one, and opencode from 1.18.15 on looks
