@@ -401,7 +401,7 @@ fn next(args: &Repair, more: &[&str]) -> String {
 }
 
 /// Carries out what was shown: opens the store for itself, plans again, compares, keeps a backup and a journal,
-/// writes, reads again, proves, commits. Returns what `undo` calls it.
+/// writes, reads again, proves, tries the way back, commits. Returns what `undo` calls it.
 fn apply(
     context: &Context<'_>,
     args: &Repair,
@@ -450,7 +450,8 @@ fn write(
     allowed: Allowed,
     journal: &mut JournalWriter,
 ) -> Result<(), StoreError> {
-    exclusive.execute(plan, &mut |session, edit| journal.row(Entry { session: session.to_owned(), edit }))?;
+    let back =
+        exclusive.execute(plan, &mut |session, edit| journal.row(Entry { session: session.to_owned(), edit }))?;
     exclusive.verify(plan)?;
     let store = exclusive.store();
     for Proof { before, after, rest, sdk, tail, told, leaves, counting } in proofs {
@@ -473,6 +474,7 @@ fn write(
             return Err(failed("the event log folds to the rows".to_owned()));
         }
     }
+    exclusive.rehearse(&back)?;
     journal.seal()
 }
 

@@ -109,6 +109,7 @@ pub(crate) fn run(context: &Context<'_>, args: &Undo) -> Result<Exit, Error> {
     let mut writer = JournalWriter::create(&folder, &header)?;
     let written = exclusive
         .execute(&shown.plan, &mut |session, edit| writer.row(Entry { session: session.to_owned(), edit }))
+        .and_then(|back| exclusive.rehearse(&back))
         .and_then(|()| writer.seal());
     super::commit::commit(context, &target.path, exclusive, writer, written)?;
     doc.applied = true;

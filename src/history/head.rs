@@ -21,7 +21,7 @@ pub struct PartFact {
     pub images: u32,
     /// One of them is larger than requests with many images may hold.
     pub large: bool,
-    /// A hash of its call's id.
+    /// A hash of its call's id as it is sent.
     pub call: Option<u32>,
 }
 
@@ -115,9 +115,18 @@ const PROVIDER_EXECUTED: &[u8] = b"providerExecuted";
 /// Members of a call that stand behind its output, and that a sweep asks for however long that is.
 pub const BEHIND_OUTPUT: [&[u8]; 2] = [b"attachments", PROVIDER_EXECUTED];
 
-/// FNV-1a: what is compared is the ids of one session, and a chance hit only makes that be read.
-fn hash(text: &str) -> u32 {
-    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+/// The id of a call as opencode sends it to a Claude, which takes letters, digits, `_` and `-` alone: JavaScript replaces
+/// UTF-16 units, so a character beyond the first plane becomes two.
+pub(crate) fn sent_id(id: &str) -> impl Iterator<Item = u8> {
+    id.encode_utf16().map(|unit| match u8::try_from(unit) {
+        Ok(c) if c.is_ascii_alphanumeric() || c == b'_' || c == b'-' => c,
+        _ => b'_',
+    })
+}
+
+/// FNV-1a of the id as it is sent: what is compared is the ids of one session, and a chance hit only makes that be read.
+fn hash(id: &str) -> u32 {
+    sent_id(id).fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 /// What a sweep asks of a message.

@@ -16,6 +16,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+pub(crate) use head::sent_id;
 pub use head::{
     BEHIND_OUTPUT, FactKind, MessageFact, PartFact, Risk, RoleFact, ids_at_start, message_fact, message_fact_of_start,
     part_fact, part_fact_of_start,

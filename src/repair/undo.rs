@@ -137,7 +137,7 @@ pub fn plan_undo(
 }
 
 /// The edit that takes this one back.
-fn turn(edit: &RowEdit) -> RowEdit {
+pub(crate) fn turn(edit: &RowEdit) -> RowEdit {
     let op = match edit.op {
         Op::Insert => Op::Delete,
         Op::Delete => Op::Insert,

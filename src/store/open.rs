@@ -296,8 +296,29 @@ fn attempt<T>(
 
 #[cfg(test)]
 mod tests {
-    use super::uri;
+    use super::{harden, uri};
+    use rusqlite::Connection;
+    use rusqlite::config::DbConfig;
     use std::path::Path;
+
+    #[test]
+    fn a_connection_trusts_nothing_in_the_file() {
+        let mut db = Connection::open_in_memory().unwrap();
+        harden(&mut db).unwrap();
+        for (setting, value) in [
+            (DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true),
+            (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+            (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
+            (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
+            (DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false),
+        ] {
+            assert_eq!(db.db_config(setting).unwrap(), value, "{setting:?}");
+        }
+        for pragma in ["cell_size_check", "foreign_keys"] {
+            let on: bool = db.pragma_query_value(None, pragma, |row| row.get(0)).unwrap();
+            assert!(on, "{pragma}");
+        }
+    }
 
     #[test]
     fn odd_paths_survive_as_uri() {

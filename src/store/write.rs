@@ -10,7 +10,8 @@ use rusqlite::{Connection, OpenFlags, params_from_iter};
 
 use super::open::harden;
 use super::{Schema, Snapshot, Store, StoreError, sidecar};
-use crate::repair::{Cell, Image, Op, Plan, RowEdit, digest};
+use crate::repair::undo::turn;
+use crate::repair::{Cell, Image, Op, Plan, RowEdit, SessionPlan, digest};
 
 /// Columns of the tables that are written. A table with others is not one whose form was measured.
 const WRITTEN: [(&str, &[&str], &[&str]); 4] = [
@@ -72,6 +73,8 @@ impl Exclusive {
             .pragma_update(None, "locking_mode", "EXCLUSIVE")
             .and_then(|()| db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())))
             .and_then(|()| db.pragma_update(None, "synchronous", "FULL"))
+            // What the way back changes and gives up again goes to no file of its own.
+            .and_then(|()| db.pragma_update(None, "temp_store", "MEMORY"))
             .and_then(|()| db.execute_batch("BEGIN EXCLUSIVE"));
         let mut this = Self {
             db,
@@ -119,6 +122,8 @@ impl Exclusive {
     /// Makes the plan's edits. Each row must be what the plan says it was, and each statement must change
     /// exactly one row. `record` is given every edit with the whole rows, as they were and as they are then.
     ///
+    /// Returns the plan that takes it all back, as an undo would.
+    ///
     /// # Errors
     /// [`StoreError::RowChanged`] when a row is something else; what `record` says. Drop this value then:
     /// nothing was committed.
@@ -126,17 +131,23 @@ impl Exclusive {
         &self,
         plan: &Plan,
         record: &mut dyn FnMut(&str, RowEdit) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Plan, StoreError> {
         let sql = |e| StoreError::sqlite(&self.path, e);
         let before = self.total_changes().map_err(sql)?;
         let mut edits = 0;
-        let all = || plan.sessions.iter().flat_map(|session| session.edits.iter().map(|edit| (&session.id, edit)));
+        let mut back: Vec<Vec<(usize, RowEdit)>> = vec![Vec::new(); plan.sessions.len()];
+        let all = || {
+            let sessions = plan.sessions.iter().enumerate();
+            sessions.flat_map(|(n, session)| session.edits.iter().enumerate().map(move |(at, edit)| (n, at, edit)))
+        };
         // New rows of every session come first: SQLite gives them rowids above all that are there, and a rowid that
         // another session's row leaves would be missed when that row is given back.
-        let (new, rest) = (all().filter(|(_, e)| e.op == Op::Insert), all().filter(|(_, e)| e.op != Op::Insert));
-        for (session, edit) in new.chain(rest) {
+        let (new, rest) = (all().filter(|(.., e)| e.op == Op::Insert), all().filter(|(.., e)| e.op != Op::Insert));
+        for (n, at, edit) in new.chain(rest) {
             super::interrupt::check()?;
-            record(session, self.edit(edit)?)?;
+            let whole = self.edit(edit)?;
+            back[n].push((at, turn(&lean(&whole))));
+            record(&plan.sessions[n].id, whole)?;
             edits += 1;
         }
         let changed = self.total_changes().map_err(sql)? - before;
@@ -144,7 +155,24 @@ impl Exclusive {
             let detail = format!("{changed} rows were changed by {edits} edits");
             return Err(StoreError::RowChanged { table: "store".to_owned(), id: String::new(), detail });
         }
-        Ok(())
+        let sessions = plan.sessions.iter().zip(back).map(|(session, mut back)| {
+            back.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+            let edits = back.into_iter().map(|(_, edit)| edit).collect();
+            SessionPlan { id: session.id.clone(), edits, log_left_alone: None, leaves: Vec::new() }
+        });
+        Ok(Plan { sessions: sessions.collect() })
+    }
+
+    /// Takes back what was written, as an undo would, and then leaves it written: damage that only the way back comes
+    /// across is met before the commit and not when somebody wants their rows back.
+    ///
+    /// # Errors
+    /// What stands in the way. Drop this value then: nothing was committed.
+    pub fn rehearse(&self, back: &Plan) -> Result<(), StoreError> {
+        let sql = |e| StoreError::sqlite(&self.path, e);
+        self.db.execute_batch("SAVEPOINT written").map_err(sql)?;
+        self.execute(back, &mut |_, _| Ok(()))?;
+        self.db.execute_batch("ROLLBACK TO written; RELEASE written").map_err(sql)
     }
 
     fn total_changes(&self) -> rusqlite::Result<i64> {
@@ -335,6 +363,28 @@ fn same(planned: &Cell, is: &Cell) -> bool {
         (Cell::Kept { bytes, sha256 }, Cell::Text(t)) => *bytes == t.len() as u64 && digest(t) == *sha256,
         (planned, is) => planned == is,
     }
+}
+
+/// Longest text that is kept in memory where its size and hash would do, in bytes.
+const SHORT: usize = 4_096;
+
+/// An edit with no more of its rows than its way back needs: of a long text that is not set, size and hash.
+fn lean(whole: &RowEdit) -> RowEdit {
+    let shorter = |image: &Image, other: Option<&Image>| -> Image {
+        let cell = |(name, cell): (&String, &Cell)| match cell {
+            Cell::Text(t) if t.len() > SHORT && other.is_none_or(|o| o.get(name) == Some(cell)) => {
+                (name.clone(), Cell::Kept { bytes: t.len() as u64, sha256: digest(t) })
+            }
+            cell => (name.clone(), cell.clone()),
+        };
+        image.iter().map(cell).collect()
+    };
+    let (before, after) = match (&whole.before, &whole.after) {
+        (Some(before), Some(after)) => (Some(shorter(before, Some(after))), Some(shorter(after, Some(before)))),
+        (None, Some(after)) => (None, Some(shorter(after, None))),
+        (before, None) => (before.clone(), None),
+    };
+    RowEdit { op: whole.op, table: whole.table.clone(), id: whole.id.clone(), before, after, reason: String::new() }
 }
 
 /// A cell as SQLite's value; `None` for texts that are not in memory.

@@ -235,14 +235,22 @@ fn a_malformed_root_page() {
 
 #[test]
 fn a_malformed_page_behind_the_root() {
-    let place = Place::named("1.18.33");
-    let db = fs::read(place.db()).unwrap();
-    let root = usize::try_from(root_page(&place, "part") - 1).unwrap() * 4096;
-    assert_eq!(db[root], 5, "the root of `part` is an inner page");
-    let rightmost = u32::from_be_bytes(db[root + 8..root + 12].try_into().unwrap());
-    // The number of cells and where they begin.
-    overwrite_page(&place, rightmost.into(), 3, &[0xFF; 4]);
-    is_no_store(&place, "store-corrupt", &["is damaged"]);
+    let db = fs::read(crate::fixtures::one("1.18.33").db).unwrap();
+    let number = |at: usize, bytes: usize| db[at..at + bytes].iter().fold(0, |n, b| n << 8 | usize::from(*b));
+    for table in ["message", "part"] {
+        let root = usize::try_from(root_page(&Place::named("1.18.33"), table) - 1).unwrap() * 4096;
+        assert_eq!(db[root], 5, "the root of `{table}` is an inner page");
+        let cells = (0..number(root + 3, 2)).map(|n| number(root + number(root + 12 + 2 * n, 2), 4));
+        let children: Vec<usize> = cells.chain([number(root + 8, 4)]).collect();
+        assert!(children.len() > 2, "{table}");
+        // The first and the last are read for the least and the greatest rowid, one between them by the walk alone.
+        for child in [children[0], children[children.len() / 2], children[children.len() - 1]] {
+            let place = Place::named("1.18.33");
+            // The number of cells and where they begin.
+            overwrite_page(&place, child as u64, 3, &[0xFF; 4]);
+            is_no_store(&place, "store-corrupt", &["is damaged"]);
+        }
+    }
 }
 
 #[test]

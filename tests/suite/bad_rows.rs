@@ -93,6 +93,30 @@ fn data_that_is_not_json() {
     data_is_reported("part", "tool", "substr(data, 1, 40)", "not JSON");
 }
 
+/// Of a sound session a scan reads no more than a walk over its rows: that has to see it.
+#[test]
+fn a_bad_row_of_a_sound_session_is_reported_as_well() {
+    let fixture = fixtures::one(STORE);
+    let session = fixture.id("healthy");
+    for (table, data) in [
+        ("message", "substr(data, 1, length(data) - 1)"),
+        ("message", "CAST(data AS BLOB)"),
+        ("part", "substr(data, 1, length(data) - 1)"),
+        ("part", "replace(data, '\"type\":', '\"kind\":')"),
+        ("part", "CAST(data AS BLOB)"),
+    ] {
+        let place = Place::of(&fixture);
+        let id = place.text(&format!("SELECT max(id) FROM {table} WHERE session_id = '{session}'"));
+        place.edit(&format!("UPDATE {table} SET data = {data} WHERE id = '{id}'"));
+        let scan = place.scan();
+        assert_eq!(scan.titles("unreadable"), ["healthy"], "{table} {data}");
+        let rows = scan.document["unreadable_rows"].as_array().unwrap();
+        assert_eq!(rows.len(), 1, "{table} {data}: {rows:?}");
+        assert_eq!((&rows[0]["table"], &rows[0]["id"]), (&table.into(), &id.as_str().into()), "{data}");
+        assert_eq!(rows[0]["session_id"], session, "{table} {data}");
+    }
+}
+
 #[test]
 fn data_that_is_no_object() {
     data_is_reported("message", "assistant", "'[1]'", "not a JSON object");

@@ -1,5 +1,6 @@
 //! Sessions of which every prompt is refused, and those that only look like it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
@@ -86,6 +87,38 @@ fn asked(place: &Place, number: i64, refusal: Option<&str>) {
         let text = json!({"type": "text", "text": "Well."}).to_string();
         db.execute(part, params![format!("prt_v{number}"), format!("msg_v{number}"), session, at + 1, text]).unwrap();
     }
+}
+
+/// A prompt and an answer of these parts behind everything else.
+fn answered(place: &Place, number: i64, finish: Option<&str>, parts: &[Value]) {
+    asked(place, number, None);
+    let at = 4_000_000_000_001 + number;
+    if finish != Some("stop") {
+        let new = finish.map_or("\"was\":\"stop\"".to_owned(), |finish| format!("\"finish\":\"{finish}\""));
+        place.rewrite("message", &format!("msg_v{number}"), |data| data.replace("\"finish\":\"stop\"", &new));
+    }
+    let db = place.sql();
+    db.execute("DELETE FROM part WHERE id = ?1", [format!("prt_v{number}")]).unwrap();
+    for (n, part) in parts.iter().enumerate() {
+        let insert = "INSERT INTO part (id, message_id, session_id, time_created, time_updated, data) VALUES (?1, ?2, ?3, ?4, ?4, ?5)";
+        let ids = [format!("prt_v{number}_{n}"), format!("msg_v{number}"), session()];
+        db.execute(insert, params![ids[0], ids[1], ids[2], at, part.to_string()]).unwrap();
+    }
+}
+
+fn call(id: &str) -> Value {
+    json!({"type": "tool", "tool": "bash", "callID": id,
+        "state": {"status": "completed", "input": {}, "output": "ok", "time": {"start": 1, "end": 2}}})
+}
+
+fn words() -> Value {
+    json!({"type": "text", "text": "Well."})
+}
+
+/// The findings with this code, and the status.
+fn with_code(place: &Place, more: &[&str], code: &str) -> (String, Vec<String>) {
+    let (status, all) = said(place, more);
+    (status, all.into_iter().filter(|f| f.starts_with(&format!("{code} "))).collect())
 }
 
 /// Status and the codes of what a prompt is or may be refused for, with what can be done about each.
@@ -198,6 +231,19 @@ fn a_blank_text_counts_where_nothing_beside_it_has_words() {
     assert_eq!(said(&both, &[]), sound(), "beside words it is taken");
 }
 
+/// Nobody has shown what becomes of these.
+#[test]
+fn a_blank_text_beside_nothing_but_thinking_or_a_call_is_only_said() {
+    let signed = json!({"type": "reasoning", "text": "hm", "metadata": {"anthropic": {"signature": "s"}}});
+    for (beside, finish) in [(signed, "stop"), (call("call_1"), "tool-calls")] {
+        let place = Place::named(STORE);
+        answered(&place, 10, Some(finish), &[json!({"type": "text", "text": " \n"}), beside.clone()]);
+        answered(&place, 20, Some("stop"), &[words()]);
+        let (status, found) = with_code(&place, &[], "blank-text");
+        assert!(status != "dead" && found == ["blank-text report-only"], "{beside}: {status} {found:?}");
+    }
+}
+
 #[test]
 fn a_refusal_is_read_back_to_the_row_that_it_points_at() {
     // Nothing is wrong with the bytes that are looked at: the provider alone has said so.
@@ -221,6 +267,116 @@ fn a_refusal_is_read_back_to_the_row_that_it_points_at() {
     let other = attached(&png(10, 10));
     asked(&other, 1, Some("messages.0.content.0.image.source.base64.data: Could not process image"));
     assert_eq!(said(&other, &[]).0, "healthy");
+}
+
+#[test]
+fn an_image_of_another_type_than_is_said_counts() {
+    let file = json!({"type": "file", "mime": "image/jpeg", "url": url(&png(10, 10)).replace("png", "jpeg")});
+    assert_eq!(said(&with("tool", |part| part["state"]["attachments"] = json!([file])), &[]), dead("bad-image"));
+}
+
+#[test]
+fn an_id_that_comes_twice_counts_as_it_is_sent() {
+    for (ids, expected) in [(["call_1", "call_2"], sound()), (["call.1", "call_1"], dead("call-id"))] {
+        let place = Place::named(STORE);
+        for (id, number) in ids.iter().zip([10, 20]) {
+            answered(&place, number, Some("tool-calls"), &[call(id)]);
+        }
+        answered(&place, 30, Some("stop"), &[words()]);
+        assert_eq!(said(&place, &[]), expected, "{ids:?}");
+    }
+}
+
+#[test]
+fn thinking_alone_counts_where_the_answer_was_cut_off() {
+    let thinking = || json!({"type": "reasoning", "text": "hm"});
+    let start = || json!({"type": "step-start"});
+    for (finish, parts, counts) in [
+        (None, vec![start(), thinking()], true),
+        (Some("stop"), vec![start(), thinking()], false),
+        (None, vec![start(), thinking(), words()], false),
+    ] {
+        let place = Place::named(STORE);
+        answered(&place, 10, finish, &parts);
+        answered(&place, 20, Some("stop"), &[words()]);
+        let (status, found) = with_code(&place, &[], "empty-message");
+        assert_eq!((status == "dead", found.len()), (counts, usize::from(counts)), "{finish:?} {parts:?}");
+    }
+}
+
+#[test]
+fn a_call_that_another_provider_ran_counts_where_nothing_stands_beside_it() {
+    let ran = |tool: &str| {
+        let mut call = call("call_1");
+        call["tool"] = json!(tool);
+        call["metadata"] = json!({"providerExecuted": true});
+        call
+    };
+    for (parts, expected) in [
+        (vec![ran("own_search")], dead("provider-call")),
+        (vec![ran("own_search"), words()], sound()),
+        (vec![ran("web_search")], sound()),
+    ] {
+        let place = Place::named(STORE);
+        answered(&place, 10, Some("stop"), &parts);
+        answered(&place, 20, Some("stop"), &[words()]);
+        let (status, mut found) = said(&place, &[]);
+        // Of what a cut would leave, nothing is asked here.
+        found.retain(|f| !f.starts_with("latent"));
+        let status = if status == "latent" { "healthy".to_owned() } else { status };
+        assert_eq!((status, found), expected, "{parts:?}");
+        // The other package sends the call, and no result: that is only said.
+        assert_eq!(with_code(&place, &PROXY, "provider-call").1, ["provider-call report-only"], "{parts:?}");
+    }
+}
+
+#[test]
+fn a_signature_counts_only_where_the_provider_has_pointed_at_it() {
+    let signed = json!({"type": "reasoning", "text": "hm", "metadata": {"anthropic": {"signature": "s"}}});
+    let refused = |place: &str| format!("{place}: Invalid `signature` in `thinking` block");
+    for (at, expected) in [
+        ("messages.5.content.0", dead("bad-signature")),
+        ("messages.5.content.1", sound()),
+        ("messages.3.content.0", sound()),
+    ] {
+        let place = Place::named(STORE);
+        answered(&place, 10, Some("stop"), &[signed.clone(), words()]);
+        assert_eq!(said(&place, &[]), sound());
+        asked(&place, 20, Some(&refused(at)));
+        assert_eq!(said(&place, &[]), expected, "{at}");
+        asked(&place, 30, None);
+        assert_eq!(said(&place, &[]), sound(), "{at}, and something worked since");
+    }
+}
+
+#[test]
+fn too_many_images_count_by_the_number_that_was_refused_the_oldest_first() {
+    let images = |n: usize| {
+        let one = json!({"type": "file", "mime": "image/png", "url": url(&png(10, 10))});
+        with("tool", |part| part["state"]["attachments"] = json!(vec![one.clone(); n]))
+    };
+    assert_eq!(said(&images(100), &[]), sound());
+    assert_eq!(said(&images(101), &[]), doubtful("too-many-images"));
+    for (count, leave) in [(50, vec![]), (52, vec![0, 1])] {
+        let place = images(count);
+        asked(&place, 10, Some("request contains 52 images, exceeding the maximum of 50 allowed per request"));
+        assert_eq!(said(&place, &[]).0 == "dead", !leave.is_empty(), "{count}");
+        let run = place.repair_with(&[SHAPE, "--include", "media"]).exits(0).json();
+        let none = Vec::new();
+        let leaves = run["plan"]["sessions"][0]["leaves"].as_array().unwrap_or(&none);
+        let mut gone: Vec<_> = leaves.iter().map(|l| l["attachment"].as_u64().unwrap()).collect();
+        gone.sort_unstable();
+        assert_eq!(gone, leave, "{count}");
+    }
+}
+
+#[test]
+fn a_refusal_for_length_is_said_until_something_works() {
+    let place = Place::named(STORE);
+    asked(&place, 10, Some("prompt is too long: 213000 tokens > 200000 maximum"));
+    assert_eq!(said(&place, &[]), doubtful("over-window"));
+    asked(&place, 20, None);
+    assert_eq!(said(&place, &[]), sound());
 }
 
 #[test]
@@ -278,6 +434,26 @@ fn nothing_is_taken_out_unless_it_is_asked_for_and_undo_gives_it_back() {
         place.unstick(&["undo", "--yes"]).exits(0);
         assert!(before == place.dump(), "{code}: undo has not given the rows back");
     }
+}
+
+#[test]
+fn of_several_files_only_what_is_refused_leaves() {
+    let file = |width| json!({"type": "file", "mime": "image/png", "url": url(&png(width, 3))});
+    let files = [file(10), file(9_000), file(11), file(9_001)];
+    let place = with("tool", |part| part["state"]["attachments"] = json!(files));
+    let before = place.dump();
+    let run = place.repair_with(&[SHAPE, "--include", "media"]).exits(0).json();
+    let leaves = run["plan"]["sessions"][0]["leaves"].as_array().unwrap();
+    let places: BTreeSet<_> = leaves.iter().map(|l| l["attachment"].as_u64().unwrap()).collect();
+    assert_eq!(places, BTreeSet::from([1, 3]), "counted as they are stored");
+    let left = place.text(&format!(
+        "SELECT json_extract(data, '$.state.attachments') FROM part WHERE session_id = '{}' \
+         AND json_extract(data, '$.type') = 'tool'",
+        session()
+    ));
+    assert_eq!(serde_json::from_str::<Value>(&left).unwrap(), json!([file(10), file(11)]));
+    place.unstick(&["undo", "--yes"]).exits(0);
+    assert!(before == place.dump());
 }
 
 #[test]

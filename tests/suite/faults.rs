@@ -331,9 +331,12 @@ fn ctrl_c_at_any_write_leaves_all_or_nothing_and_says_which() {
 #[test]
 fn without_room_for_the_journal_nothing_is_written() {
     let scene = Scene::repair(Form::Rollback);
+    let sound = scene.place.twin();
+    let (run, calls) = broken(&sound, &REPAIR, &sound.root().join("state"), Fault { at: 0, how: "kill", seed: 0 });
+    run.exits(0);
     for how in ["full", "eio"] {
         let mut refused = 0;
-        // Up to the first that succeeds: the note after the commit.
+        // Up to the first that succeeds: the note after the commit, written and synced.
         for at in 1.. {
             let place = scene.place.twin();
             let before = place.files();
@@ -347,7 +350,23 @@ fn without_room_for_the_journal_nothing_is_written() {
             refused += 1;
         }
         assert!(refused > 20, "{how}: {refused}");
+        assert_eq!(refused + 2, calls.names.len(), "{how}: {:?} is not needed", calls.names.get(refused));
     }
+}
+
+/// The disk is full in the middle of the commit, and there is no room for a private copy of what lies there either:
+/// whoever says then that nothing was changed has guessed.
+#[test]
+fn a_commit_of_which_nothing_can_be_known_is_not_said_to_have_failed() {
+    let scene = Scene::repair(Form::Rollback);
+    let at = 1 + scene.calls.iter().position(|c| c == "pwrite opencode.db").expect("the commit writes the store");
+    let place = scene.place.twin();
+    let (run, _) = broken(&place, &REPAIR, place.root(), Fault { at, how: "full", seed: 0 });
+    assert_eq!(run.exits(2).json()["error"]["code"], "commit-unclear");
+    // With room again, the rows tell.
+    assert_eq!(states(&place), ["never-happened"]);
+    assert!(place.dump() == scene.before);
+    place.unstick(&REPAIR).exits(0);
 }
 
 #[test]

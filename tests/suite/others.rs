@@ -276,31 +276,60 @@ fn a_writer_that_turns_up_while_the_store_is_read_is_noticed() {
     }
 }
 
+#[test]
+fn what_is_committed_to_a_wal_while_it_is_read_is_seen_whole_or_not_at_all() {
+    let before = sessions(&Place::named(STORE));
+    let mut old = 0;
+    for at in READS {
+        let place = Place::named(STORE);
+        place.edit("PRAGMA journal_mode = WAL");
+        let mut holder = Holder::start(
+            &place.db(),
+            "PRAGMA wal_autocheckpoint = 0; UPDATE part SET time_updated = time_updated + 1;",
+        );
+        let scan = paused(&place, &["scan", "--all", "--json"], true, at);
+        holder.run("BEGIN; DELETE FROM part; DELETE FROM message; DELETE FROM session; COMMIT;");
+        let run = scan.goes_on();
+        assert!(run.code < 2, "read {at}: {run:?}");
+        let found = run.json()["sessions"].clone();
+        old += usize::from(found == before);
+        assert!(found == before || found == serde_json::json!([]), "read {at}: a mixture");
+        holder.close();
+    }
+    assert!(old > 0, "no scan had begun");
+}
+
 /// The reader has seen a -wal with content, and when it opens the store, the writer has gone and taken it along.
 /// SQLite then makes the files of a reader, an empty -wal among them, and leaves them: the one trace that reading
 /// can leave (docs/reliability.md). It harms nobody.
 #[test]
 fn a_writer_that_goes_in_the_instant_of_opening_leaves_at_most_an_empty_wal() {
-    let place = Place::named(STORE);
-    place.edit("PRAGMA journal_mode = WAL");
-    let holder = Holder::start(&place.db(), "UPDATE part SET time_updated = time_updated + 1;");
-    let before = place.dump();
-    assert!(fs::metadata(place.beside("-wal")).unwrap().len() > 0);
-    let scan = paused(&place, &["scan", "--all", "--json"], true, 1);
-    holder.close();
-    assert_eq!(place.files().names(), ["opencode.db"]);
-    let closed = fs::read(place.db()).unwrap();
-    scan.goes_on().exits(1);
-    assert!(fs::read(place.db()).unwrap() == closed, "reading has written the store");
-    println!("left by it: {:?}", place.files().names());
-    assert!(fs::metadata(place.beside("-wal")).map_or(0, |m| m.len()) == 0);
     let plain = sessions(&Place::named(STORE));
-    assert!(sessions(&place) == plain);
-    assert!(place.dump() == before);
-    place.repair_with(&[]).exits(0);
-    // Whoever opens it next for writing clears up.
-    place.edit("UPDATE session SET title = title");
-    assert_eq!(place.files().names(), ["opencode.db"]);
+    let mut traces = 0;
+    // While it looks at what lies there, when it has looked, and when SQLite opens it.
+    for at in [1, 2, 3] {
+        let place = Place::named(STORE);
+        place.edit("PRAGMA journal_mode = WAL");
+        let holder = Holder::start(&place.db(), "UPDATE part SET time_updated = time_updated + 1;");
+        let before = place.dump();
+        assert!(fs::metadata(place.beside("-wal")).unwrap().len() > 0);
+        let scan = paused(&place, &["scan", "--all", "--json"], true, at);
+        holder.close();
+        assert_eq!(place.files().names(), ["opencode.db"]);
+        let closed = fs::read(place.db()).unwrap();
+        scan.goes_on().exits(1);
+        assert!(fs::read(place.db()).unwrap() == closed, "read {at}: reading has written the store");
+        traces += place.files().names().len() - 1;
+        println!("read {at}: left by it: {:?}", place.files().names());
+        assert!(fs::metadata(place.beside("-wal")).map_or(0, |m| m.len()) == 0, "read {at}");
+        assert!(sessions(&place) == plain, "read {at}");
+        assert!(place.dump() == before, "read {at}");
+        place.repair_with(&[]).exits(0);
+        // Whoever opens it next for writing clears up.
+        place.edit("UPDATE session SET title = title");
+        assert_eq!(place.files().names(), ["opencode.db"], "read {at}");
+    }
+    assert!(traces > 0, "the instant was not met");
 }
 
 #[test]

@@ -7,7 +7,9 @@ use std::rc::Rc;
 use opencode_unstick::diagnosis::{Code, Judge, LeftReason, Refuses, Status, diagnose, latent_cuts};
 use opencode_unstick::history::{self, MessageRow, Session, SessionInfo};
 use opencode_unstick::repair::{Aim, Allowed, Cell, Image, Rows, plan_session, prove};
-use opencode_unstick::replay::{RULE_SETS, Resume, Sdk, after_revert, counting_from, newest, prompt, resume, view};
+use opencode_unstick::replay::{
+    RULE_SETS, Resume, RuleSet, Sdk, after_revert, counting_from, newest, prompt, resume, view,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -445,6 +447,14 @@ fn said(session: &Session, sdk: &Sdk) -> Vec<String> {
     out
 }
 
+/// Whether a model that is asked again has anything to answer.
+fn says_something(session: &Session, set: &RuleSet, sdk: &Sdk) -> bool {
+    let cut = after_revert(session, set);
+    let seen = view(&cut.messages, set);
+    let model = newest(&seen, set).user.and_then(|u| u.user()).and_then(|u| u.model.as_deref());
+    prompt(&seen, set, sdk, model).iter().flat_map(|turn| &turn.blocks).any(|block| !block.kind.is_empty())
+}
+
 fn totals(session: &Session) -> (f64, f64) {
     session.messages.iter().filter_map(|m| m.assistant()).fold((0.0, 0.0), |t, a| (t.0 + a.cost, t.1 + a.tokens.input))
 }
@@ -474,7 +484,9 @@ fn check((rows, revert): (Vec<M>, Option<(usize, Option<usize>)>), sdk: &Sdk) ->
             prop_assert!(!plan.edits.is_empty());
             prop_assert!(prove(&before, &after, sdk, allowed).is_ok());
             for set in &RULE_SETS {
-                prop_assert!(matches!(resume(&after, set, sdk), Resume::NoRequest | Resume::EndsWithUser));
+                let ends = resume(&after, set, sdk);
+                prop_assert!(matches!(ends, Resume::NoRequest | Resume::EndsWithUser));
+                prop_assert!(ends == Resume::NoRequest || says_something(&after, set, sdk), "nothing to answer");
             }
             let (again, _) = plan_session(&after, sdk, Aim::TAIL, allowed, START + 1, &in_store).unwrap();
             prop_assert!(again.edits.is_empty(), "a second repair: {:?}", again.edits);
@@ -599,6 +611,9 @@ fn histories_that_have_shown_a_fault() {
     let ahead = M { skew: (0, 5000, 0), ..answered(None, &[P::Start]) };
     let aborted = M { error: Some("aborted"), ..answered(Some("stop"), &[P::Text("words")]) };
     check((vec![said_by_user(&[]), ahead, aborted], None), &Sdk::new("@ai-sdk/anthropic")).unwrap();
+    // Nor here, where the answer that is in the way is all that is sent.
+    let prompt = || said_by_user(&[P::Text("")]);
+    check((vec![prompt(), answered(None, &[P::Start, P::Text("")])], None), &Sdk::keeping()).unwrap();
 }
 
 /// The clock went back after the first answer: by its time it is the newest one, and opencode from 1.18.15 on looks

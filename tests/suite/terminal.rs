@@ -134,6 +134,53 @@ fn a_store_that_changes_between_the_question_and_the_yes_is_not_written() {
     theirs.assert_still(&place.files(), "a plan that was outgrown");
 }
 
+/// The person has gone on in another window meanwhile: the session is not stuck any more, and every row that the plan
+/// names is still what it was. Only the plan that is made again tells.
+#[test]
+fn a_session_that_goes_on_between_the_question_and_the_yes_is_not_written() {
+    let place = Place::named(STORE);
+    let session = fixtures::one(STORE).id("abort-text").to_owned();
+    let mut pty = asked(&place, &["repair", "abort-text"]);
+    pty.shows("[y/N]");
+    let prompt = r#"{"role":"user","time":{"created":4000000000000},"agent":"build","model":{"providerID":"mock","modelID":"claude-opus-4-6"}}"#;
+    let answer = r#"{"role":"assistant","parentID":"msg_z1","modelID":"claude-opus-4-6","providerID":"mock","time":{"created":4000000000001},"finish":"stop"}"#;
+    for (id, time, data) in [("msg_z1", 4_000_000_000_000_u64, prompt), ("msg_z2", 4_000_000_000_001, answer)] {
+        place.edit(&format!(
+            "INSERT INTO message VALUES ('{id}', '{session}', {time}, {time}, '{data}');
+             INSERT INTO part VALUES ('prt_{id}', '{id}', '{session}', {time}, {time}, '{{\"type\":\"text\",\"text\":\"Well.\"}}')"
+        ));
+    }
+    assert_eq!(place.scan().status("abort-text"), "latent");
+    let theirs = place.files();
+    pty.types("y");
+    let (code, shown) = pty.ends();
+    assert_eq!(code, 2, "{shown}");
+    assert!(shown.contains("has changed"), "{shown}");
+    theirs.assert_still(&place.files(), "a plan that was outgrown");
+}
+
+/// Taking a row away that something newer names would leave that hanging on nothing. No row that the undo writes has
+/// changed: only the plan that is made again tells.
+#[test]
+fn a_store_that_goes_on_between_the_question_and_the_yes_is_not_taken_back() {
+    let place = Place::named("1.15.3");
+    let session = fixtures::one("1.15.3").id("rstpar").to_owned();
+    place.repair_with(&["rstpar"]).exits(0);
+    let mut pty = asked(&place, &["undo"]);
+    pty.shows("[y/N]");
+    place.edit(&format!(
+        "INSERT INTO message SELECT 'msg_zzzzzzzzzzzzzzzzzzzzzzzzzz', session_id, time_created + 1, time_updated,
+         json_set(data, '$.parentID', id) FROM message
+         WHERE session_id = '{session}' AND json_extract(data, '$.finish') = 'stop'"
+    ));
+    let theirs = place.files();
+    pty.types("y");
+    let (code, shown) = pty.ends();
+    assert_eq!(code, 2, "{shown}");
+    assert!(shown.contains("has changed"), "{shown}");
+    theirs.assert_still(&place.files(), "an undo that was outgrown");
+}
+
 #[test]
 fn a_store_that_is_opened_between_the_question_and_the_yes_is_not_written() {
     let place = Place::named(STORE);

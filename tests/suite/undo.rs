@@ -80,10 +80,10 @@ fn every_table_is_as_before_rowids_included() {
 fn the_event_log_folds_to_the_rows_after_a_repair_and_after_its_undo() {
     for (name, sessions) in [("1.17.11", 22), ("1.18.33", 22), ("1.18.33-tails", 7)] {
         let place = Place::named(name);
-        for run in [repair(&place), undo(&place, &[])] {
-            run.exits(0);
-            assert_eq!(logs(&place), (sessions, Vec::new()), "{name}");
-        }
+        repair(&place).exits(0);
+        assert_eq!(logs(&place), (sessions, Vec::new()), "{name} repaired");
+        undo(&place, &[]).exits(0);
+        assert_eq!(logs(&place), (sessions, Vec::new()), "{name} as before");
     }
 }
 
@@ -179,6 +179,27 @@ fn what_something_newer_names_is_not_taken_away() {
         assert_eq!(left(&run), [(session.clone(), "referenced".to_owned())], "{name}");
         assert_eq!(place.dump().of_session(&session), with_reference.of_session(&session), "{name}");
     }
+}
+
+#[test]
+fn what_a_newer_event_names_is_not_taken_away() {
+    let fixture = fixtures::one("1.18.33");
+    let place = Place::of(&fixture);
+    let session = fixture.id("rstpar").to_owned();
+    place.unstick(&["repair", "--yes", &session]).exits(0);
+    let made = place.text(&format!(
+        "SELECT id FROM message WHERE session_id = '{session}' AND json_extract(data, '$.finish') = 'stop'"
+    ));
+    // Nothing but the log knows of it, as where a newer opencode keeps a table of its own.
+    place.edit(&format!(
+        r#"INSERT INTO event SELECT 'evt_ffffffffffff00000000000000', aggregate_id, seq + 1, 'session.updated.1',
+           '{{"info":{{"at":"{made}"}}}}' FROM event_sequence WHERE aggregate_id = '{session}';
+           UPDATE event_sequence SET seq = seq + 1 WHERE aggregate_id = '{session}';"#
+    ));
+    let before = place.dump();
+    let run = undo(&place, &[]).exits(1);
+    assert_eq!(left(&run), [(session, "referenced".to_owned())]);
+    assert!(place.dump() == before);
 }
 
 #[test]
@@ -288,9 +309,12 @@ fn without_a_place_for_the_journal_nothing_is_repaired() {
     let place = Place::named("1.18.33");
     let before = place.files();
     fs::write(place.root().join("taken"), "a file").unwrap();
-    let run = place.repair_with(&["--journal", "taken"]).exits(2);
-    assert_eq!(run.json()["error"]["code"], "journal");
-    before.assert_still(&place.files(), "a journal folder that is a file");
+    // In /proc nobody makes a folder, whatever rights they have.
+    for folder in ["taken", "taken/below", if cfg!(target_os = "linux") { "/proc/none" } else { "taken" }] {
+        let run = place.repair_with(&["--journal", folder]).exits(2);
+        assert_eq!(run.json()["error"]["code"], "journal", "{folder}");
+        before.assert_still(&place.files(), folder);
+    }
 }
 
 #[test]
@@ -330,7 +354,11 @@ fn unsettled_calls_are_settled_on_request_alone() {
 #[test]
 fn latent_turns_are_split_on_request_alone() {
     let place = Place::named("1.18.33-tails");
-    assert_eq!(place.scan().status("buried-completed"), "latent");
+    // Where something else is asked for, all rows are looked at, and the turn is found.
+    for args in [&[][..], &["--include", "at-risk,unsettled,near-window"]] {
+        place.repair_with(args).exits(0);
+        assert_eq!(place.scan().status("buried-completed"), "latent", "{args:?}");
+    }
     repair(&place).exits(0);
     let scan = place.scan();
     assert!(scan.titles("latent").is_empty(), "{:?}", scan.titles("latent"));

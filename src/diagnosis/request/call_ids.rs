@@ -15,20 +15,14 @@ use std::collections::HashSet;
 
 use super::{Asked, Broken, RequestRule};
 use crate::diagnosis::Code;
-use crate::history::RefusalClass;
+use crate::history::{RefusalClass, sent_id};
 use crate::replay::BlockKind;
 
 pub(super) const RULE: RequestRule = RequestRule { code: Code::CallId, classes: &[RefusalClass::CallIds], broken };
 
 /// The id as opencode sends it to a Claude.
 pub(crate) fn sent(id: &str) -> String {
-    // JavaScript replaces UTF-16 units, so a character beyond the first plane becomes two.
-    id.encode_utf16()
-        .map(|unit| match u8::try_from(unit).map(char::from) {
-            Ok(c) if c.is_ascii_alphanumeric() || c == '_' || c == '-' => c,
-            _ => '_',
-        })
-        .collect()
+    sent_id(id).map(char::from).collect()
 }
 
 fn broken(asked: &Asked<'_, '_>) -> Vec<Broken> {
