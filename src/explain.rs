@@ -265,7 +265,7 @@ fn blank(message: &Message) -> Row {
 }
 
 fn piece(block: &Block<'_>, message: &Message) -> Piece {
-    let part = block.part_id.and_then(|id| message.parts.iter().find(|p| p.id() == id));
+    let part = block.part_id.and_then(|id| message.part(id));
     let call = part.and_then(|p| match &p.kind {
         PartKind::Tool(call) => Some(call),
         _ => None,
