@@ -137,7 +137,7 @@ impl Home {
         for name in ["home", "config/opencode", "data/opencode", "cache", "state", "work"] {
             fs::create_dir_all(home.base().join(name)).expect("a folder of the private home");
         }
-        let config = configuration(provider, snapshots);
+        let config = configuration(version, provider, snapshots);
         fs::write(home.base().join("config/opencode/opencode.json"), config.to_string()).expect("the configuration");
         home.make_work_folder();
         home
@@ -235,7 +235,7 @@ impl Home {
     }
 }
 
-fn configuration(provider: u16, snapshots: Snapshots) -> Value {
+fn configuration(version: &Version, provider: u16, snapshots: Snapshots) -> Value {
     let models: serde_json::Map<String, Value> = MODELS
         .iter()
         .map(|id| {
@@ -255,16 +255,21 @@ fn configuration(provider: u16, snapshots: Snapshots) -> Value {
         );
     }
     let model = format!("{}/{MODEL}", Protocol::Anthropic.provider());
-    json!({
-        // Images are kept as they are: what opencode would shrink today, it has stored before, or others have.
-        "attachment": {"image": {"max_width": 20_000, "max_height": 20_000, "max_base64_bytes": 50_000_000}},
+    let mut out = json!({
         "autoupdate": false, "share": "disabled", "snapshot": snapshots == Snapshots::On,
         "model": model, "small_model": model,
         "enabled_providers": Protocol::ALL.map(Protocol::provider),
         "permission": {"bash": "allow", "edit": "allow", "task": "allow"},
         "agent": {"short": {"mode": "primary", "prompt": "short", "steps": 2, "maxSteps": 2}},
         "provider": providers,
-    })
+    });
+    // A program that does not know the setting does not start.
+    if ["1.2.", "1.3."].iter().all(|early| !version.to_string().starts_with(early)) {
+        // Images are kept as they are: what opencode would shrink today, it has stored before, or others have.
+        out["attachment"] =
+            json!({"image": {"max_width": 20_000, "max_height": 20_000, "max_base64_bytes": 50_000_000}});
+    }
+    out
 }
 
 fn wait(child: &mut Child, limit: Duration) -> Option<std::process::ExitStatus> {
