@@ -1,13 +1,11 @@
 //! The end of a command that writes: what was committed, and what is known when that failed.
 
-use std::cell::RefCell;
 use std::io;
 use std::path::Path;
 
-use opencode_unstick::repair::Image;
-use opencode_unstick::repair::undo::{Now, Stand, Standing};
+use opencode_unstick::repair::undo::{Stand, Standing};
 use opencode_unstick::store::journal::JournalWriter;
-use opencode_unstick::store::{Exclusive, Store, StoreError, with_snapshot};
+use opencode_unstick::store::{Exclusive, Store, StoreError, StoredRows, with_snapshot};
 
 use super::Context;
 
@@ -76,48 +74,16 @@ pub(super) fn unsaid(context: &Context<'_>, said: io::Result<()>) {
     }
 }
 
-/// The store as an undo looks at it; the first error is kept, for the trait has no room for it.
-pub(super) struct StoreNow<'a> {
-    store: &'a Store<'a>,
-    error: RefCell<Option<StoreError>>,
-}
-
-impl StoreNow<'_> {
-    fn keep<T: Default>(&self, result: Result<T, StoreError>) -> T {
-        result.unwrap_or_else(|e| {
-            self.error.borrow_mut().get_or_insert(e);
-            T::default()
-        })
-    }
-}
-
-impl Now for StoreNow<'_> {
-    fn row(&self, table: &str, id: &str) -> Option<Image> {
-        let rowid = self.keep(self.store.rowid(table, id))?;
-        self.keep(self.store.row(table, rowid))
-    }
-
-    fn taken(&self, table: &str, rowid: i64) -> bool {
-        self.keep(self.store.row(table, rowid)).is_some()
-    }
-
-    fn named_since(&self, session: &str, seq: i64, text: &str) -> bool {
-        self.keep(self.store.named_since(session, seq, text))
-    }
-}
-
 /// Looks at the store as an undo does.
 ///
 /// # Errors
 /// The first thing that could not be read.
 pub(super) fn with_now<T>(
     store: &Store<'_>,
-    look: impl FnOnce(&StoreNow<'_>) -> Result<T, StoreError>,
+    look: impl FnOnce(&StoredRows<'_>) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    let now = StoreNow { store, error: RefCell::new(None) };
+    let now = StoredRows::new(store);
     let result = look(&now)?;
-    match now.error.into_inner() {
-        Some(error) => Err(error),
-        None => Ok(result),
-    }
+    now.done()?;
+    Ok(result)
 }

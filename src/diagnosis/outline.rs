@@ -83,14 +83,10 @@ impl Outline {
         self.add(message.id(), message.row.time_created, &MessageFact { created: message.created, role })
     }
 
-    /// Takes in what another walk knows of rows of the same session.
-    pub fn join(&mut self, other: Self) {
-        if self.rows == 0 {
-            *self = other;
-        } else if other.rows > 0 {
-            self.rows += other.rows;
-            self.shuffled = true;
-        }
+    /// Takes in what another walk knows of rows of the same session: nobody has seen in which order both come.
+    pub fn join(&mut self, other: &Self) {
+        self.rows += other.rows;
+        self.shuffled = true;
     }
 
     /// Notes that an answer which the outline took for finished holds a tool call after all.

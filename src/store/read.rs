@@ -14,6 +14,7 @@ use crate::history::json::ShapeError;
 use crate::history::{
     self, Depth, Message, MessageRow, ModelRef, Part, PartKind, Role, Session, SessionInfo, ToolState, UnreadableRow,
 };
+use crate::repair::undo::Now;
 use crate::repair::{Cell, Image, Rows, hex, sha256};
 
 /// An open store in one read transaction.
@@ -27,6 +28,8 @@ pub struct Store<'db> {
     again: Option<String>,
     /// Whether its texts are UTF-8, once that was asked.
     utf8: OnceCell<bool>,
+    /// How many messages there are, once they were counted.
+    messages: OnceCell<u64>,
 }
 
 /// What a store is, counted and identified.
@@ -117,7 +120,7 @@ fn name_of(row: &Row<'_>, rowid: usize, id: usize) -> String {
 
 impl<'db> Store<'db> {
     pub(super) fn new(db: &'db Connection, path: &'db Path, schema: Schema, bytes: u64) -> Self {
-        Self { db, path, schema, bytes, again: None, utf8: OnceCell::new() }
+        Self { db, path, schema, bytes, again: None, utf8: OnceCell::new(), messages: OnceCell::new() }
     }
 
     /// The same store, which `uri` opens once more: what it leads to does not change.
@@ -162,7 +165,16 @@ impl<'db> Store<'db> {
         StoreError::sqlite(self.path, error)
     }
 
-    pub(super) fn count(&self, table: &str) -> Result<u64, StoreError> {
+    /// How many messages there are.
+    pub(super) fn messages(&self) -> Result<u64, StoreError> {
+        if let Some(known) = self.messages.get() {
+            return Ok(*known);
+        }
+        let counted = self.count("message")?;
+        Ok(*self.messages.get_or_init(|| counted))
+    }
+
+    fn count(&self, table: &str) -> Result<u64, StoreError> {
         let n: i64 = self
             .db
             .query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))
@@ -179,7 +191,7 @@ impl<'db> Store<'db> {
             id: self.identity()?,
             bytes: self.bytes,
             sessions: self.count("session")?,
-            messages: self.count("message")?,
+            messages: self.messages()?,
             parts: self.count("part")?,
             newest_migration: self.newest_migration()?,
         })
@@ -849,7 +861,7 @@ impl Shared {
     }
 }
 
-/// The rows of a store for a plan. What goes wrong is kept, for a plan has no room for it.
+/// The rows of a store for a plan or an undo. What goes wrong first is kept, for these have no room for it.
 #[derive(Debug)]
 pub struct StoredRows<'a> {
     store: &'a Store<'a>,
@@ -863,10 +875,10 @@ impl<'a> StoredRows<'a> {
         Self { store, error: RefCell::new(None) }
     }
 
-    fn keep<T>(&self, result: Result<Option<T>, StoreError>) -> Option<T> {
+    fn keep<T: Default>(&self, result: Result<T, StoreError>) -> T {
         result.unwrap_or_else(|e| {
             self.error.borrow_mut().get_or_insert(e);
-            None
+            T::default()
         })
     }
 
@@ -876,6 +888,21 @@ impl<'a> StoredRows<'a> {
     /// The first row that could not be read: what was planned counts for nothing then.
     pub fn done(self) -> Result<(), StoreError> {
         self.error.into_inner().map_or(Ok(()), Err)
+    }
+}
+
+impl Now for StoredRows<'_> {
+    fn row(&self, table: &str, id: &str) -> Option<Image> {
+        let rowid = self.keep(self.store.rowid(table, id))?;
+        self.keep(self.store.row(table, rowid))
+    }
+
+    fn taken(&self, table: &str, rowid: i64) -> bool {
+        self.keep(self.store.row(table, rowid)).is_some()
+    }
+
+    fn named_since(&self, session: &str, seq: i64, text: &str) -> bool {
+        self.keep(self.store.named_since(session, seq, text))
     }
 }
 

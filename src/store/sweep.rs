@@ -258,7 +258,7 @@ impl Store<'_> {
         let mut places = Places { sessions, passes: Vec::new(), hasher: RandomState::new() };
         let mut stretches = vec![[Stretch::ALL; 2]];
         // Without the parts, messages need not be known by their ids.
-        if scope == Scope::All && self.count("message")? > most {
+        if scope == Scope::All && self.messages()? > most {
             stretches = self.passes(&mut places, most)?;
         }
         let mut sweep = Sweep {
@@ -346,7 +346,7 @@ impl Store<'_> {
         for walk in walks {
             for (mine, theirs) in sweep.outlines.iter_mut().zip(walk.outlines) {
                 match (mine, theirs) {
-                    (Some(mine), Some(theirs)) => mine.join(*theirs),
+                    (Some(mine), Some(theirs)) => mine.join(&theirs),
                     (mine, Some(theirs)) => *mine = Some(theirs),
                     (_, None) => {}
                 }

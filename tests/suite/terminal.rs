@@ -117,6 +117,16 @@ fn ctrl_c_at_the_question_changes_nothing() {
     before.assert_still(&place.files(), "Ctrl-C");
 }
 
+/// Says yes to what the store has outgrown: it stays as it has become meanwhile.
+fn a_yes_comes_too_late(place: &Place, mut pty: Pty) {
+    let theirs = place.files();
+    pty.types("y");
+    let (code, shown) = pty.ends();
+    assert_eq!(code, 2, "{shown}");
+    assert!(shown.contains("has changed"), "{shown}");
+    theirs.assert_still(&place.files(), "what was shown was outgrown");
+}
+
 #[test]
 fn a_store_that_changes_between_the_question_and_the_yes_is_not_written() {
     let place = Place::named(STORE);
@@ -126,12 +136,7 @@ fn a_store_that_changes_between_the_question_and_the_yes_is_not_written() {
     place.edit(&format!(
         "UPDATE message SET data = json_set(data, '$.cost', 1) WHERE session_id = '{session}' AND data LIKE '%\"stop\"%'"
     ));
-    let theirs = place.files();
-    pty.types("y");
-    let (code, shown) = pty.ends();
-    assert_eq!(code, 2, "{shown}");
-    assert!(shown.contains("has changed"), "{shown}");
-    theirs.assert_still(&place.files(), "a plan that was outgrown");
+    a_yes_comes_too_late(&place, pty);
 }
 
 /// The person has gone on in another window meanwhile: the session is not stuck any more, and every row that the plan
@@ -151,12 +156,7 @@ fn a_session_that_goes_on_between_the_question_and_the_yes_is_not_written() {
         ));
     }
     assert_eq!(place.scan().status("abort-text"), "latent");
-    let theirs = place.files();
-    pty.types("y");
-    let (code, shown) = pty.ends();
-    assert_eq!(code, 2, "{shown}");
-    assert!(shown.contains("has changed"), "{shown}");
-    theirs.assert_still(&place.files(), "a plan that was outgrown");
+    a_yes_comes_too_late(&place, pty);
 }
 
 /// Taking a row away that something newer names would leave that hanging on nothing. No row that the undo writes has
@@ -173,12 +173,7 @@ fn a_store_that_goes_on_between_the_question_and_the_yes_is_not_taken_back() {
          json_set(data, '$.parentID', id) FROM message
          WHERE session_id = '{session}' AND json_extract(data, '$.finish') = 'stop'"
     ));
-    let theirs = place.files();
-    pty.types("y");
-    let (code, shown) = pty.ends();
-    assert_eq!(code, 2, "{shown}");
-    assert!(shown.contains("has changed"), "{shown}");
-    theirs.assert_still(&place.files(), "an undo that was outgrown");
+    a_yes_comes_too_late(&place, pty);
 }
 
 #[test]
