@@ -185,6 +185,8 @@ pub enum LeftReason {
     NoLosslessEdit,
     /// What is refused cannot be taken out by what was asked for.
     NoMend,
+    /// Mending the tail alone would hide that every prompt is refused.
+    WouldHideRefusal,
     /// A row is not what it was.
     RowChanged,
     /// Something newer names an id that undo would take away.
@@ -208,6 +210,9 @@ impl LeftReason {
             Self::WouldChangePrompt => "every edit that helps would change what the model is sent next",
             Self::NoLosslessEdit => "no edit without loss leads to a history that resumes",
             Self::NoMend => "what is refused cannot be taken out of its history",
+            Self::WouldHideRefusal => {
+                "mending its tail would hide what every prompt is refused for; mend that with --include"
+            }
             Self::RowChanged => "a row has changed since",
             Self::Referenced => "something newer refers to a row that undo would take away",
         }

@@ -312,6 +312,8 @@ pub enum PartKind {
         text: Text,
         /// Not sent to the model.
         ignored: bool,
+        /// It carries metadata of a provider. Packages send an item id or opaque reasoning with an empty text too.
+        metadata: bool,
     },
     /// The model's thinking.
     Reasoning {
@@ -320,6 +322,8 @@ pub enum PartKind {
         /// The metadata's namespaces (`anthropic`, `bedrock`, a provider's id) that hold a signature, or
         /// redacted thinking, which stands for one.
         proofs: Box<[Proof]>,
+        /// It carries metadata of a provider, of whatever kind: encrypted content, an item id, details.
+        metadata: bool,
     },
     /// A request's start: where the replay cuts a row into blocks.
     StepStart,
@@ -526,7 +530,8 @@ impl Message {
 
     /// A row that a repair may remove, for it holds nothing (docs/architecture.md, "Removable rows"):
     /// a user row without parts; an assistant row without finish, cost and tokens, whose parts are at most
-    /// step marks, `""` text and unsigned `""` thinking, and whose error is absent, an abort or a prefill 400.
+    /// step marks, `""` text and `""` thinking, neither with metadata of a provider, and whose error is absent, an abort
+    /// or a prefill 400.
     #[must_use]
     pub fn removable(&self) -> bool {
         let Some(a) = self.assistant() else {
@@ -539,8 +544,9 @@ impl Message {
             && a.error.as_deref().is_none_or(|e| e.prefill_400 || e.aborted())
             && self.parts().iter().all(|p| match &p.kind {
                 PartKind::StepStart | PartKind::StepFinish { spent: false } => true,
-                PartKind::Text { text, .. } => text.empty,
-                PartKind::Reasoning { text, proofs } => text.empty && proofs.is_empty(),
+                PartKind::Text { text, metadata, .. } | PartKind::Reasoning { text, metadata, .. } => {
+                    text.empty && !metadata
+                }
                 _ => false,
             })
     }

@@ -141,9 +141,11 @@ pub fn part(id: &str, time_created: i64, data: &str) -> Result<Part, ShapeError>
         "text" => {
             let mut text = text(&object)?;
             text.leaked_call = object.some("text").is_some_and(leaked::in_json);
-            PartKind::Text { text, ignored: object.truthy("ignored") }
+            PartKind::Text { text, ignored: object.truthy("ignored"), metadata: carries_metadata(&object) }
         }
-        "reasoning" => PartKind::Reasoning { text: text(&object)?, proofs: proofs(&object)? },
+        "reasoning" => {
+            PartKind::Reasoning { text: text(&object)?, proofs: proofs(&object)?, metadata: carries_metadata(&object) }
+        }
         "step-start" => PartKind::StepStart,
         "step-finish" => {
             let spent = !tokens(&object)?.is_zero() || object.number("cost")?.is_some_and(|c| c != 0.0);
@@ -168,6 +170,13 @@ fn text(object: &Object<'_>) -> Result<Text, ShapeError> {
     let visible = raw.as_bytes().get(1).is_some_and(|b| b.is_ascii_graphic() && !matches!(b, b'\\' | b'"'));
     let blank = !visible && json::string(raw).is_some_and(|t| json::is_blank(&t));
     Ok(Text { empty: raw == "\"\"", blank, leaked_call: false })
+}
+
+/// Whether the part has metadata that some package may send. Only an empty object, or one of empty objects, says nothing.
+fn carries_metadata(object: &Object<'_>) -> bool {
+    let nothing = |raw: &str| Object::parse(raw).is_ok_and(|inner| inner.members().next().is_none());
+    let Some(raw) = object.some("metadata") else { return false };
+    Object::parse(raw).map_or(true, |outer| !outer.members().all(|(_, raw)| nothing(raw)))
 }
 
 fn proofs(object: &Object<'_>) -> Result<Box<[Proof]>, ShapeError> {

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::change::{Change, apply_change};
 use super::mend::{Leaves, Mended, mend};
-use super::proof::{Check, Mending, blocked, prove, prove_mended, unchanged, worse};
+use super::proof::{Check, Mending, blocked, finds_the_same, prove, prove_mended, unchanged, worse};
 use super::steps::{Next, next, settled_tools, touches_revert};
 use super::{Allowed, Rows};
 use crate::diagnosis::{Code, LeftReason};
@@ -194,7 +194,8 @@ pub fn plan_session(
     } else {
         unchanged(session, &after, &both[..1], allowed).or(worse(session, &after, sdk).then_some(Check::Tail))
     };
-    if let Some(check) = check {
+    let hides = || (!finds_the_same(session, &after, sdk)).then_some(Check::Findings);
+    if let Some(check) = check.or_else(hides) {
         return Err(left(reason_of(check), format!("not so: {check}")));
     }
     let mending = Mending { leaves: &leaves, counting: aim.mended };
@@ -314,6 +315,7 @@ fn reason_of(check: Check) -> LeftReason {
         Check::Prompt | Check::Cut => LeftReason::WouldChangePrompt,
         Check::Tail | Check::Totals => LeftReason::NoLosslessEdit,
         Check::Request => LeftReason::NoMend,
+        Check::Findings => LeftReason::WouldHideRefusal,
     }
 }
 

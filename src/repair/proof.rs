@@ -42,6 +42,9 @@ pub enum Check {
     /// Cost and tokens add up to the same.
     #[strum(serialize = "cost and tokens add up to the same")]
     Totals,
+    /// What the next prompt is refused for is still found.
+    #[strum(serialize = "what every prompt is refused for is still found")]
+    Findings,
 }
 
 /// Proves `after` against `before`, all checks but the tail's; `None` when they hold.
@@ -133,15 +136,23 @@ pub fn prove_mended(
     if let Some(check) = in_every_view(before, after, allowed, differ) {
         return Err(check);
     }
-    let sure = |session: &Session| -> HashSet<(Code, Option<String>)> {
-        let found = broken_in(session, sdk, mending.counting).into_iter().filter(|b| b.evidence.is_some());
-        found.map(|b| (b.code, b.part_id)).collect()
-    };
-    let (was, is) = (sure(before), sure(after));
+    let (was, is) = (sure(before, sdk, mending.counting), sure(after, sdk, mending.counting));
     if is.iter().any(|b| allowed.mends(b.0) || !was.contains(b)) {
         return Err(Check::Request);
     }
     if worse(before, after, sdk) { Err(Check::Tail) } else { Ok(()) }
+}
+
+/// What the next prompt is surely refused for, and the part that it is about.
+fn sure(session: &Session, sdk: &Sdk, counting: &[&'static RuleSet]) -> HashSet<(Code, Option<String>)> {
+    let found = broken_in(session, sdk, counting).into_iter().filter(|b| b.evidence.is_some());
+    found.map(|b| (b.code, b.part_id)).collect()
+}
+
+/// Whether everything that the next prompt is refused for before, under any rule set, is still found after. An edit
+/// that only hides it would make a dead session look healthy.
+pub(super) fn finds_the_same(before: &Session, after: &Session, sdk: &Sdk) -> bool {
+    !before.suspect || RULE_SETS.iter().all(|set| sure(before, sdk, &[set]).is_subset(&sure(after, sdk, &[set])))
 }
 
 /// Turns without the blocks of some parts, and without those that are empty then.

@@ -247,7 +247,7 @@ impl<'a, 'c> Out<'a, 'c> {
         let mut blocks = Vec::new();
         for part in message.parts() {
             match &part.kind {
-                PartKind::Text { text, ignored: false } if !(text.empty && self.set.modern_replay) => {
+                PartKind::Text { text, ignored: false, .. } if !(text.empty && self.set.modern_replay) => {
                     blocks.push(block(text_kind(*text), part));
                 }
                 PartKind::File(media) if media.mime != "text/plain" && media.mime != "application/x-directory" => {
@@ -290,7 +290,7 @@ impl<'a, 'c> Out<'a, 'c> {
                     let kind = if text.empty && signed { BlockKind::StandIn } else { text_kind(*text) };
                     step.said.push((block(kind, part), true));
                 }
-                PartKind::Reasoning { text, proofs } => {
+                PartKind::Reasoning { text, proofs, metadata } => {
                     if foreign && self.set.modern_replay {
                         if !text.blank {
                             step.said.push((block(BlockKind::Text, part), true));
@@ -298,8 +298,8 @@ impl<'a, 'c> Out<'a, 'c> {
                         continue;
                     }
                     let proofs: &[Proof] = if foreign { &[] } else { proofs };
-                    let kind =
-                        if text.empty && proofs.is_empty() { BlockKind::EmptyThinking } else { BlockKind::Thinking };
+                    let nothing = text.empty && (foreign || !metadata);
+                    let kind = if nothing { BlockKind::EmptyThinking } else { BlockKind::Thinking };
                     step.said.push((block(kind, part), self.keeps_thinking(*text, proofs)));
                 }
                 PartKind::Tool(call) => {

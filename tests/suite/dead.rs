@@ -520,3 +520,39 @@ fn explain_marks_what_is_refused_and_stats_count_it() {
     assert_eq!(stats["other_400s_by_class"], json!({"image-pixels": 1, "other": 1}));
     assert_eq!(stats["other_400s"], 2);
 }
+
+/// What some package sends with an empty thinking or text is not nothing: such an answer is not removed.
+#[test]
+fn an_answer_of_provider_metadata_alone_is_not_removed() {
+    let metadata = [
+        json!({"openai": {"itemId": "rs_1", "reasoningEncryptedContent": "gAAAA"}}),
+        json!({"openrouter": {"reasoning_details": [{"type": "reasoning.encrypted", "data": "x"}]}}),
+        json!({"copilot": {"reasoningOpaque": "x"}}),
+        json!({"google": {"thoughtSignature": "x"}}),
+        json!({"nobody-knows": {"what": 1}}),
+    ];
+    for (kind, metadata) in ["reasoning", "text"].iter().flat_map(|kind| metadata.iter().map(move |m| (kind, m))) {
+        let place = Place::named(STORE);
+        let part = json!({"type": kind, "text": "", "metadata": metadata, "time": {"start": 1}});
+        answered(&place, 1, None, &[json!({"type": "step-start"}), part]);
+        let run = place.repair_with(&[&[SHAPE][..], &PROXY].concat()).json();
+        let edits = run["plan"]["sessions"].as_array().unwrap().iter().flat_map(|s| s["edits"].as_array().unwrap());
+        let removed: Vec<_> = edits.filter(|edit| edit["op"] == "delete").collect();
+        assert!(removed.is_empty(), "{kind} {metadata}: {removed:?}");
+        assert!(place.dump().row("part", "prt_v1_1").is_some(), "{kind} {metadata}");
+    }
+}
+
+/// A plain repair of its tail would make the session look healthy, and every prompt would still be refused.
+#[test]
+fn a_plain_repair_does_not_hide_what_every_prompt_is_refused_for() {
+    let place = Place::named(STORE);
+    let thinking = json!({"type": "reasoning", "text": "hmm", "time": {"start": 1}});
+    answered(&place, 1, None, &[json!({"type": "step-start"}), thinking]);
+    assert_eq!(said(&place, &[]).0, "dead");
+    let run = place.repair_with(&[SHAPE]).exits(1).json();
+    assert_eq!(run["left"][0]["reason"], "would-hide-refusal");
+    assert_eq!(said(&place, &[]).0, "dead");
+    place.repair_with(&["--include", "blank-text", SHAPE]).exits(0);
+    assert_eq!(said(&place, &[]), sound());
+}
