@@ -9,7 +9,7 @@ use std::io::{BufReader, Read};
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Message, MessageRow, message};
+use super::{Head, MessageRow, Role, head};
 use crate::json::Shorten;
 
 /// Members of a user's row that are read.
@@ -21,7 +21,7 @@ const LONGEST: usize = 256;
 /// Reads a user's row from its JSON, which is read piece by piece. `None` where it is another row, or anything about it
 /// is odd: then it has to be read whole, which tells what.
 #[must_use]
-pub fn large_user(row: MessageRow, json: impl Read) -> Option<Message> {
+pub fn large_user(row: MessageRow, json: impl Read) -> Option<Head> {
     let mut short = Shorten::new(json, LONGEST);
     let mut read = serde_json::Deserializer::from_reader(BufReader::new(&mut short));
     let members = read.deserialize_map(Members).and_then(|members| read.end().map(|()| members)).ok()?;
@@ -31,7 +31,7 @@ pub fn large_user(row: MessageRow, json: impl Read) -> Option<Message> {
     }
     // What was passed over is said nowhere else: the row without it is the same to every rule.
     let members: Vec<String> = members.iter().map(|(key, raw)| format!("\"{key}\":{raw}")).collect();
-    message(row, &format!("{{{}}}", members.join(","))).ok().filter(|message| message.user().is_some())
+    head(row, &format!("{{{}}}", members.join(","))).ok().filter(|head| matches!(head.role, Role::User(_)))
 }
 
 struct Members;
@@ -62,14 +62,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::large_user;
-    use crate::history::{Message, MessageRow, message};
+    use crate::history::{Head, MessageRow, head};
 
     fn row() -> MessageRow {
         MessageRow { rowid: 1, id: "m".into(), session_id: "s".into(), time_created: 1, time_updated: 1 }
     }
 
     /// What the rules see of a row.
-    fn seen(message: &Message) -> String {
+    fn seen(message: &Head) -> String {
         format!("{:?}", (&message.row, message.created.to_bits(), &message.role))
     }
 
@@ -136,7 +136,7 @@ mod tests {
             if let Some(at) = bytes.filter(|at| *at < text.len()) {
                 text[at] = 0xff;
             }
-            let whole = std::str::from_utf8(&text).ok().and_then(|text| message(row(), text).ok());
+            let whole = std::str::from_utf8(&text).ok().and_then(|text| head(row(), text).ok());
             if let Some(large) = large_user(row(), text.as_slice()) {
                 prop_assert_eq!(Some(seen(&large)), whole.as_ref().map(seen));
             }
@@ -152,7 +152,7 @@ mod tests {
             vec![diff; 40].join(",")
         );
         let large = large_user(row(), text.as_bytes()).unwrap();
-        assert_eq!(seen(&large), seen(&message(row(), &text).unwrap()));
+        assert_eq!(seen(&large), seen(&head(row(), &text).unwrap()));
         let answer = text.replacen("\"user\"", "\"assistant\"", 1);
         assert!(large_user(row(), answer.as_bytes()).is_none(), "of an answer, other members count as well");
     }

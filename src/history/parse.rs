@@ -5,8 +5,8 @@ use std::rc::Rc;
 use super::leaked;
 use super::refusal;
 use super::{
-    Assistant, Depth, Media, Message, MessageRow, ModelRef, Part, PartKind, Proof, Revert, Role, RowError, Text,
-    Tokens, ToolCall, ToolState, User, Wrapper,
+    Assistant, Head, Media, MessageRow, ModelRef, Part, PartKind, Proof, Revert, Role, RowError, Text, Tokens,
+    ToolCall, ToolState, User, Wrapper,
 };
 use crate::json::{self, Object, ShapeError, shape};
 
@@ -22,11 +22,11 @@ const PREFILL_TEXTS: [&str; 5] = [
 /// What the replay says of a tool call that is still pending or running (docs/opencode.md §5.5).
 pub const NEVER_ENDED: &str = "[Tool execution was interrupted]";
 
-/// A message row's JSON, without its parts.
+/// Reads a message row's JSON.
 ///
 /// # Errors
 /// When `data` is not the JSON object of a user or assistant row; the text names the field.
-pub fn message(row: MessageRow, data: &str) -> Result<Message, ShapeError> {
+pub fn head(row: MessageRow, data: &str) -> Result<Head, ShapeError> {
     let object = Object::parse(data)?;
     let created = match object.object("time")? {
         Some(time) => time.number("created")?,
@@ -43,10 +43,10 @@ pub fn message(row: MessageRow, data: &str) -> Result<Message, ShapeError> {
         "assistant" => Role::Assistant(Box::new(assistant(&object)?)),
         _ => return shape("`role` is neither user nor assistant"),
     };
-    Ok(Message { row, changed: None, created, role, parts: Vec::new(), depth: Depth::Whole })
+    Ok(Head { row, created, role })
 }
 
-fn model(object: &Object<'_>) -> Result<ModelRef, ShapeError> {
+pub(super) fn model(object: &Object<'_>) -> Result<ModelRef, ShapeError> {
     Ok(ModelRef { provider: object.required_string("providerID")?, model: object.required_string("modelID")? })
 }
 
@@ -287,7 +287,7 @@ mod tests {
                 r#"{{"role":"assistant","modelID":"m","providerID":"p","time":{{"created":1}},"error":{{"name":"UnknownError","data":{data}}}}}"#
             );
             let row = MessageRow { rowid: 1, id: "m".into(), session_id: "s".into(), time_created: 1, time_updated: 1 };
-            message(row, &raw).unwrap().prefill_400()
+            head(row, &raw).unwrap().with(Vec::new()).prefill_400()
         };
         assert!(base(
             r#"{"message":"This model does not support assistant message prefill. The conversation must end with a user message."}"#
@@ -312,7 +312,7 @@ mod tests {
                 r#"{{"role":"assistant","modelID":"m","providerID":"p","time":{{"created":1}},"error":{error}}}"#
             );
             let row = MessageRow { rowid: 1, id: "m".into(), session_id: "s".into(), time_created: 1, time_updated: 1 };
-            message(row, &raw).unwrap().assistant().and_then(|a| a.error.as_deref()?.wrapper)
+            head(row, &raw).unwrap().assistant().and_then(|a| a.error.as_deref()?.wrapper)
         };
         let plain =
             "This model does not support assistant message prefill. The conversation must end with a user message.";

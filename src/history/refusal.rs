@@ -1,13 +1,11 @@
 //! What a stored 400 says is wrong with the request, prefill aside: which rule, and where.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use strum::{Display, EnumIter};
 
 /// What a provider refused a request for. Each stands for the texts in [`TEXTS`] (docs/opencode.md §12).
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema, Display, EnumIter,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema, Display, EnumIter)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 #[non_exhaustive]
@@ -33,7 +31,6 @@ pub enum RefusalClass {
     /// A history longer than the model's window.
     Window,
     /// Anything else.
-    #[serde(other)]
     Other,
 }
 

@@ -6,6 +6,7 @@
 
 mod canonical;
 mod shorten;
+mod start;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,6 +16,7 @@ use serde_json::value::RawValue;
 
 pub use canonical::{Content, content, content_of};
 pub use shorten::{Shorten, shortened};
+pub use start::Start;
 
 /// Why a row's JSON could not be understood. The text names the field, never its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,6 +160,10 @@ impl<'a> Object<'a> {
         self.get(key).is_some_and(truthy)
     }
 
+    fn into_members(self) -> Vec<(Cow<'a, str>, &'a str)> {
+        self.members
+    }
+
     /// The names and raw values, in order.
     pub fn members(&self) -> impl Iterator<Item = (&str, &'a str)> {
         self.members.iter().map(|(k, v)| (k.as_ref(), *v))
@@ -264,11 +270,6 @@ pub fn truthy(raw: &str) -> bool {
 #[must_use]
 pub fn is_blank(text: &str) -> bool {
     text.chars().all(|c| (c.is_whitespace() && c != '\u{85}') || c == '\u{feff}')
-}
-
-/// Bytes as hex digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// A Rust string as a JSON string token.

@@ -128,7 +128,7 @@ impl<R: Read> Shorten<R> {
                         self.at = At::Outside;
                         if !kept {
                             let digest = std::mem::take(&mut self.cut_off).finalize();
-                            self.short.extend(super::hex(&digest).bytes());
+                            self.short.extend(crate::rows::hex(&digest).bytes());
                         }
                     }
                     b'\\' => self.at = At::Escape(kept),

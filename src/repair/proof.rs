@@ -5,10 +5,9 @@ use std::rc::Rc;
 
 use strum::Display;
 
-use super::Allowed;
-use super::mend::Leaves;
-use crate::diagnosis::Code;
+use super::step::Step;
 use crate::diagnosis::request::broken_in;
+use crate::diagnosis::{Code, Include, Includes};
 use crate::history::{Message, ModelRef, Part, PartKind, Session, Tokens};
 use crate::replay::{
     Block, BlockKind, RULE_SETS, Resume, RuleSet, Sdk, TurnRole, after_revert, newest, overflow_tokens, pending_task,
@@ -52,8 +51,8 @@ pub enum Check {
 /// Each is looked at for the history as it stands and, where a revert is pending, for what is left of it; the
 /// next prompt for each of the packages.
 #[must_use]
-pub(super) fn unchanged(before: &Session, after: &Session, sdks: &[Sdk], allowed: Allowed) -> Option<Check> {
-    in_every_view(before, after, allowed, |b, a, set| turns(b, a, set, sdks))
+pub(super) fn unchanged(before: &Session, after: &Session, sdks: &[Sdk], includes: Includes) -> Option<Check> {
+    in_every_view(before, after, includes, |b, a, set| turns(b, a, set, sdks))
 }
 
 /// Whether the totals are the same, and, under every rule set, what steers the loop and what `more` looks at: for the
@@ -61,7 +60,7 @@ pub(super) fn unchanged(before: &Session, after: &Session, sdks: &[Sdk], allowed
 fn in_every_view(
     before: &Session,
     after: &Session,
-    allowed: Allowed,
+    includes: Includes,
     more: impl Fn(&Session, &Session, &RuleSet) -> Option<Check>,
 ) -> Option<Check> {
     if totals(before) != totals(after) {
@@ -72,7 +71,7 @@ fn in_every_view(
     for set in &RULE_SETS {
         let cut = (after_revert(before, set), after_revert(after, set));
         for (b, a) in std::iter::once(whole).chain(reverted.then_some((cut.0.as_ref(), cut.1.as_ref()))) {
-            if let Some(check) = steering(b, a, set, allowed).or_else(|| more(b, a, set)) {
+            if let Some(check) = steering(b, a, set, includes).or_else(|| more(b, a, set)) {
                 return Some(check);
             }
         }
@@ -85,8 +84,8 @@ fn in_every_view(
 ///
 /// # Errors
 /// The first check that does not hold.
-pub fn prove(before: &Session, after: &Session, sdk: &Sdk, allowed: Allowed) -> Result<(), Check> {
-    if let Some(check) = unchanged(before, after, std::slice::from_ref(sdk), allowed) {
+pub fn prove(before: &Session, after: &Session, sdk: &Sdk, includes: Includes) -> Result<(), Check> {
+    if let Some(check) = unchanged(before, after, std::slice::from_ref(sdk), includes) {
         return Err(check);
     }
     if blocked(after, sdk).is_some() { Err(Check::Tail) } else { Ok(()) }
@@ -95,8 +94,8 @@ pub fn prove(before: &Session, after: &Session, sdk: &Sdk, allowed: Allowed) -> 
 /// What was taken out of a history on purpose.
 #[derive(Debug, Clone, Copy)]
 pub struct Mending<'a> {
-    /// What left.
-    pub leaves: &'a [Leaves],
+    /// How it was done.
+    pub steps: &'a [Step],
     /// The rule sets that count.
     pub counting: &'a [&'static RuleSet],
 }
@@ -111,7 +110,7 @@ pub fn prove_mended(
     before: &Session,
     after: &Session,
     sdk: &Sdk,
-    allowed: Allowed,
+    includes: Includes,
     mending: Mending<'_>,
 ) -> Result<(), Check> {
     // An answer of which only thinking is left is passed over as a whole.
@@ -120,24 +119,30 @@ pub fn prove_mended(
         was && message.assistant().is_some_and(|a| a.error.is_some())
     };
     let parts = after.messages.iter().filter(passed_over).flat_map(|m| &m.parts).map(Part::id);
-    let blank = Code::BlankText.to_string();
-    let blank: HashSet<&str> =
-        mending.leaves.iter().filter(|l| l.code == blank).map(|l| l.message_id.as_str()).collect();
+    let of_blanks = mending.steps.iter().filter(|step| step.reason == Code::BlankText);
+    let blank: HashSet<&str> = of_blanks.map(|step| step.message_id.as_str()).collect();
     let thinking = before.messages.iter().filter(|m| blank.contains(m.id()));
     let thinking =
         thinking.flat_map(|m| &m.parts).filter(|p| matches!(p.kind, PartKind::Reasoning { .. })).map(Part::id);
-    let named: HashSet<&str> = mending.leaves.iter().map(|l| l.part_id.as_str()).chain(parts).chain(thinking).collect();
+    let named: HashSet<&str> = mending
+        .steps
+        .iter()
+        .filter_map(Step::redaction)
+        .map(|r| r.part_id.as_str())
+        .chain(parts)
+        .chain(thinking)
+        .collect();
     let differ = |b: &Session, a: &Session, set: &RuleSet| {
         let (was, is) = (view(&b.messages, set), view(&a.messages, set));
         let was = without(content(&was, model(&was, set), set, sdk), &named);
         let is = without(content(&is, model(&is, set), set, sdk), &named);
         (was != is).then_some(Check::Prompt)
     };
-    if let Some(check) = in_every_view(before, after, allowed, differ) {
+    if let Some(check) = in_every_view(before, after, includes, differ) {
         return Err(check);
     }
     let (was, is) = (sure(before, sdk, mending.counting), sure(after, sdk, mending.counting));
-    if is.iter().any(|b| allowed.mends(b.0) || !was.contains(b)) {
+    if is.iter().any(|b| includes.redacts(b.0) || !was.contains(b)) {
         return Err(Check::Request);
     }
     if worse(before, after, sdk) { Err(Check::Tail) } else { Ok(()) }
@@ -152,7 +157,7 @@ fn sure(session: &Session, sdk: &Sdk, counting: &[&'static RuleSet]) -> HashSet<
 /// Whether everything that the next prompt is refused for before, under any rule set, is still found after. An edit
 /// that only hides it would make a dead session look healthy.
 pub(super) fn finds_the_same(before: &Session, after: &Session, sdk: &Sdk) -> bool {
-    !before.suspect || RULE_SETS.iter().all(|set| sure(before, sdk, &[set]).is_subset(&sure(after, sdk, &[set])))
+    RULE_SETS.iter().all(|set| sure(before, sdk, &[set]).is_subset(&sure(after, sdk, &[set])))
 }
 
 /// Turns without the blocks of some parts, and without those that are empty then.
@@ -190,7 +195,7 @@ pub fn worse(before: &Session, after: &Session, sdk: &Sdk) -> bool {
     RULE_SETS.iter().any(|set| resumes(before, set) && !resumes(after, set))
 }
 
-fn steering(before: &Session, after: &Session, set: &RuleSet, allowed: Allowed) -> Option<Check> {
+fn steering(before: &Session, after: &Session, set: &RuleSet, includes: Includes) -> Option<Check> {
     let seen = (view(&before.messages, set), view(&after.messages, set));
     if pending_task(&seen.0, set) != pending_task(&seen.1, set) {
         return Some(Check::Tasks);
@@ -206,7 +211,7 @@ fn steering(before: &Session, after: &Session, set: &RuleSet, allowed: Allowed) 
     }
     let tokens = (overflow_tokens(&seen.0, set).unwrap_or(0.0), overflow_tokens(&seen.1, set).unwrap_or(0.0));
     let harmless = tokens.0 < NEAR_WINDOW && tokens.1 < NEAR_WINDOW;
-    if tokens.0 != tokens.1 && !harmless && !allowed.near_window {
+    if tokens.0 != tokens.1 && !harmless && !includes.has(Include::NearWindow) {
         return Some(Check::Overflow);
     }
     None

@@ -127,11 +127,10 @@ pub type LastTurn<'a> = (TurnRole, &'a str);
 pub fn last_turn<'a>(seen: &[&'a Message], set: &RuleSet, sdk: &Sdk, user: &Message) -> Option<LastTurn<'a>> {
     let model = user.user().and_then(|u| u.model.as_deref());
     let reminder = reminds(seen, user).then(|| seen.iter().rposition(|m| m.user().is_some())).flatten();
-    last_turn_from(seen, 0, set, sdk, model, reminder).unwrap_or_else(|found| found)
+    last_turn_from(seen, 0, set, sdk, model, reminder)
 }
 
-/// The same among the rows from place `from` on, for a model and with the reminder's place. `Err` where that is not
-/// known before parts are read.
+/// The last turn among the rows from place `from` on, for a model and with the reminder's place.
 pub(super) fn last_turn_from<'a>(
     seen: &[&'a Message],
     from: usize,
@@ -139,22 +138,14 @@ pub(super) fn last_turn_from<'a>(
     sdk: &Sdk,
     model: Option<&ModelRef>,
     reminder: Option<usize>,
-) -> Result<Option<LastTurn<'a>>, Option<LastTurn<'a>>> {
-    for at in (from..seen.len()).rev() {
+) -> Option<LastTurn<'a>> {
+    (from..seen.len()).rev().find_map(|at| {
         // Every row gives its turns by itself.
         let mut out = Out::new(set, sdk, model);
         out.last_only = true;
         out.row(seen[at], reminder == Some(at));
-        let found = out.turns.last().map(|turn| (turn.role, turn.message_id));
-        if seen[at].parts_asked() {
-            // Whether the row gives a turn is not known before its parts are read: the rows before it can wait.
-            return Err(found);
-        }
-        if found.is_some() {
-            return Ok(found);
-        }
-    }
-    Ok(None)
+        out.turns.last().map(|turn| (turn.role, turn.message_id))
+    })
 }
 
 /// The turns that every next prompt sends before its own: what a repair must not change. `model` is the one
@@ -225,7 +216,7 @@ impl<'a, 'c> Out<'a, 'c> {
     }
 
     fn row(&mut self, message: &'a Message, reminded: bool) {
-        if message.parts().is_empty() && !reminded {
+        if message.parts.is_empty() && !reminded {
             self.skips.push((message.id(), Skip::NoParts));
             return;
         }
@@ -245,7 +236,7 @@ impl<'a, 'c> Out<'a, 'c> {
 
     fn user(&mut self, message: &'a Message, reminded: bool) {
         let mut blocks = Vec::new();
-        for part in message.parts() {
+        for part in &message.parts {
             match &part.kind {
                 PartKind::Text { text, ignored: false, .. } if !(text.empty && self.set.modern_replay) => {
                     blocks.push(block(text_kind(*text), part));
@@ -270,20 +261,20 @@ impl<'a, 'c> Out<'a, 'c> {
 
     fn assistant(&mut self, message: &'a Message, a: &Assistant) {
         let says_something = |p: &Part| !matches!(p.kind, PartKind::StepStart | PartKind::Reasoning { .. });
-        if a.error.as_ref().is_some_and(|e| !(e.aborted() && message.parts().iter().any(says_something))) {
+        if a.error.as_ref().is_some_and(|e| !(e.aborted() && message.parts.iter().any(says_something))) {
             self.skips.push((message.id(), Skip::Error));
             return;
         }
         let foreign = self.model.is_some_and(|m| *m != *a.model);
         let signed = self.set.modern_replay
-            && message.parts().iter().any(|p| {
+            && message.parts.iter().any(|p| {
                 matches!(&p.kind, PartKind::Reasoning { proofs, .. } if proofs.iter().any(|x| x.namespace == "anthropic" && x.signature))
             });
         let before = self.given;
         let mut sent_any = false;
         let mut media = Vec::new();
         let mut step = Step::default();
-        for part in message.parts() {
+        for part in &message.parts {
             match &part.kind {
                 PartKind::StepStart => sent_any |= self.close(message.id(), &mut step),
                 PartKind::Text { text, .. } => {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::files;
-use crate::store::environment::Environment;
+use crate::environment::Environment;
 
 /// The catalogue of 1.18.33 has 5 MB; this only keeps a wrong file from filling the memory.
 const LIMIT: u64 = 128 << 20;

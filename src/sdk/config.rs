@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::store::environment::Environment;
+use crate::environment::Environment;
 
 /// A package and the file that names it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::store::environment::Environment;
+use crate::environment::Environment;
+use crate::error::{Error, ErrorCode};
 use catalogue::{Catalogue, Entry};
 use config::Config;
 
@@ -74,6 +75,12 @@ pub enum SdkError {
         /// The package that came second.
         second: String,
     },
+}
+
+impl From<SdkError> for Error {
+    fn from(error: SdkError) -> Self {
+        Self::new(ErrorCode::Usage, error.to_string())
+    }
 }
 
 impl FromStr for SdkOverride {

@@ -90,7 +90,7 @@ fn secretive() -> Place {
 }
 
 /// Every command, in every voice.
-const CALLS: [&[&str]; 30] = [
+const CALLS: [&[&str]; 28] = [
     &["scan"],
     &["scan", "--all", "-v", "--opencode", "any"],
     &["scan", "-q"],
@@ -105,8 +105,6 @@ const CALLS: [&[&str]; 30] = [
     &["stats"],
     &["stats", "-v", "--by", "tool"],
     &["stats", "--json"],
-    &["stats", "--csv"],
-    &["stats", "--csv", "--by", "model"],
     &["stats", "--svg", "chart.svg"],
     &["repair", "-n", "-v"],
     &["repair", "-n", "--json", "--include", "at-risk,latent,unsettled,near-window"],

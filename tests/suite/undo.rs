@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use opencode_unstick::repair::log::Log;
+use opencode_unstick::history::log::Log;
 use opencode_unstick::store::{SessionEntry, with_snapshot};
 use serde_json::Value;
 

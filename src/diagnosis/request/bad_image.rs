@@ -12,7 +12,7 @@
 
 use super::{Asked, Broken, RequestRule};
 use crate::diagnosis::Code;
-use crate::history::limits::{self, Wrong};
+use crate::diagnosis::limits::{self, Wrong};
 use crate::history::{Found, RefusalClass};
 
 pub(super) const RULE: RequestRule = RequestRule { code: Code::BadImage, classes: &[RefusalClass::BadImage], broken };

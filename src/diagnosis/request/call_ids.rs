@@ -15,14 +15,15 @@ use std::collections::HashSet;
 
 use super::{Asked, Broken, RequestRule};
 use crate::diagnosis::Code;
-use crate::history::{RefusalClass, sent_id};
+use crate::history::RefusalClass;
+use crate::history::ids;
 use crate::replay::BlockKind;
 
 pub(super) const RULE: RequestRule = RequestRule { code: Code::CallId, classes: &[RefusalClass::CallIds], broken };
 
 /// The id as opencode sends it to a Claude.
 pub(crate) fn sent(id: &str) -> String {
-    sent_id(id).map(char::from).collect()
+    ids::sent(id).map(char::from).collect()
 }
 
 fn broken(asked: &Asked<'_, '_>) -> Vec<Broken> {

@@ -13,7 +13,7 @@
 
 use super::{Asked, Broken, RequestRule, size};
 use crate::diagnosis::Code;
-use crate::history::limits::{self, Wrong};
+use crate::diagnosis::limits::{self, Wrong};
 use crate::history::{Found, RefusalClass};
 
 pub(super) const RULE: RequestRule =

@@ -11,11 +11,13 @@ mod call_ids;
 mod empty_message;
 mod image_size;
 mod provider_calls;
+mod risk;
 mod signature;
 mod too_many_images;
 mod window;
 
 pub(crate) use call_ids::sent as sent_id;
+pub(super) use risk::{refused_or_cut_off, risky};
 
 use std::rc::Rc;
 

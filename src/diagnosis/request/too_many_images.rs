@@ -11,8 +11,9 @@
 //! others). As the window of a model is not known here, Claude's limit alone is only said.
 
 use super::{Asked, Broken, RequestRule};
+use crate::diagnosis::limits;
 use crate::diagnosis::{Code, Evidence};
-use crate::history::{RefusalClass, limits};
+use crate::history::RefusalClass;
 
 pub(super) const RULE: RequestRule =
     RequestRule { code: Code::TooManyImages, classes: &[RefusalClass::TooManyImages], broken };

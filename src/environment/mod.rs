@@ -1,5 +1,7 @@
 //! What opencode's path rules depend on besides files: variables, the home folder, the working folder.
 
+pub mod locate;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -71,6 +73,27 @@ impl Environment {
     /// `path` as opencode started in this working folder would understand it.
     pub fn absolute(&self, path: impl AsRef<Path>) -> PathBuf {
         self.cwd.join(path)
+    }
+
+    /// The folder in which journals are kept when the user names none: the platform's place for state.
+    #[must_use]
+    pub fn journal_folder(&self) -> Option<PathBuf> {
+        const NAME: &str = "opencode-unstick";
+        // A relative path would mean another folder from every working folder: such a value is to be passed over.
+        if let Some(state) = self.var("XDG_STATE_HOME").filter(|p| Path::new(p).is_absolute()) {
+            return Some(Path::new(state).join(NAME));
+        }
+        if cfg!(windows)
+            && let Some(local) = self.var("LOCALAPPDATA")
+        {
+            return Some(Path::new(local).join(NAME));
+        }
+        let home = self.home.as_ref()?;
+        Some(if cfg!(target_os = "macos") {
+            home.join("Library/Application Support").join(NAME)
+        } else {
+            home.join(".local/state").join(NAME)
+        })
     }
 
     fn base_folder(&self, variable: &str, below_home: &[&str]) -> Option<PathBuf> {

@@ -196,7 +196,7 @@ impl Explanation {
 
     /// Marks the blocks of the parts that every request is refused for.
     pub fn mark(&mut self, findings: &[Finding]) {
-        let refused = |f: &&Finding| f.takes_out().is_some();
+        let refused = |f: &&Finding| f.redacted_by().is_some();
         for piece in self.rows.iter_mut().flat_map(|r| &mut r.turns).flat_map(|t| &mut t.blocks) {
             let found = findings.iter().filter(refused).find(|f| piece.part_id.is_some() && f.part_id == piece.part_id);
             piece.refused = found.map(|f| f.code);

@@ -3,7 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::environment::Environment;
+use super::Environment;
+use crate::error::{Error, ErrorCode, Result};
 
 /// The store of the release channels `latest`, `beta` and `prod`.
 const RELEASE_STORE: &str = "opencode.db";
@@ -33,9 +34,9 @@ pub enum LocateSource {
     OnlyChannel,
 }
 
-/// Why no store could be named: the message says what was wrong, [`LocateError::next`] what to do.
+/// Why no store could be named.
 #[derive(Debug, thiserror::Error)]
-pub enum LocateError {
+enum LocateError {
     /// Nothing is where opencode would look.
     #[error("no opencode store found; looked for {}", list(looked))]
     NoStore {
@@ -75,8 +76,7 @@ pub enum LocateError {
 
 impl LocateError {
     /// What is behind it, more exactly than the code `no-store` tells.
-    #[must_use]
-    pub fn cause(&self) -> &'static str {
+    fn cause(&self) -> &'static str {
         match self {
             Self::NoStore { .. } => "opencode has not run as this user, or keeps its data elsewhere",
             Self::LegacyJson { .. } => "no opencode with a database has run here yet",
@@ -88,8 +88,7 @@ impl LocateError {
     }
 
     /// What to do next.
-    #[must_use]
-    pub fn next(&self) -> String {
+    fn next(&self) -> String {
         match self {
             Self::NoStore { .. } => "if the store is elsewhere, name it with `unstick scan --db PATH`".to_owned(),
             Self::LegacyJson { .. } => "start an opencode from 1.2 to 1.15 once, which converts them into a database \
@@ -100,6 +99,12 @@ impl LocateError {
             Self::NoDataFolder => "name the store with `unstick scan --db PATH`".to_owned(),
             Self::Unreadable { .. } => "allow reading it, or name the store with `unstick scan --db PATH`".to_owned(),
         }
+    }
+}
+
+impl From<LocateError> for Error {
+    fn from(error: LocateError) -> Self {
+        Self::new(ErrorCode::NoStore, error.to_string()).because(error.cause()).hint(error.next())
     }
 }
 
@@ -118,8 +123,20 @@ fn choices(paths: &[PathBuf]) -> String {
 /// their program and cannot be seen from here, hence the last two steps (docs/opencode.md §1, read in 1.3.0 and 1.18.33).
 ///
 /// # Errors
-/// See [`LocateError`]; nothing is created or opened.
-pub fn locate(env: &Environment) -> Result<Located, LocateError> {
+/// [`ErrorCode::NoStore`] where there is none, or several; nothing is created or opened.
+pub fn locate(env: &Environment) -> Result<Located> {
+    Ok(find(env)?)
+}
+
+/// Every store of the data folder, sorted, `opencode.db` first; before them the file that OPENCODE_DB names, if it exists.
+///
+/// # Errors
+/// As [`locate`], but several are no error. The list is never empty.
+pub fn all_stores(env: &Environment) -> Result<Vec<PathBuf>> {
+    Ok(find_all(env)?)
+}
+
+fn find(env: &Environment) -> Result<Located, LocateError> {
     let folder = env.data_folder();
     if let Some(path) = named_by_variable(env, folder.as_deref())? {
         if !path.is_file() {
@@ -146,11 +163,7 @@ pub fn locate(env: &Environment) -> Result<Located, LocateError> {
     }
 }
 
-/// Every store of the data folder, sorted, `opencode.db` first; before them the file that OPENCODE_DB names, if it exists.
-///
-/// # Errors
-/// As [`locate`], save [`LocateError::Several`]. The list is never empty.
-pub fn all_stores(env: &Environment) -> Result<Vec<PathBuf>, LocateError> {
+fn find_all(env: &Environment) -> Result<Vec<PathBuf>, LocateError> {
     let folder = env.data_folder();
     let named = match named_by_variable(env, folder.as_deref()) {
         Ok(named) => named.filter(|path| path.is_file()),
@@ -279,7 +292,7 @@ mod tests {
             "opencode-x y.db",
             "auth.json",
         ]);
-        let found = locate(&home.env).unwrap();
+        let found = find(&home.env).unwrap();
         assert_eq!(found.path, home.data().join("opencode.db"));
         assert_eq!(found.source, LocateSource::ReleaseChannel);
         assert_eq!(found.others, [home.data().join("opencode-a.db"), home.data().join("opencode-dev.db")]);
@@ -288,7 +301,7 @@ mod tests {
     #[test]
     fn a_single_other_channel_is_taken_and_said() {
         let home = Home::new().with(&["opencode-feature_1.2-x.db"]);
-        let found = locate(&home.env).unwrap();
+        let found = find(&home.env).unwrap();
         assert_eq!(found.path, home.data().join("opencode-feature_1.2-x.db"));
         assert_eq!(found.source.to_string(), "the only store in the data folder");
         assert!(found.others.is_empty());
@@ -297,7 +310,7 @@ mod tests {
     #[test]
     fn several_channels_without_a_release_store_are_an_error_that_lists_them() {
         let home = Home::new().with(&["opencode-b.db", "opencode-a.db"]);
-        let error = locate(&home.env).unwrap_err();
+        let error = find(&home.env).unwrap_err();
         let (a, b) = (home.data().join("opencode-a.db"), home.data().join("opencode-b.db"));
         assert!(error.next().contains(&format!("--db {} or --db {}", a.display(), b.display())), "{error}");
         assert!(matches!(error, LocateError::Several { paths } if paths == [a, b]));
@@ -307,17 +320,17 @@ mod tests {
     fn the_disabled_channel_store_is_not_taken() {
         for value in ["1", "true"] {
             let home = Home::new().with(&["opencode-dev.db"]).set("OPENCODE_DISABLE_CHANNEL_DB", value);
-            let error = locate(&home.env).unwrap_err();
+            let error = find(&home.env).unwrap_err();
             assert!(matches!(error, LocateError::NoStore { looked } if looked == [home.data().join("opencode.db")]));
         }
         let home = Home::new().with(&["opencode-dev.db"]).set("OPENCODE_DISABLE_CHANNEL_DB", "0");
-        assert_eq!(locate(&home.env).unwrap().source, LocateSource::OnlyChannel);
+        assert_eq!(find(&home.env).unwrap().source, LocateSource::OnlyChannel);
     }
 
     #[test]
     fn the_variable_wins_relative_to_the_data_folder() {
         let home = Home::new().with(&["opencode.db", "mine.db"]).set("OPENCODE_DB", "mine.db");
-        let found = locate(&home.env).unwrap();
+        let found = find(&home.env).unwrap();
         assert_eq!(found.path, home.data().join("mine.db"));
         assert_eq!(found.source, LocateSource::Variable);
         assert_eq!(found.others, [home.data().join("opencode.db")]);
@@ -329,65 +342,65 @@ mod tests {
         let path = home.data().join("opencode.db");
         let mut home = home.set("OPENCODE_DB", path.to_str().unwrap());
         home.env.home = None;
-        assert_eq!(locate(&home.env).unwrap().path, path);
-        assert_eq!(all_stores(&home.env).unwrap(), [path]);
+        assert_eq!(find(&home.env).unwrap().path, path);
+        assert_eq!(find_all(&home.env).unwrap(), [path]);
     }
 
     #[test]
     fn a_missing_file_of_the_variable_is_not_replaced_by_another_store() {
         let home = Home::new().with(&["opencode.db"]).set("OPENCODE_DB", "gone.db");
-        let error = locate(&home.env).unwrap_err();
+        let error = find(&home.env).unwrap_err();
         assert!(matches!(error, LocateError::NoStore { looked } if looked == [home.data().join("gone.db")]));
     }
 
     #[test]
     fn an_in_memory_store_is_refused_but_the_data_folder_can_still_be_listed() {
         let home = Home::new().with(&["opencode.db"]).set("OPENCODE_DB", ":memory:");
-        assert!(matches!(locate(&home.env), Err(LocateError::InMemory)));
-        assert_eq!(all_stores(&home.env).unwrap(), [home.data().join("opencode.db")]);
+        assert!(matches!(find(&home.env), Err(LocateError::InMemory)));
+        assert_eq!(find_all(&home.env).unwrap(), [home.data().join("opencode.db")]);
     }
 
     #[test]
     fn nothing_at_all_says_where_it_looked_and_what_to_do() {
         let home = Home::new();
-        let error = locate(&home.env).unwrap_err();
+        let error = find(&home.env).unwrap_err();
         assert!(error.to_string().contains(&home.data().join("opencode.db").display().to_string()), "{error}");
         assert!(error.next().contains("--db PATH"), "{error}");
-        assert!(matches!(all_stores(&home.env), Err(LocateError::NoStore { .. })));
+        assert!(matches!(find_all(&home.env), Err(LocateError::NoStore { .. })));
     }
 
     #[test]
     fn json_files_alone_are_said_to_be_older_than_the_database() {
         let home = Home::new().with(&["storage/session/p/ses_1.json"]);
-        let error = locate(&home.env).unwrap_err();
+        let error = find(&home.env).unwrap_err();
         assert!(error.to_string().contains("before 1.2"), "{error}");
         assert!(matches!(error, LocateError::LegacyJson { folder } if folder == home.data()));
-        assert!(matches!(all_stores(&home.env), Err(LocateError::LegacyJson { .. })));
+        assert!(matches!(find_all(&home.env), Err(LocateError::LegacyJson { .. })));
         let home = home.with(&["opencode.db"]);
-        assert_eq!(locate(&home.env).unwrap().source, LocateSource::ReleaseChannel);
+        assert_eq!(find(&home.env).unwrap().source, LocateSource::ReleaseChannel);
     }
 
     #[test]
     fn without_home_or_variable_no_folder_is_guessed() {
         let env = Environment { cwd: PathBuf::from("/"), ..Environment::default() };
-        assert!(matches!(locate(&env), Err(LocateError::NoDataFolder)));
-        assert!(matches!(all_stores(&env), Err(LocateError::NoDataFolder)));
+        assert!(matches!(find(&env), Err(LocateError::NoDataFolder)));
+        assert!(matches!(find_all(&env), Err(LocateError::NoDataFolder)));
     }
 
     #[test]
     fn a_folder_with_the_name_of_a_store_is_none() {
         let home = Home::new().with(&["opencode-dev.db/x"]);
-        assert!(matches!(locate(&home.env), Err(LocateError::NoStore { .. })));
+        assert!(matches!(find(&home.env), Err(LocateError::NoStore { .. })));
     }
 
     #[test]
     fn all_stores_puts_the_release_store_first_and_a_named_one_before_it() {
         let home = Home::new().with(&["opencode-a.db", "opencode.db"]);
         let expected = [home.data().join("opencode.db"), home.data().join("opencode-a.db")];
-        assert_eq!(all_stores(&home.env).unwrap(), expected);
+        assert_eq!(find_all(&home.env).unwrap(), expected);
         let outside = home.root.path().join("elsewhere.db");
         std::fs::write(&outside, "").unwrap();
         let home = home.set("OPENCODE_DB", outside.to_str().unwrap());
-        assert_eq!(all_stores(&home.env).unwrap()[0], outside);
+        assert_eq!(find_all(&home.env).unwrap()[0], outside);
     }
 }

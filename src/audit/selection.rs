@@ -5,64 +5,48 @@ use std::path::{Path, PathBuf};
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use opencode_unstick::error::ErrorCode;
-use opencode_unstick::history::SessionInfo;
 
-use super::{CallError, Context};
-use crate::cli::Selection;
+use crate::error::{Error, ErrorCode, Result};
+use crate::history::SessionInfo;
 
-/// The words of a selection as they must be typed again.
-pub(crate) fn words(selection: &Selection) -> Vec<String> {
-    let mut words: Vec<String> = selection.sessions.iter().map(|s| super::quoted(s)).collect();
-    if let Some(folder) = &selection.directory {
-        words.extend(["--directory".to_owned(), super::quoted(&folder.to_string_lossy())]);
-    }
-    if selection.here {
-        words.push("--here".to_owned());
-    }
-    words
-}
-
-/// A filter over sessions.
+/// Which sessions a call is about; all of them where nothing is set.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Filter {
-    wanted: Vec<String>,
-    directory: Option<PathBuf>,
-    since: Option<i64>,
+pub struct Selection {
+    /// Ids, beginnings of ids or titles.
+    pub sessions: Vec<String>,
+    /// The folder that they were made in.
+    pub directory: Option<PathBuf>,
+    /// Not touched before this, in ms since the epoch.
+    pub since: Option<i64>,
 }
 
-impl Filter {
-    pub(crate) fn new(context: &Context<'_>, selection: &Selection, since: Option<&str>) -> Result<Self, CallError> {
-        let directory = match (&selection.directory, selection.here) {
-            (Some(path), _) => Some(context.env.absolute(path)),
-            (None, true) => Some(context.env.cwd.clone()),
-            (None, false) => None,
-        };
-        let since = since.map(|text| when(text, context.now)).transpose()?;
-        Ok(Self { wanted: selection.sessions.clone(), directory, since })
+impl Selection {
+    /// One session, by its id, the beginning of it, or its title.
+    #[must_use]
+    pub fn of(session: &str) -> Self {
+        Self { sessions: vec![session.to_owned()], ..Self::default() }
     }
 
-    /// Whether every session passes.
-    pub(crate) fn is_all(&self) -> bool {
-        self.wanted.is_empty() && self.directory.is_none() && self.since.is_none()
+    /// Whether every session is meant.
+    #[must_use]
+    pub fn is_all(&self) -> bool {
+        self.sessions.is_empty() && self.directory.is_none() && self.since.is_none()
     }
 
     /// Whether sessions are named one by one.
-    pub(crate) fn names_sessions(&self) -> bool {
-        !self.wanted.is_empty()
+    #[must_use]
+    pub fn names_sessions(&self) -> bool {
+        !self.sessions.is_empty()
     }
 
     /// Of all sessions, whether the call is about each.
     ///
-    /// A SESSION that matches none or several is an error, so that nothing is repaired by mistake.
-    pub(crate) fn apply(&self, sessions: &[SessionInfo]) -> Result<Vec<bool>, CallError> {
-        let mut chosen: Option<Vec<String>> = None;
-        for wanted in &self.wanted {
-            let id = one(sessions, wanted)?;
-            chosen.get_or_insert_default().push(id);
-        }
+    /// # Errors
+    /// A name that fits no session, or several: nothing is to be repaired by mistake.
+    pub fn choose(&self, sessions: &[SessionInfo]) -> Result<Vec<bool>> {
+        let ids = self.sessions.iter().map(|wanted| one(sessions, wanted)).collect::<Result<Vec<String>>>()?;
         let meant = |s: &SessionInfo| {
-            chosen.as_ref().is_none_or(|ids| ids.contains(&s.id))
+            (ids.is_empty() || ids.contains(&s.id))
                 && self.directory.as_ref().is_none_or(|d| same_folder(&s.directory, d))
                 && self.since.is_none_or(|at| s.time_updated >= at)
         };
@@ -76,7 +60,7 @@ fn same_folder(stored: &str, wanted: &Path) -> bool {
     stored == wanted || stored.canonicalize().is_ok_and(|s| wanted.canonicalize().is_ok_and(|w| s == w))
 }
 
-fn one(sessions: &[SessionInfo], wanted: &str) -> Result<String, CallError> {
+fn one(sessions: &[SessionInfo], wanted: &str) -> Result<String> {
     if let Some(exact) = sessions.iter().find(|s| s.id == wanted) {
         return Ok(exact.id.clone());
     }
@@ -85,19 +69,22 @@ fn one(sessions: &[SessionInfo], wanted: &str) -> Result<String, CallError> {
         sessions.iter().filter(|s| s.title == wanted || (prefix && s.id.starts_with(wanted))).collect();
     match found[..] {
         [session] => Ok(session.id.clone()),
-        [] => Err(CallError::new(ErrorCode::NoSuchSession, format!("no session is called `{wanted}`"))),
+        [] => Err(Error::new(ErrorCode::NoSuchSession, format!("no session is called `{wanted}`"))),
         _ => {
             let ids: Vec<&str> = found.iter().take(5).map(|s| s.id.as_str()).collect();
             let more = if found.len() > 5 { ", …" } else { "" };
             let message = format!("`{wanted}` is {} sessions: {}{more}", found.len(), ids.join(", "));
-            Err(CallError::new(ErrorCode::SeveralSessions, message))
+            Err(Error::new(ErrorCode::SeveralSessions, message))
         }
     }
 }
 
 /// A point in time in ms since the epoch: a date or a local time, or an age before `now`.
-pub(crate) fn when(text: &str, now: i64) -> Result<i64, CallError> {
-    let bad = || CallError::new(ErrorCode::BadTime, format!("`{text}` is no time"));
+///
+/// # Errors
+/// When the text is none of these.
+pub fn when(text: &str, now: i64) -> Result<i64> {
+    let bad = || Error::new(ErrorCode::BadTime, format!("`{text}` is no time"));
     if let Some(unit) = text.chars().last().filter(|c| matches!(c, 's' | 'm' | 'h' | 'd' | 'w')) {
         let n: i64 = text[..text.len() - 1].parse().map_err(|_| bad())?;
         let seconds = match unit {

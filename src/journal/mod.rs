@@ -1,15 +1,20 @@
-//! What is kept of a repair, so that it can be taken back: a header, every changed row as it was and as it is
-//! then, and an end that proves the file is whole. One JSON value a line.
+//! The undo journal: what is kept of a repair so that it can be taken back. A header, every changed row as it was and as it
+//! is then, and an end that proves the file is whole; one JSON value a line.
 
-use std::collections::BTreeSet;
+mod disk;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::BufRead;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::plan::{Cell, Image, Op, RowEdit};
-use crate::history::{MessageRow, ModelRef, message};
+pub use disk::{Found, JournalWriter, journals};
+
+use crate::history::{MessageRow, ModelRef, head};
+use crate::repair::Step;
+use crate::rows::{Op, Row, RowEdit, Table, hex, text};
 
 /// Version of the format.
 pub const VERSION: u32 = 1;
@@ -44,6 +49,8 @@ pub struct Header {
     pub time_ms: i64,
     /// The sessions that it touches.
     pub sessions: Vec<String>,
+    /// What was done, by session: for an undo, what it takes back.
+    pub steps: BTreeMap<String, Vec<Step>>,
 }
 
 /// A changed row, whole.
@@ -125,7 +132,7 @@ pub fn read(mut from: impl BufRead, mut each: impl FnMut(&Header, Entry)) -> Res
                 each(&journal.header, *entry);
             }
             (Line::End { rows, sha256 }, Some(journal)) if !journal.whole => {
-                journal.whole = rows == journal.rows && sha256 == hex(digest.clone());
+                journal.whole = rows == journal.rows && sha256 == hex(&digest.clone().finalize());
                 if !journal.whole {
                     return Err("its rows are not those that were written".to_owned());
                 }
@@ -138,27 +145,22 @@ pub fn read(mut from: impl BufRead, mut each: impl FnMut(&Header, Entry)) -> Res
     journal.ok_or_else(|| "it has no header".to_owned())
 }
 
-pub(crate) fn hex(digest: Sha256) -> String {
-    digest.finalize().iter().map(|b| format!("{b:02x}")).collect()
-}
-
 /// The model of a prefill 400 that a repair removed: a later one must not forget what it proved.
 #[must_use]
 pub fn proven(entry: &Entry) -> Option<ModelRef> {
-    let edit = &entry.edit;
-    let before = edit.before.as_ref().filter(|_| edit.op == Op::Delete)?;
-    refusal(&entry.session, &edit.id, &edit.table, before)
+    refusal(entry, entry.edit.before.as_ref().filter(|_| entry.edit.op() == Op::Delete)?)
 }
 
-/// The model of a prefill 400, from the row's image; `None` for any other row.
-fn refusal(session: &str, id: &str, table: &str, image: &Image) -> Option<ModelRef> {
-    if table != "message" {
+/// The model of a prefill 400, from one side of an edit; `None` for any other row.
+fn refusal(entry: &Entry, row: &Row) -> Option<ModelRef> {
+    if entry.edit.table != Table::Message {
         return None;
     }
-    let Cell::Text(data) = image.get("data")? else { return None };
-    let row = MessageRow { rowid: 0, id: id.to_owned(), session_id: session.into(), time_created: 0, time_updated: 0 };
-    let message = message(row, data).ok().filter(crate::history::Message::prefill_400)?;
-    message.assistant().map(|a| ModelRef::clone(&a.model))
+    let (id, session_id) = (entry.edit.id.clone(), entry.session.as_str().into());
+    let columns = MessageRow { rowid: 0, id, session_id, time_created: 0, time_updated: 0 };
+    let message = head(columns, text(row, "data")?).ok()?;
+    let a = message.assistant()?;
+    a.error.as_deref().is_some_and(|e| e.prefill_400).then(|| ModelRef::clone(&a.model))
 }
 
 /// The prefill 400s that a journal removed and put back, by row id, in order.
@@ -169,13 +171,13 @@ impl Refusals {
     /// Takes in the journal's next row.
     pub fn add(&mut self, entry: &Entry) {
         let edit = &entry.edit;
-        let image = match edit.op {
+        let row = match edit.op() {
             Op::Delete => &edit.before,
             Op::Insert => &edit.after,
             Op::Update => &None,
         };
-        if image.as_ref().is_some_and(|image| refusal(&entry.session, &edit.id, &edit.table, image).is_some()) {
-            self.0.push((edit.op, edit.id.clone()));
+        if row.as_ref().is_some_and(|row| refusal(entry, row).is_some()) {
+            self.0.push((edit.op(), edit.id.clone()));
         }
     }
 }
@@ -199,11 +201,12 @@ pub fn removed_refusals<'a>(journals: impl IntoIterator<Item = (&'a Journal, &'a
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rows::Cell;
 
     fn journal(op: Op, data: &str, committed: bool) -> (Journal, Refusals) {
-        let image: Image = [("data".to_owned(), Cell::Text(data.to_owned()))].into();
-        let (before, after) = if op == Op::Delete { (Some(image), None) } else { (None, Some(image)) };
-        let edit = RowEdit { op, table: "message".into(), id: "msg_1".into(), before, after, reason: "x".into() };
+        let row: Row = [("data".to_owned(), Cell::Text(data.to_owned()))].into();
+        let (before, after) = if op == Op::Delete { (Some(row), None) } else { (None, Some(row)) };
+        let edit = RowEdit { table: Table::Message, id: "msg_1".into(), before, after };
         let header = Header {
             version: VERSION,
             kind: Kind::Repair,
@@ -213,6 +216,7 @@ mod tests {
             store_path: "/".into(),
             time_ms: 1,
             sessions: vec!["ses_1".into()],
+            steps: BTreeMap::new(),
         };
         let entry = Entry { session: "ses_1".into(), edit };
         let mut refusals = Refusals::default();

@@ -1,37 +1,22 @@
 //! Journals on disk: private files that are whole and synced before the store is committed.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::StoreError;
-use super::environment::Environment;
-use crate::repair::journal::{Entry, Header, Journal, Line, hex, read};
+use super::{Entry, Header, Journal, Line, read};
+use crate::error::{Error, ErrorCode, Result};
+use crate::files::{create_private, make_folder, sync_folder};
+use crate::rows::hex;
 
 const SUFFIX: &str = "jsonl";
 const UNFINISHED: &str = "partial";
 
-/// The folder in which journals are kept when the user names none: the platform's place for state.
-#[must_use]
-pub fn default_folder(env: &Environment) -> Option<PathBuf> {
-    const NAME: &str = "opencode-unstick";
-    // A relative path would mean another folder from every working folder: such a value is to be passed over.
-    if let Some(state) = env.var("XDG_STATE_HOME").filter(|p| Path::new(p).is_absolute()) {
-        return Some(Path::new(state).join(NAME));
-    }
-    if cfg!(windows)
-        && let Some(local) = env.var("LOCALAPPDATA")
-    {
-        return Some(Path::new(local).join(NAME));
-    }
-    let home = env.home.as_ref()?;
-    Some(if cfg!(target_os = "macos") {
-        home.join("Library/Application Support").join(NAME)
-    } else {
-        home.join(".local/state").join(NAME)
-    })
+fn failed(path: &Path, source: &io::Error) -> Error {
+    let message = format!("the undo journal at {} cannot be written or read: {source}", path.display());
+    Error::new(ErrorCode::Journal, message)
 }
 
 /// A journal that is being written.
@@ -45,50 +30,13 @@ pub struct JournalWriter {
     sealed: bool,
 }
 
-fn private() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        options.mode(0o600);
-    }
-    options
-}
-
-/// Makes the folder and those above it that are missing, so that they last through a power loss: a journal in a
-/// folder that is gone is none.
-fn make_folder(folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    let above = folder.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    make_folder(above)?;
-    #[cfg_attr(not(unix), expect(unused_mut))]
-    let mut builder = fs::DirBuilder::new();
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::DirBuilderExt;
-        builder.mode(0o700);
-    }
-    match builder.create(folder) {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists || !folder.is_dir() => Err(e),
-        _ => sync_folder(above),
-    }
-}
-
-/// Makes a change of the folder's entries last through a power loss.
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
-    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
-}
-
 impl JournalWriter {
     /// Begins a journal in the folder, which is made where it is missing.
     ///
     /// # Errors
     /// When the folder cannot be made or written, or a journal of that id is there already.
-    pub fn create(folder: &Path, header: &Header) -> Result<Self, StoreError> {
-        let failed = |e| StoreError::Journal { path: folder.to_path_buf(), source: e };
+    pub fn create(folder: &Path, header: &Header) -> Result<Self> {
+        let failed = |e| failed(folder, &e);
         make_folder(folder).map_err(failed)?;
         let path = folder.join(format!("{}.{SUFFIX}", header.id));
         let partial = folder.join(format!("{}.{UNFINISHED}", header.id));
@@ -96,30 +44,30 @@ impl JournalWriter {
         if path.symlink_metadata().is_ok() {
             return Err(failed(io::Error::new(io::ErrorKind::AlreadyExists, "a journal of that id is there already")));
         }
-        let file = private().open(&partial).map_err(failed)?;
+        let file = create_private(&partial).map_err(failed)?;
         let mut writer = Self { file, partial, path, digest: Sha256::new(), rows: 0, sealed: false };
         writer.line(&Line::Header(header.clone()))?;
         Ok(writer)
     }
 
-    fn failed(&self, source: io::Error) -> StoreError {
-        StoreError::Journal { path: self.partial.clone(), source }
+    fn failed(&self, source: &io::Error) -> Error {
+        failed(&self.partial, source)
     }
 
-    fn line(&mut self, line: &Line) -> Result<(), StoreError> {
+    fn line(&mut self, line: &Line) -> Result<()> {
         // As it is made, for a row may be large.
         let mut both = Both { file: BufWriter::with_capacity(1 << 16, &self.file), digest: &mut self.digest };
         let written = serde_json::to_writer(&mut both, line).map_err(io::Error::from);
         let written = written.and_then(|()| both.write_all(b"\n")).and_then(|()| both.flush());
         drop(both);
-        written.map_err(|e| self.failed(e))
+        written.map_err(|e| self.failed(&e))
     }
 
     /// Writes one changed row.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn row(&mut self, entry: Entry) -> Result<(), StoreError> {
+    pub fn row(&mut self, entry: Entry) -> Result<()> {
         self.rows += 1;
         self.line(&Line::Row(Box::new(entry)))
     }
@@ -128,21 +76,21 @@ impl JournalWriter {
     ///
     /// # Errors
     /// When it cannot be written or synced. The store must not be committed then.
-    pub fn seal(&mut self) -> Result<(), StoreError> {
-        let end = Line::End { rows: self.rows, sha256: hex(self.digest.clone()) };
+    pub fn seal(&mut self) -> Result<()> {
+        let end = Line::End { rows: self.rows, sha256: hex(&self.digest.clone().finalize()) };
         self.line(&end)?;
-        self.file.sync_all().map_err(|e| self.failed(e))?;
-        fs::rename(&self.partial, &self.path).map_err(|e| self.failed(e))?;
+        self.file.sync_all().map_err(|e| self.failed(&e))?;
+        fs::rename(&self.partial, &self.path).map_err(|e| self.failed(&e))?;
         self.sealed = true;
         let folder = self.path.parent().unwrap_or(Path::new("."));
-        sync_folder(folder).map_err(|e| self.failed(e))
+        sync_folder(folder).map_err(|e| self.failed(&e))
     }
 
     /// Gives every row that was written, read from the disk.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn read_back(&self, mut each: impl FnMut(Entry)) -> Result<(), StoreError> {
+    pub fn read_back(&self, mut each: impl FnMut(Entry)) -> Result<()> {
         let path = if self.sealed { &self.path } else { &self.partial };
         open(path, |_, entry| each(entry)).map(|_| ()).map_err(|why| broken(path, why))
     }
@@ -186,8 +134,8 @@ fn open(path: &Path, each: impl FnMut(&Header, Entry)) -> Result<Journal, String
     read(BufReader::with_capacity(1 << 16, file), each)
 }
 
-fn broken(path: &Path, why: String) -> StoreError {
-    StoreError::Journal { path: path.to_path_buf(), source: io::Error::new(io::ErrorKind::InvalidData, why) }
+fn broken(path: &Path, why: String) -> Error {
+    failed(path, &io::Error::new(io::ErrorKind::InvalidData, why))
 }
 
 /// A file of the journal folder.
@@ -208,7 +156,7 @@ impl<T> Found<T> {
     ///
     /// # Errors
     /// When it can no longer be read.
-    pub fn rows(&self, mut each: impl FnMut(Entry)) -> Result<(), StoreError> {
+    pub fn rows(&self, mut each: impl FnMut(Entry)) -> Result<()> {
         open(&self.path, |_, entry| each(entry)).map(|_| ()).map_err(|why| broken(&self.path, why))
     }
 }
@@ -218,18 +166,15 @@ impl<T> Found<T> {
 ///
 /// # Errors
 /// When the folder is there and cannot be read.
-pub fn journals<T: Default>(
-    folder: &Path,
-    mut each: impl FnMut(&mut T, &Header, Entry),
-) -> Result<Vec<Found<T>>, StoreError> {
+pub fn journals<T: Default>(folder: &Path, mut each: impl FnMut(&mut T, &Header, Entry)) -> Result<Vec<Found<T>>> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(StoreError::Journal { path: folder.to_path_buf(), source: e }),
+        Err(e) => return Err(failed(folder, &e)),
     };
     let mut out = Vec::new();
     for entry in entries {
-        let path = entry.map_err(|e| StoreError::Journal { path: folder.to_path_buf(), source: e })?.path();
+        let path = entry.map_err(|e| failed(folder, &e))?.path();
         let suffix = path.extension().and_then(|s| s.to_str()).unwrap_or_default();
         if suffix != SUFFIX && suffix != UNFINISHED {
             continue;

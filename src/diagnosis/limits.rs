@@ -1,7 +1,7 @@
 //! What Claude takes of images, wherever it runs. Source: Anthropic's page on vision ("General limits") and the refusals
 //! that it answers with (docs/opencode.md §12).
 
-use super::{Found, Media};
+use crate::history::{Found, Media};
 
 /// Largest image, as base64 text, in bytes: 5 MiB.
 pub const BASE64: u64 = 5 << 20;
