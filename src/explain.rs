@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::diagnosis::{Code, Finding};
-use crate::history::json::{Object, string};
 use crate::history::{Message, PartKind, Session};
+use crate::json::{Object, string};
 use crate::replay::{
     Block, BlockKind, RULE_SETS, Resume, RuleSet, Sdk, Skip, TurnRole, after_revert, newest, request_with_skips,
     resume, resume_in, view,

@@ -4,8 +4,8 @@
 pub mod diagnosis;
 pub mod error;
 pub mod explain;
-
 pub mod history;
+pub mod json;
 pub mod repair;
 pub mod replay;
 pub mod report;

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use opencode_unstick::history::bytes_of;
-use opencode_unstick::history::json::{self, Object};
+use opencode_unstick::json::{self, Object};
 use opencode_unstick::repair::{Leaves, Plan};
 use opencode_unstick::store::{Store, StoreError};
 

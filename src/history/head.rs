@@ -7,8 +7,8 @@
 
 use memchr::memmem;
 
-use super::json::{self, truthy};
 use super::{Media, PartKind, ToolState, leaked, limits};
+use crate::json::{self, truthy};
 
 /// What a sweep asks of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -647,11 +647,11 @@ mod tests {
     use super::*;
     use crate::history::{self, MessageRow, Role};
 
-    fn parsed_part(data: &str) -> Result<PartFact, history::json::ShapeError> {
+    fn parsed_part(data: &str) -> Result<PartFact, crate::json::ShapeError> {
         history::part("prt_1", 0, data).map(|part| PartFact::of(&part.kind))
     }
 
-    fn parsed_message(data: &str) -> Result<history::Message, history::json::ShapeError> {
+    fn parsed_message(data: &str) -> Result<history::Message, crate::json::ShapeError> {
         let row = MessageRow { rowid: 1, id: "m".into(), session_id: "s".into(), time_created: 1, time_updated: 1 };
         history::message(row, data)
     }
@@ -774,7 +774,7 @@ mod tests {
 
     /// Whether a member stands twice.
     fn twice(text: &str) -> bool {
-        history::json::Object::parse(text).is_ok_and(|o| {
+        crate::json::Object::parse(text).is_ok_and(|o| {
             let names: Vec<_> = o.members().map(|(k, _)| k.to_owned()).collect();
             (1..names.len()).any(|at| names[..at].contains(&names[at]))
         })

@@ -4,12 +4,13 @@
 //! megabytes. What the rules ask stands in a few short members; the rest is looked at as it passes, for it must be JSON.
 
 use std::fmt;
-use std::io::{self, BufReader, Read};
+use std::io::{BufReader, Read};
 
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Message, MessageRow, Shrink, message};
+use super::{Message, MessageRow, message};
+use crate::json::Shorten;
 
 /// Members of a user's row that are read.
 const ASKED: [&str; 4] = ["role", "time", "agent", "model"];
@@ -21,11 +22,11 @@ const LONGEST: usize = 256;
 /// is odd: then it has to be read whole, which tells what.
 #[must_use]
 pub fn large_user(row: MessageRow, json: impl Read) -> Option<Message> {
-    let mut short = Shortened::new(json);
+    let mut short = Shorten::new(json, LONGEST);
     let mut read = serde_json::Deserializer::from_reader(BufReader::new(&mut short));
     let members = read.deserialize_map(Members).and_then(|members| read.end().map(|()| members)).ok()?;
     drop(read);
-    if !short.shrink.is_sound() || members.iter().any(|(_, raw)| raw.get().len() > LONGEST) {
+    if !short.is_sound() || members.iter().any(|(_, raw)| raw.get().len() > LONGEST) {
         return None;
     }
     // What was passed over is said nowhere else: the row without it is the same to every rule.
@@ -53,39 +54,6 @@ impl<'de> Visitor<'de> for Members {
             }
         }
         Ok(members)
-    }
-}
-
-/// A JSON text with its long strings cut short.
-struct Shortened<R> {
-    json: R,
-    shrink: Shrink,
-    piece: Vec<u8>,
-    short: Vec<u8>,
-    at: usize,
-}
-
-impl<R> Shortened<R> {
-    fn new(json: R) -> Self {
-        Self { json, shrink: Shrink::to(LONGEST), piece: vec![0; 1 << 16], short: Vec::new(), at: 0 }
-    }
-}
-
-impl<R: Read> Read for Shortened<R> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        while self.at == self.short.len() {
-            let got = self.json.read(&mut self.piece)?;
-            if got == 0 {
-                return Ok(0);
-            }
-            self.shrink.push(&self.piece[..got]);
-            self.at = 0;
-            self.shrink.take(&mut self.short);
-        }
-        let many = out.len().min(self.short.len() - self.at);
-        out[..many].copy_from_slice(&self.short[self.at..self.at + many]);
-        self.at += many;
-        Ok(many)
     }
 }
 

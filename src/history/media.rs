@@ -6,7 +6,7 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use imagesize::{ImageType, blob_size, image_type};
 
-use super::json::{self, Object};
+use crate::json::{self, Object};
 
 /// How much of a file is decoded first: an image's size stands near its start, in bytes. Only a photograph with a large
 /// preview in front needs more, and is then decoded whole.

@@ -2,14 +2,12 @@
 
 mod head;
 pub mod ids;
-pub mod json;
 mod large;
 mod leaked;
 pub mod limits;
 mod media;
 mod parse;
 mod refusal;
-mod shrink;
 
 use schemars::JsonSchema;
 use std::cell::Cell;
@@ -25,7 +23,6 @@ pub use large::large_user;
 pub use media::{Found, Media, bytes_of};
 pub use parse::{NEVER_ENDED, message, part, revert};
 pub use refusal::{Pointer, Refusal, RefusalClass};
-pub use shrink::Shrink;
 
 /// A model as opencode names it: `PROVIDER/MODEL` in print.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -2,13 +2,13 @@
 
 use std::rc::Rc;
 
-use super::json::{self, Object, ShapeError, shape};
 use super::leaked;
 use super::refusal;
 use super::{
     Assistant, Depth, Media, Message, MessageRow, ModelRef, Part, PartKind, Proof, Revert, Role, RowError, Text,
     Tokens, ToolCall, ToolState, User, Wrapper,
 };
+use crate::json::{self, Object, ShapeError, shape};
 
 /// What error texts say when a model takes no assistant prefill, lower case (docs/opencode.md §9).
 const PREFILL_TEXTS: [&str; 5] = [

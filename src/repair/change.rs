@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::Rows;
 use crate::diagnosis::Code;
-use crate::history::json::{Object, ShapeError};
 use crate::history::{self, Message, Session};
+use crate::json::{Object, ShapeError};
 
 /// One edit of a history. Content never changes: rows without content go, parts move to the row after
 /// theirs, and `finish`, `parentID`, `error` and totals of an assistant row may be set. Where a person asked for content

@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use super::plan::{Cell, Image, Op, RowEdit};
-use crate::history::json::{Object, ShapeError, quote, shape};
 use crate::history::{self, Session, ids};
+use crate::json::{Object, ShapeError, quote, shape};
 
 /// What an event is about.
 #[derive(Debug, Clone, PartialEq, Eq)]

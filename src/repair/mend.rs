@@ -11,8 +11,8 @@ use super::steps::touches_revert;
 use super::{Allowed, Rows};
 use crate::diagnosis::request::{Broken, broken_in, sent_id};
 use crate::diagnosis::{Code, LeftReason};
-use crate::history::json::{self, Object};
 use crate::history::{Media, Message, Part, PartKind, Session, ToolState};
+use crate::json::{self, Object};
 use crate::replay::{RuleSet, Sdk};
 
 /// One thing that the model is no longer sent, or is sent otherwise.

@@ -1,7 +1,6 @@
 //! From a diagnosed session to row edits: proposed, proven in memory, written down as a plan.
 
 mod change;
-pub mod content;
 pub mod journal;
 pub mod log;
 mod mend;

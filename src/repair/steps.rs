@@ -5,8 +5,8 @@ use super::change::{Change, RowJson};
 use super::plan::Cell;
 use super::proof::blocked;
 use crate::diagnosis::{Code, LeftReason, Tail, rules};
-use crate::history::json::Object;
-use crate::history::{Message, NEVER_ENDED, Part, PartKind, Session, ids, json};
+use crate::history::{Message, NEVER_ENDED, Part, PartKind, Session, ids};
+use crate::json::{self, Object};
 use crate::replay::{Order, RULE_SETS, RuleSet, Sdk, after_revert, newest, pending_task, reverted, view};
 
 /// Totals of a row that passes its own on to the row after it.

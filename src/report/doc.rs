@@ -9,7 +9,7 @@ use super::Output;
 use crate::diagnosis::{Diagnosis, Evidence, Finding, Status};
 use crate::error::ErrorCode;
 use crate::history::UnreadableRow;
-use crate::history::json::{Object, string};
+use crate::json::{Object, string};
 use crate::repair::{Cell, Leaves, Left, Op, Plan, RowEdit, digest};
 use crate::replay::{Bound, Resume};
 use crate::sdk::SdkChoice;

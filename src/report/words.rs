@@ -9,7 +9,7 @@ use super::clean;
 use super::doc::data_string;
 use super::human::size;
 use crate::diagnosis::Code;
-use crate::history::json::Object;
+use crate::json::Object;
 use crate::repair::{Cell, Image, Leaves, Op, RowEdit, SessionPlan};
 
 /// A time in ms since the epoch, in the local zone: "12 May 14:03", with the year where it is another than `now`'s.

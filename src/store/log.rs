@@ -11,9 +11,8 @@ use super::blob::{self, ON_PAGE, Starts};
 use super::read::{LARGE, integer, text};
 use super::{Store, StoreError};
 use crate::history::Session;
-use crate::history::json::{Object, ShapeError};
+use crate::json::{Content, Object, ShapeError, content, content_of};
 use crate::repair::Cell;
-use crate::repair::content::{Content, content, content_of};
 use crate::repair::log::{About, Fold, Log, LogEnd};
 
 impl Store<'_> {

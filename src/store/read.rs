@@ -10,10 +10,10 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use sha2::{Digest, Sha256};
 
 use super::{Schema, StoreError, Sweep, blob};
-use crate::history::json::ShapeError;
 use crate::history::{
     self, Depth, Message, MessageRow, ModelRef, Part, PartKind, Role, Session, SessionInfo, ToolState, UnreadableRow,
 };
+use crate::json::{self, ShapeError};
 use crate::repair::undo::Now;
 use crate::repair::{Cell, Image, Rows, hex, sha256};
 
@@ -665,6 +665,9 @@ const STRAYS: [(&str, &str, &str); 2] = [
 /// Values beyond this size are read piece by piece, in bytes.
 pub(super) const LARGE: i64 = 1 << 20;
 
+/// Longest string of such a part that is kept as it is, in bytes.
+const LONGEST: usize = 16 << 10;
+
 /// A message's row, its value null where it is a text that is read piece by piece.
 pub(super) const MESSAGE: &str = "SELECT rowid, id, session_id, time_created, time_updated, \
      CASE WHEN octet_length(data) <= 1048576 OR typeof(data) <> 'text' THEN data END, octet_length(data) FROM message";
@@ -995,10 +998,9 @@ pub(super) fn part_row(db: &Connection, row: &Row<'_>, utf8: bool) -> rusqlite::
 
 /// A large tool call, read piece by piece; `None` where the part is another one, or odd.
 fn large_part(db: &Connection, rowid: i64, id: &str, time_created: i64) -> rusqlite::Result<Option<Part>> {
-    let value = db.blob_open("main", "part", "data", rowid, true)?;
-    let mut shrink = history::Shrink::default();
-    blob::pieces(&value, |piece| shrink.push(piece))?;
-    let Some(Ok(mut part)) = shrink.finish().map(|short| history::part(id, time_created, &short)) else {
+    let mut value = db.blob_open("main", "part", "data", rowid, true)?;
+    let short = json::shortened(&mut value, LONGEST).map_err(blob::error_of)?;
+    let Some(Ok(mut part)) = short.map(|short| history::part(id, time_created, &short)) else {
         return Ok(None);
     };
     if let PartKind::Tool(call) = &part.kind

@@ -4,11 +4,17 @@
 //! refuse: lone surrogates, numbers beyond `f64`, any depth, duplicate keys (the last one wins). Values that
 //! nobody needs are skipped as raw text and never decoded.
 
+mod canonical;
+mod shorten;
+
 use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+
+pub use canonical::{Content, content, content_of};
+pub use shorten::{Shorten, shortened};
 
 /// Why a row's JSON could not be understood. The text names the field, never its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -258,6 +264,11 @@ pub fn truthy(raw: &str) -> bool {
 #[must_use]
 pub fn is_blank(text: &str) -> bool {
     text.chars().all(|c| (c.is_whitespace() && c != '\u{85}') || c == '\u{feff}')
+}
+
+/// Bytes as hex digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// A Rust string as a JSON string token.

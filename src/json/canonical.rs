@@ -7,9 +7,8 @@
 use std::io::Read;
 
 use sha2::{Digest, Sha256};
-use struson::reader::{JsonReader, JsonStreamReader, ReaderError, ReaderSettings, ValueType};
 
-use crate::history::json::{self, Object, ShapeError, quote, shape};
+use super::{Object, ShapeError, array, number, quote, shape, shortened, string};
 
 /// Deepest JSON that is compared; rows that are deeper count as different from their log.
 const DEEPEST: usize = 256;
@@ -61,15 +60,15 @@ fn canonical(raw: &str, out: &mut Sha256, depth: usize) -> Result<(), ShapeError
             out.update(b"}");
         }
         Some(b'[') => {
-            let Some(items) = json::array(raw) else { return shape("an array that cannot be read") };
+            let Some(items) = array(raw) else { return shape("an array that cannot be read") };
             out.update(b"[");
             for item in items {
                 canonical(item, out, depth)?;
             }
             out.update(b"]");
         }
-        Some(b'"') => out.update(quote(&json::string(raw).unwrap_or_default())),
-        _ => match json::number(raw) {
+        Some(b'"') => out.update(quote(&string(raw).unwrap_or_default())),
+        _ => match number(raw) {
             Some(n) => out.update(format!("{n};")),
             None => out.update(raw),
         },
@@ -77,139 +76,24 @@ fn canonical(raw: &str, out: &mut Sha256, depth: usize) -> Result<(), ShapeError
     Ok(())
 }
 
-/// The digest of JSON that is read piece by piece, or of one member of it: memory does not go by its size.
+/// Longest string that is compared as it is where a value is read piece by piece, in bytes.
+const LONGEST: usize = 256;
+
+/// The digest of JSON that is read piece by piece, or of one member of it. Long strings are held by their SHA-256.
 ///
 /// # Errors
-/// When it cannot be read, among that where half of a surrogate pair stands in it.
+/// When it cannot be read.
 pub fn content_of(json: impl Read, member: Option<&str>) -> Result<Content, ShapeError> {
-    let settings = ReaderSettings {
-        max_nesting_depth: u32::try_from(DEEPEST).ok(),
-        track_path: false,
-        restrict_number_values: false,
-        ..ReaderSettings::default()
+    let text = match shortened(json, LONGEST) {
+        Ok(Some(text)) => text,
+        Ok(None) => return shape("not JSON"),
+        Err(error) => return shape(error.to_string()),
     };
-    let mut reader = JsonStreamReader::new_custom(json, settings);
-    let Some(member) = member else {
-        let found = row(&mut reader)?;
-        reader.consume_trailing_whitespace().map_err(Stop::from)?;
-        return Ok(found);
-    };
-    let mut found = None;
-    let mut look = || -> Result<(), Stop> {
-        reader.begin_object()?;
-        while reader.has_next()? {
-            if reader.next_name_owned()? == member {
-                found = Some(row(&mut reader)?);
-            } else {
-                reader.skip_value()?;
-            }
-        }
-        Ok(reader.end_object()?)
-    };
-    look()?;
-    found.ok_or_else(|| ShapeError(format!("`{member}` is missing")))
-}
-
-/// Why a reading ended. What the reader says of it quotes names out of the text.
-struct Stop;
-
-impl From<ReaderError> for Stop {
-    fn from(_: ReaderError) -> Self {
-        Self
+    let Some(member) = member else { return content(&text) };
+    match Object::parse(&text)?.some(member) {
+        Some(raw) => content(raw),
+        None => shape(format!("`{member}` is missing")),
     }
-}
-
-impl From<std::io::Error> for Stop {
-    fn from(_: std::io::Error) -> Self {
-        Self
-    }
-}
-
-impl From<Stop> for ShapeError {
-    fn from(_: Stop) -> Self {
-        Self("too large to be compared in memory, and not JSON as other programs read it".to_owned())
-    }
-}
-
-/// A row's outermost object.
-fn row<R: Read>(reader: &mut JsonStreamReader<R>) -> Result<Content, Stop> {
-    let mut members = Vec::new();
-    reader.begin_object()?;
-    while reader.has_next()? {
-        let name = reader.next_name_owned()?;
-        if COLUMNS.contains(&name.as_str()) {
-            reader.skip_value()?;
-        } else if name == "state" && reader.peek()? == ValueType::Object {
-            let (mut state, error) = (object(reader)?, digest(b"s", [b"error".as_slice()]));
-            if state.iter().any(|(name, value)| name == "status" && *value == error) {
-                state.retain(|(name, _)| name != "raw");
-            }
-            members.push((name, sum(state)));
-        } else {
-            let value = value(reader)?;
-            members.push((name, value));
-        }
-    }
-    reader.end_object()?;
-    Ok(sum(members))
-}
-
-fn object<R: Read>(reader: &mut JsonStreamReader<R>) -> Result<Vec<(String, Content)>, Stop> {
-    let mut members = Vec::new();
-    reader.begin_object()?;
-    while reader.has_next()? {
-        let name = reader.next_name_owned()?;
-        members.push((name, value(reader)?));
-    }
-    reader.end_object()?;
-    Ok(members)
-}
-
-fn sum(mut members: Vec<(String, Content)>) -> Content {
-    members.sort_unstable();
-    digest(b"{", members.iter().flat_map(|(name, value)| [digest(b"k", [name.as_bytes()]), *value]))
-}
-
-fn digest<T: AsRef<[u8]>>(kind: &[u8], of: impl IntoIterator<Item = T>) -> Content {
-    let mut out = Sha256::new_with_prefix(kind);
-    of.into_iter().for_each(|piece| out.update(piece));
-    out.finalize().into()
-}
-
-fn value<R: Read>(reader: &mut JsonStreamReader<R>) -> Result<Content, Stop> {
-    Ok(match reader.peek()? {
-        ValueType::Object => sum(object(reader)?),
-        ValueType::Array => {
-            let mut out = Sha256::new_with_prefix(b"[");
-            reader.begin_array()?;
-            while reader.has_next()? {
-                out.update(value(reader)?);
-            }
-            reader.end_array()?;
-            out.finalize().into()
-        }
-        ValueType::String => {
-            let mut out = Sha256::new_with_prefix(b"s");
-            let mut text = reader.next_string_reader()?;
-            let mut piece = [0; 8 << 10];
-            loop {
-                match text.read(&mut piece)? {
-                    0 => break,
-                    n => out.update(&piece[..n]),
-                }
-            }
-            out.finalize().into()
-        }
-        ValueType::Number => {
-            let raw = reader.next_number_as_str()?;
-            digest(b"n", [json::number(raw).map_or_else(|| raw.to_owned(), |n| n.to_string())])
-        }
-        ValueType::Boolean => digest(b"b", [[u8::from(reader.next_bool()?)]]),
-        ValueType::Null => {
-            reader.next_null()?;
-            digest(b"0", [b""])
-        }
-    })
 }
 
 #[cfg(test)]
