@@ -311,6 +311,8 @@ pub(crate) struct Undo {
 pub(crate) enum Include {
     /// Sessions whose model is not known to refuse
     AtRisk,
+    /// Sessions whose AI SDK package is a guess or was never measured, where packages differ
+    Unmeasured,
     /// Turns that a revert or a fork would make a stuck tail
     Latent,
     /// Tool calls that are stored as still going on

@@ -110,16 +110,31 @@ fn kinds(provider: &str) -> Vec<(&'static str, Value)> {
         ("xai-encrypted", json!({"xai": {"itemId": "rs_7", "reasoningEncryptedContent": "ZW5j"}})),
         ("copilot-opaque", json!({"copilot": {"reasoningOpaque": "b3Bh"}})),
         ("copilot-encrypted", json!({"copilot": {"itemId": "rs_8", "reasoningEncryptedContent": "ZW5j"}})),
-        ("openrouter-encrypted", details(json!({"type": "reasoning.encrypted", "data": "ZW5j", "id": "rs_9",
-            "format": "openai-responses-v1", "index": 0}))),
-        ("openrouter-signed", details(json!({"type": "reasoning.text", "text": "hmm", "signature": "c2ln",
-            "format": "anthropic-claude-v1", "index": 0}))),
-        ("openrouter-unsigned", details(json!({"type": "reasoning.text", "text": "hmm", "format": "anthropic-claude-v1",
-            "index": 0}))),
-        ("openrouter-other-format", details(json!({"type": "reasoning.text", "text": "hmm", "format": "xai-responses-v1",
-            "index": 0}))),
-        ("openrouter-summary", details(json!({"type": "reasoning.summary", "summary": "in short",
-            "format": "openai-responses-v1", "index": 0}))),
+        (
+            "openrouter-encrypted",
+            details(json!({"type": "reasoning.encrypted", "data": "ZW5j", "id": "rs_9",
+            "format": "openai-responses-v1", "index": 0})),
+        ),
+        (
+            "openrouter-signed",
+            details(json!({"type": "reasoning.text", "text": "hmm", "signature": "c2ln",
+            "format": "anthropic-claude-v1", "index": 0})),
+        ),
+        (
+            "openrouter-unsigned",
+            details(json!({"type": "reasoning.text", "text": "hmm", "format": "anthropic-claude-v1",
+            "index": 0})),
+        ),
+        (
+            "openrouter-other-format",
+            details(json!({"type": "reasoning.text", "text": "hmm", "format": "xai-responses-v1",
+            "index": 0})),
+        ),
+        (
+            "openrouter-summary",
+            details(json!({"type": "reasoning.summary", "summary": "in short",
+            "format": "openai-responses-v1", "index": 0})),
+        ),
         ("openrouter-none", json!({"openrouter": {"reasoning_details": []}})),
         ("google-thought", json!({"google": {"thoughtSignature": "c2ln"}})),
         ("vertex-thought", json!({"vertex": {"thoughtSignature": "c2ln"}})),
@@ -133,15 +148,20 @@ fn kinds(provider: &str) -> Vec<(&'static str, Value)> {
 
 /// What vouches for thinking in the eyes of a package.
 fn own(who: For<'_>, id: &str) -> Value {
-    let item = |name: &str| json!({name: {"itemId": format!("rs_{id}"), "reasoningEncryptedContent": format!("ZW5j{id}")}});
+    let item =
+        |name: &str| json!({name: {"itemId": format!("rs_{id}"), "reasoningEncryptedContent": format!("ZW5j{id}")}});
     match who.package {
-        "@ai-sdk/anthropic" | "@ai-sdk/google-vertex/anthropic" => json!({"anthropic": {"signature": format!("c2ln{id}")}}),
+        "@ai-sdk/anthropic" | "@ai-sdk/google-vertex/anthropic" => {
+            json!({"anthropic": {"signature": format!("c2ln{id}")}})
+        }
         "@ai-sdk/amazon-bedrock" => json!({"bedrock": {"signature": format!("c2ln{id}")}}),
         "@ai-sdk/openai" => item("openai"),
         "@ai-sdk/azure" => item("azure"),
         "@ai-sdk/xai" => item("xai"),
-        "@ai-sdk/github-copilot" => json!({"copilot": {"reasoningOpaque": format!("b3Bh{id}"), "itemId": format!("rs_{id}"),
-            "reasoningEncryptedContent": format!("ZW5j{id}")}}),
+        "@ai-sdk/github-copilot" => {
+            json!({"copilot": {"reasoningOpaque": format!("b3Bh{id}"), "itemId": format!("rs_{id}"),
+            "reasoningEncryptedContent": format!("ZW5j{id}")}})
+        }
         "@ai-sdk/google" => json!({"google": {"thoughtSignature": format!("c2ln{id}")}}),
         "@ai-sdk/google-vertex" => json!({"vertex": {"thoughtSignature": format!("c2ln{id}")}}),
         "@openrouter/ai-sdk-provider" => json!({"openrouter": {"reasoning_details": [{"type": "reasoning.encrypted",
@@ -265,7 +285,9 @@ fn thinking_of_each_kind(who: For<'_>, out: &mut Vec<Shape>) {
         out.cut(&format!("think-words-{name}"), vec![start(), with(thought("hmm"), metadata.clone())]);
         out.cut(&format!("text-words-{name}"), vec![start(), with(text("Well."), metadata.clone())]);
         let ran = with(call("call_1", done()), metadata);
-        out.add(&format!("call-{name}"), |rows| rows.answer(Some("tool-calls"), vec![start(), ran, finish("tool-calls")]));
+        out.add(&format!("call-{name}"), |rows| {
+            rows.answer(Some("tool-calls"), vec![start(), ran, finish("tool-calls")])
+        });
     }
 }
 
@@ -389,15 +411,29 @@ fn provider_calls(who: For<'_>, out: &mut Vec<Shape>) {
     };
     let mut listed = done();
     listed["output"] = json!([{"url": "u", "title": "t", "type": "web_search_result", "encryptedContent": "e"}]);
-    let states =
-        [("done", done()), ("failed", failed(Value::Null)), ("running", json!({"status": "running", "input": {},
-            "time": {"start": 1}}))];
+    let states = [
+        ("done", done()),
+        ("failed", failed(Value::Null)),
+        (
+            "running",
+            json!({"status": "running", "input": {},
+            "time": {"start": 1}}),
+        ),
+    ];
     for (name, state) in states {
         for tool in ["bash", "web_search"] {
             let part = || served(tool, state.clone(), json!({}));
             out.cut(&format!("served-{tool}-{name}"), vec![start(), part()]);
             out.cut(&format!("served-{tool}-{name}-and-text"), vec![start(), part(), text("Well.")]);
         }
+    }
+    let mut missing = done();
+    if let Some(state) = missing.as_object_mut() {
+        state.remove("output");
+    }
+    for (name, state) in [("listed", listed), ("missing", missing)] {
+        let part = served("web_search", state, json!({}));
+        out.cut(&format!("served-web_search-{name}-and-text"), vec![start(), part, text("Well.")]);
     }
     out.cut("served-code", vec![start(), served("code_execution", done(), json!({})), text("Well.")]);
     out.cut("served-own", vec![start(), served("web_search", done(), own(who, "s")), text("Well.")]);
@@ -414,10 +450,16 @@ fn provider_calls(who: For<'_>, out: &mut Vec<Shape>) {
 
 fn media(who: For<'_>, out: &mut Vec<Shape>) {
     let mut out = Out { who, out };
-    let files = [("image", "image/png", DOT), ("pdf", "application/pdf", PDF), ("csv", "text/csv", "data:text/csv;base64,YSxi")];
+    let files = [
+        ("image", "image/png", DOT),
+        ("pdf", "application/pdf", PDF),
+        ("csv", "text/csv", "data:text/csv;base64,YSxi"),
+    ];
     for (name, mime, url) in files {
         let one = || call("call_1", attached(mime, url));
-        out.add(&format!("call-{name}"), |rows| rows.answer(Some("tool-calls"), vec![start(), one(), finish("tool-calls")]));
+        out.add(&format!("call-{name}"), |rows| {
+            rows.answer(Some("tool-calls"), vec![start(), one(), finish("tool-calls")])
+        });
         out.cut(&format!("call-{name}-and-text"), vec![start(), one(), start(), text("I see.")]);
         out.add(&format!("call-{name}-stop"), |rows| {
             rows.answer(Some("stop"), vec![start(), one(), start(), text("I see."), finish("stop")])
@@ -471,7 +513,9 @@ fn mixtures(who: For<'_>, out: &mut Vec<Shape>) {
     });
     out.add("signed-nothing-between", |rows| {
         let rows = rows.answer(Some("stop"), ended(vec![text("One.")])).says("Two?");
-        rows.answer(None, vec![start(), signed("", "1")]).says("Three?").answer(Some("stop"), ended(vec![text("Four.")]))
+        rows.answer(None, vec![start(), signed("", "1")])
+            .says("Three?")
+            .answer(Some("stop"), ended(vec![text("Four.")]))
     });
     out.add("same-item-in-two-rows", |rows| {
         let rows = rows.answer(Some("stop"), ended(vec![signed("one", "1"), text("One.")])).says("Two?");

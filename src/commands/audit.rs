@@ -48,7 +48,7 @@ pub(crate) fn sdk_of(context: &Context<'_>, session: &Session) -> Option<SdkChoi
 
 /// The package in the form that the replay wants; the default where there is no model.
 pub(crate) fn replay_sdk(choice: Option<&SdkChoice>) -> Sdk {
-    choice.map_or_else(Sdk::keeping, |c| Sdk::new(c.package.clone()))
+    choice.map_or_else(Sdk::keeping, SdkChoice::sdk)
 }
 
 /// How much an audit is to find out.

@@ -66,7 +66,7 @@ fn find(context: &Context<'_>, store: &Store<'_>, filter: &Filter, text: bool) -
     now.mark(&d.findings);
     let mut repair = None;
     if matches!(d.tail, Status::Stuck | Status::AtRisk) {
-        let allowed = Allowed { at_risk: true, ..Allowed::default() };
+        let allowed = Allowed { at_risk: true, unmeasured: true, ..Allowed::default() };
         let rows = StoredRows::new(store);
         let planned = plan_session(&session, &sdk, Aim::TAIL, allowed, context.now, &rows);
         rows.done()?;

@@ -76,6 +76,7 @@ pub(crate) fn run(context: &Context<'_>, args: &Repair) -> Result<Exit, Error> {
 fn one(context: &Context<'_>, args: &Repair, target: &Target, filter: &Filter, several: bool) -> Result<Exit, Error> {
     let allowed = Allowed {
         at_risk: args.include.contains(&Include::AtRisk),
+        unmeasured: args.include.contains(&Include::Unmeasured),
         near_window: args.include.contains(&Include::NearWindow),
         latent: args.include.contains(&Include::Latent),
         unsettled: args.include.contains(&Include::Unsettled),
@@ -156,7 +157,7 @@ fn aim(d: &Diagnosis, allowed: Allowed) -> Option<Goal> {
     let anywhere = d.resume.iter().any(|(_, r)| *r == Resume::EndsWithAssistant);
     let tail = match d.tail {
         Status::Stuck => true,
-        Status::AtRisk => allowed.at_risk,
+        Status::AtRisk => (allowed.at_risk || !d.doubts.model) && (allowed.unmeasured || !d.doubts.package),
         Status::Unreadable => return None,
         _ => allowed.latent && anywhere && has(Code::LatentTail),
     };
@@ -167,6 +168,11 @@ fn aim(d: &Diagnosis, allowed: Allowed) -> Option<Goal> {
         mended: d.status == Status::Dead && d.findings.iter().any(|f| f.takes_out().is_some() && allowed.mends(f.code)),
     };
     (goal != Goal::default()).then_some(goal)
+}
+
+/// Whether nothing but doubt about its package keeps the session from being repaired.
+fn differs_by_package(d: &Diagnosis, allowed: Allowed) -> bool {
+    d.tail == Status::AtRisk && d.doubts.package && !allowed.unmeasured && (allowed.at_risk || !d.doubts.model)
 }
 
 /// Whether what is allowed is only found by looking at everything: buried turns, calls that never ended, what prompts are
@@ -187,6 +193,8 @@ fn plan(context: &Context<'_>, store: &Store<'_>, filter: &Filter, allowed: Allo
         let info = &judged.diagnosis.info;
         if judged.diagnosis.status == Status::Unreadable {
             work.unreadable(info, filter);
+        } else if differs_by_package(&judged.diagnosis, allowed) {
+            work.leave(info, LeftReason::UnmeasuredPackage);
         } else if let Some(aim) = aim(&judged.diagnosis, allowed) {
             let loaded = store.load_all(info)?;
             if loaded.unreadable.is_empty() {
@@ -249,10 +257,13 @@ impl Work {
     /// A session that cannot be understood is left; that is said where it was asked for by name.
     fn unreadable(&mut self, info: &SessionInfo, filter: &Filter) {
         if filter.names_sessions() {
-            let reason = LeftReason::Unreadable;
-            self.left.push(Left { id: info.id.clone(), reason, detail: reason.description().to_owned() });
-            self.titles.push((info.id.clone(), info.title.clone()));
+            self.leave(info, LeftReason::Unreadable);
         }
+    }
+
+    fn leave(&mut self, info: &SessionInfo, reason: LeftReason) {
+        self.left.push(Left { id: info.id.clone(), reason, detail: reason.description().to_owned() });
+        self.titles.push((info.id.clone(), info.title.clone()));
     }
 
     #[expect(clippy::too_many_arguments, reason = "what a plan is made from, each of its own kind")]

@@ -106,6 +106,8 @@ pub struct Diagnosis {
     pub tail: Status,
     /// How sure that is, where it is dead, stuck or at risk.
     pub evidence: Option<Evidence>,
+    /// Why it is only at risk.
+    pub doubts: Doubts,
     /// The model that re-entering would send to.
     pub model: Option<ModelRef>,
     /// Tool calls that opencode cut off, where they were counted.
@@ -116,6 +118,15 @@ pub struct Diagnosis {
     pub resume: Vec<(&'static str, Resume)>,
     /// What there is to say.
     pub findings: Vec<Finding>,
+}
+
+/// What keeps a tail that looks stuck from being called so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Doubts {
+    /// The model is not known to refuse.
+    pub model: bool,
+    /// The package is a guess or was never measured, and not every measured package sends a request that is refused.
+    pub package: bool,
 }
 
 /// The model that re-entering sends to: that of the newest user row, a pending revert carried out.
@@ -141,6 +152,7 @@ pub fn unreadable(info: &SessionInfo, rows: &[UnreadableRow], known: Option<&Ses
         status: Status::Unreadable,
         tail: Status::Unreadable,
         evidence: None,
+        doubts: Doubts::default(),
         model: known.and_then(model_of),
         orphans: Some(known.map_or(0, count_orphans)),
         prefill_400s: Some(known.map_or(0, count_400s)),
@@ -172,6 +184,7 @@ pub fn plain(info: SessionInfo, model: Option<&ModelRef>) -> Diagnosis {
         status: Status::Healthy,
         tail: Status::Healthy,
         evidence: None,
+        doubts: Doubts::default(),
         model: model.cloned(),
         orphans: Some(0),
         prefill_400s: Some(0),
@@ -201,6 +214,11 @@ pub fn diagnose_tail(session: &Session, sdk: &Sdk, judge: &Judge) -> Diagnosis {
 #[must_use]
 pub fn diagnose(session: &Session, sdk: &Sdk, judge: &Judge) -> Diagnosis {
     diagnose_within(session, sdk, judge, Scope::All)
+}
+
+/// Whether re-entering ends with an assistant's turn under a rule set that counts.
+fn ends_with_assistant(session: &Session, sdk: &Sdk, judge: &Judge) -> bool {
+    judge.counting.iter().any(|set| resume(session, set, sdk) == Resume::EndsWithAssistant)
 }
 
 fn diagnose_within(session: &Session, sdk: &Sdk, judge: &Judge, scope: Scope) -> Diagnosis {
@@ -266,8 +284,10 @@ fn diagnose_within(session: &Session, sdk: &Sdk, judge: &Judge, scope: Scope) ->
 
     let counted = scope == Scope::All;
     let has = |code: Code| findings.iter().any(|f| f.code == code);
+    let package = counting.is_some() && !sdk.candidates().iter().all(|sdk| ends_with_assistant(session, sdk, judge));
+    let doubts = Doubts { model: counting.is_some() && !refused, package };
     let tail = match counting {
-        Some(_) if refused => Status::Stuck,
+        Some(_) if doubts == Doubts::default() => Status::Stuck,
         Some(_) => Status::AtRisk,
         None if has(Code::LatentTail) => Status::Latent,
         None if has(Code::RecoveredPrefill400) => Status::Recovered,
@@ -278,6 +298,7 @@ fn diagnose_within(session: &Session, sdk: &Sdk, judge: &Judge, scope: Scope) ->
         status: if refused_for.is_some() { Status::Dead } else { tail },
         tail,
         evidence: refused_for.or(evidence.filter(|_| counting.is_some())),
+        doubts,
         model,
         orphans: counted.then(|| count_orphans(session)),
         prefill_400s: counted.then(|| count_400s(session)),

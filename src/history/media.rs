@@ -6,6 +6,7 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use imagesize::{ImageType, blob_size, image_type};
 
+use super::metadata::Digest;
 use crate::json::{self, Object};
 
 /// How much of a file is decoded first: an image's size stands near its start, in bytes. Only a photograph with a large
@@ -29,6 +30,10 @@ pub struct Media {
     pub base64: Option<u64>,
     /// What the bytes are.
     pub found: Found,
+    /// Of its address, its type and its name.
+    pub digest: Digest,
+    /// Its address holds the file itself: `data:…,…`.
+    pub inline: bool,
 }
 
 /// What the bytes of a file are.
@@ -58,15 +63,19 @@ impl Media {
     /// When `mime` is missing or no string.
     pub fn of(object: &Object<'_>) -> Result<Self, json::ShapeError> {
         let mime = object.required_string("mime")?;
-        let Some(data) = object.get("url").and_then(data_of) else {
-            return Ok(Self { mime, base64: None, found: Found::Other });
+        let url = object.get("url").unwrap_or_default();
+        let name = object.get("filename").unwrap_or_default();
+        let digest = Digest::of(&[url.as_bytes(), mime.as_bytes(), name.as_bytes()]);
+        let inline = url.starts_with("\"data:") && url.contains(',');
+        let Some(data) = data_of(url) else {
+            return Ok(Self { mime, base64: None, found: Found::Other, digest, inline });
         };
         let found = match () {
             () if data.is_empty() => Found::Nothing,
             () if mime.starts_with("image/") => look(data),
             () => Found::Other,
         };
-        Ok(Self { mime, base64: Some(data.len() as u64), found })
+        Ok(Self { mime, base64: Some(data.len() as u64), found, digest, inline })
     }
 
     /// Whether it is sent to a model as media: an image or a PDF document (read in opencode 1.14.48 and 1.18.33).

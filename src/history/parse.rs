@@ -3,9 +3,10 @@
 use std::rc::Rc;
 
 use super::leaked;
+use super::metadata::{self, Digest};
 use super::refusal;
 use super::{
-    Assistant, Depth, Media, Message, MessageRow, ModelRef, Part, PartKind, Proof, Revert, Role, RowError, Text,
+    Assistant, Depth, Media, Message, MessageRow, ModelRef, Output, Part, PartKind, Revert, Role, RowError, Text,
     Tokens, ToolCall, ToolState, User, Wrapper,
 };
 use crate::json::{self, Object, ShapeError, shape};
@@ -141,11 +142,9 @@ pub fn part(id: &str, time_created: i64, data: &str) -> Result<Part, ShapeError>
         "text" => {
             let mut text = text(&object)?;
             text.leaked_call = object.some("text").is_some_and(leaked::in_json);
-            PartKind::Text { text, ignored: object.truthy("ignored"), metadata: carries_metadata(&object) }
+            PartKind::Text { text, ignored: object.truthy("ignored"), metadata: metadata::of(&object) }
         }
-        "reasoning" => {
-            PartKind::Reasoning { text: text(&object)?, proofs: proofs(&object)?, metadata: carries_metadata(&object) }
-        }
+        "reasoning" => PartKind::Reasoning { text: text(&object)?, metadata: metadata::of(&object) },
         "step-start" => PartKind::StepStart,
         "step-finish" => {
             let spent = !tokens(&object)?.is_zero() || object.number("cost")?.is_some_and(|c| c != 0.0);
@@ -169,33 +168,7 @@ fn text(object: &Object<'_>) -> Result<Text, ShapeError> {
     // Most texts start with something visible: only those that start with white space are decoded.
     let visible = raw.as_bytes().get(1).is_some_and(|b| b.is_ascii_graphic() && !matches!(b, b'\\' | b'"'));
     let blank = !visible && json::string(raw).is_some_and(|t| json::is_blank(&t));
-    Ok(Text { empty: raw == "\"\"", blank, leaked_call: false })
-}
-
-/// Whether the part has metadata that some package may send. Only an empty object, or one of empty objects, says nothing.
-fn carries_metadata(object: &Object<'_>) -> bool {
-    let nothing = |raw: &str| Object::parse(raw).is_ok_and(|inner| inner.members().next().is_none());
-    let Some(raw) = object.some("metadata") else { return false };
-    Object::parse(raw).map_or(true, |outer| !outer.members().all(|(_, raw)| nothing(raw)))
-}
-
-fn proofs(object: &Object<'_>) -> Result<Box<[Proof]>, ShapeError> {
-    let Some(metadata) = object.object("metadata")? else {
-        return Ok(Box::default());
-    };
-    Ok(metadata
-        .members()
-        .filter_map(|(namespace, raw)| {
-            let inner = Object::parse(raw).ok()?;
-            let proof = Proof {
-                namespace: namespace.to_owned(),
-                signature: inner.some("signature").is_some(),
-                redacted_data: inner.some("redactedData").is_some(),
-                redacted_content: inner.some("redactedContent").is_some(),
-            };
-            (proof.signature || proof.redacted_data || proof.redacted_content).then_some(proof)
-        })
-        .collect())
+    Ok(Text { empty: raw == "\"\"", blank, leaked_call: false, digest: Digest::of(&[raw.as_bytes()]) })
 }
 
 fn tool(object: &Object<'_>) -> Result<ToolCall, ShapeError> {
@@ -220,8 +193,13 @@ fn tool(object: &Object<'_>) -> Result<ToolCall, ShapeError> {
             let Some(time) = time else {
                 return shape("`state.time` is missing");
             };
-            let silent = state.get("output") == Some("\"\"");
-            ToolState::Completed { compacted: time.truthy("compacted"), silent, attachments }
+            let output = match state.get("output") {
+                None => Output::Missing,
+                Some("\"\"") => Output::Silent,
+                Some(raw) if raw.starts_with('"') => Output::Text,
+                Some(_) => Output::Other,
+            };
+            ToolState::Completed { compacted: time.truthy("compacted"), output, attachments }
         }
         "error" => ToolState::Error {
             orphan: metadata.as_ref().is_some_and(|m| m.get("interrupted") == Some("true")),
@@ -235,8 +213,20 @@ fn tool(object: &Object<'_>) -> Result<ToolCall, ShapeError> {
         "pending" => ToolState::Pending,
         _ => return shape("`state.status` is none of pending, running, completed, error"),
     };
+    let tool = object.required_string("tool")?;
+    // What is said of a call that never ended is the same whether its row says so or opencode.
+    let said = match &status {
+        ToolState::Completed { .. } => state.get("output"),
+        ToolState::Error { has_output: true, .. } => metadata.as_ref().and_then(|m| m.get("output")),
+        ToolState::Error { never_ended: false, .. } => state.get("error"),
+        _ => None,
+    };
+    let bytes = |raw: Option<&str>| raw.unwrap_or_default().to_owned().into_bytes();
     Ok(ToolCall {
-        tool: object.required_string("tool")?,
+        call: Digest::of(&[tool.as_bytes(), call_id.as_bytes(), &bytes(state.get("input"))]),
+        result: Digest::of(&[call_id.as_bytes(), &bytes(said)]),
+        metadata: metadata::of(object),
+        tool,
         call_id,
         provider_executed: object.object("metadata").ok().flatten().is_some_and(|m| m.truthy("providerExecuted")),
         state: status,

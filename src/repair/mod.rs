@@ -21,6 +21,8 @@ pub use rows::Rows;
 pub struct Allowed {
     /// Sessions whose model is not known to refuse.
     pub at_risk: bool,
+    /// Sessions whose package is a guess or was never measured, where packages differ.
+    pub unmeasured: bool,
     /// Edits that change what the overflow check reads.
     pub near_window: bool,
     /// Buried turns, and tails that only older opencode trips over.

@@ -11,12 +11,14 @@ use sha2::{Digest, Sha256};
 
 use super::change::{Change, apply_change};
 use super::mend::{Leaves, Mended, mend};
-use super::proof::{Check, Mending, blocked, finds_the_same, prove, prove_mended, unchanged, worse};
+use super::proof::{
+    Check, Difference, Mending, blocked, differ, finds_the_same, prove, prove_mended, unchanged, worse,
+};
 use super::steps::{Next, next, settled_tools, touches_revert};
 use super::{Allowed, Rows};
 use crate::diagnosis::{Code, LeftReason};
 use crate::history::{Message, Part, PartKind, Session};
-use crate::replay::{RuleSet, Sdk};
+use crate::replay::{RULE_SETS, RuleSet, Sdk};
 
 /// All edits of a repair.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
@@ -38,6 +40,10 @@ pub struct SessionPlan {
     /// What the model is no longer sent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leaves: Vec<Leaves>,
+    /// The next prompt sends one assistant's turn less, or more than one: turns in which nothing was sent, neither a word
+    /// nor a call nor any of a provider's metadata.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub empty_answers: bool,
 }
 
 /// What is done to a row.
@@ -159,6 +165,34 @@ pub fn plan_session(
     now: i64,
     rows: &dyn Rows,
 ) -> Result<(SessionPlan, Session), Left> {
+    let own = plan_for(session, sdk, aim, allowed, now, rows);
+    if allowed.unmeasured {
+        return own;
+    }
+    // Where nobody knows the package, all that were measured have to come to the same.
+    for other in sdk.candidates().iter().skip(1) {
+        let theirs = plan_for(session, other, aim, allowed, now, rows);
+        let same = match (&own, &theirs) {
+            (Ok((own, _)), Ok((theirs, _))) => own.edits == theirs.edits,
+            (Err(own), Err(theirs)) => own.reason == theirs.reason,
+            _ => false,
+        };
+        if !same {
+            let reason = LeftReason::UnmeasuredPackage;
+            return Err(Left { id: session.info.id.clone(), reason, detail: reason.description().to_owned() });
+        }
+    }
+    own
+}
+
+fn plan_for(
+    session: &Session,
+    sdk: &Sdk,
+    aim: Aim<'_>,
+    allowed: Allowed,
+    now: i64,
+    rows: &dyn Rows,
+) -> Result<(SessionPlan, Session), Left> {
     let left = |reason: LeftReason, detail: String| Left { id: session.info.id.clone(), reason, detail };
     // First for every package, so that the repair outlives a change of provider; else for the session's own.
     let both = [sdk.clone(), Sdk::keeping()];
@@ -206,7 +240,9 @@ pub fn plan_session(
     }
     let edits = diff(original, &after, &reasons, now, rows)
         .map_err(|row| left(LeftReason::Unreadable, format!("{row} cannot be read")))?;
-    Ok((SessionPlan { id: session.info.id.clone(), edits, log_left_alone: None, leaves }, after))
+    let newest = &RULE_SETS[RULE_SETS.len() - 1];
+    let empty_answers = differ(original, &after, newest, sdk) == Difference::EmptyAnswers;
+    Ok((SessionPlan { id: session.info.id.clone(), edits, log_left_alone: None, leaves, empty_answers }, after))
 }
 
 /// A history on its way, and the reason for each row that was touched so far.

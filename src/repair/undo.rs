@@ -133,7 +133,7 @@ pub fn plan_undo(
         Log::Differs(why) if !unmoved => Some(why.clone()),
         _ => None,
     };
-    Ok(SessionPlan { id: id.clone(), edits: turned, log_left_alone, leaves: Vec::new() })
+    Ok(SessionPlan { id: id.clone(), edits: turned, log_left_alone, leaves: Vec::new(), empty_answers: false })
 }
 
 /// The edit that takes this one back.

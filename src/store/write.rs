@@ -158,7 +158,13 @@ impl Exclusive {
         let sessions = plan.sessions.iter().zip(back).map(|(session, mut back)| {
             back.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
             let edits = back.into_iter().map(|(_, edit)| edit).collect();
-            SessionPlan { id: session.id.clone(), edits, log_left_alone: None, leaves: Vec::new() }
+            SessionPlan {
+                id: session.id.clone(),
+                edits,
+                log_left_alone: None,
+                leaves: Vec::new(),
+                empty_answers: false,
+            }
         });
         Ok(Plan { sessions: sessions.collect() })
     }

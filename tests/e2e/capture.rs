@@ -10,9 +10,9 @@ use serde_json::{Map, Value, json};
 
 use crate::judge::{self, How};
 use crate::opencode::Version;
-use crate::setup::{self, Setup};
 use crate::rows;
 use crate::scenarios::{self, Missing};
+use crate::setup::{self, Setup};
 
 /// The folder that every path in a captured store starts with.
 const NEUTRAL: &str = "/home/dev/work";
@@ -60,8 +60,7 @@ fn one(version: &Version, setup: &'static Setup, folder: &Path) {
     fs::remove_file(&raw).expect("the raw store is there");
     let sessions: BTreeMap<&str, &str> =
         played.sessions.iter().map(|((_, name), id)| (name.as_str(), id.as_str())).collect();
-    let header =
-        json!({"opencode": version.as_str(), "sdk": {setup.provider: setup.package}, "sessions": sessions});
+    let header = json!({"opencode": version.as_str(), "sdk": {setup.provider: setup.package}, "sessions": sessions});
     write(&folder.join("sessions.json"), &header);
     write(&folder.join("verdicts.json"), &verdicts(version, &store));
     println!("{} sessions of opencode {version} in {}", sessions.len(), folder.display());

@@ -14,9 +14,9 @@ use crate::judge::{self, How, Judged, Outcome, Seen};
 use crate::mutate::{self, Mutant};
 use crate::opencode::{self, Home, Snapshots, Version};
 use crate::provider::{Refusal, Request};
-use crate::setup::{self, SETUPS};
 use crate::rows::{self, Session};
 use crate::scenarios::{self, Missing};
+use crate::setup::{self, SETUPS};
 use crate::{dump, fixtures};
 
 /// Above this many tokens the newest finished row can be near a model's window: opencode compacts first, and
@@ -381,10 +381,8 @@ fn stories(version: &Version) -> Vec<String> {
         }
     }
     println!("opencode {version}: {} sessions played in {:.0} s", played.sessions.len(), start.elapsed().as_secs_f64());
-    let names = played
-        .sessions
-        .iter()
-        .map(|((setup, name), id)| (id.clone(), format!("{name} ({}, {id})", setup.package)));
+    let names =
+        played.sessions.iter().map(|((setup, name), id)| (id.clone(), format!("{name} ({}, {id})", setup.package)));
     let case = Case::new(version, "stories", &store, names.collect());
     case.predict();
     case.repaired();

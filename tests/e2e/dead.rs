@@ -13,8 +13,8 @@ use crate::claude::png;
 use crate::judge::{self, How};
 use crate::opencode::{Home, MODEL, Server, Snapshots, Version};
 use crate::provider::{Event, Provider, Reply};
-use crate::setup::{SETUPS, Setup};
 use crate::rows::{self, Session};
+use crate::setup::{SETUPS, Setup};
 use crate::{alone, report, versions};
 
 /// A history that is refused for ever, and what is to be said of it.
@@ -342,8 +342,7 @@ fn of(version: &Version) -> Vec<String> {
                 let short: Vec<String> = asked.iter().map(|r| r.short()).collect();
                 misses.push(format!(
                     "MISS refusal: opencode {version}, {} ({}), prompt {turn}: {short:?} {answer:?}",
-                    case.name,
-                    setup.package
+                    case.name, setup.package
                 ));
             }
         }

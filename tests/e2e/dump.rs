@@ -10,8 +10,8 @@ use crate::fixtures;
 use crate::judge::{self, How};
 use crate::mutate;
 use crate::opencode::Version;
-use crate::setup;
 use crate::rows::{self, Session};
+use crate::setup;
 
 /// The sessions of all fixtures that a version can open, under the names of store and scenario.
 pub(crate) fn sources(version: &Version) -> Vec<(String, Session)> {

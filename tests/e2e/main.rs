@@ -23,6 +23,7 @@ mod pty;
 mod rng;
 mod rows;
 mod scenarios;
+#[path = "../setup.rs"]
 mod setup;
 #[path = "../shapes.rs"]
 mod shapes;

@@ -9,9 +9,9 @@ use rusqlite::{Connection, params_from_iter};
 use serde_json::{Value, json};
 
 use crate::opencode::{MODELS, Version};
-use crate::setup::{SETUPS, Setup};
 use crate::rng::Rng;
 use crate::rows::{self, Message, Part, Session};
+use crate::setup::{SETUPS, Setup};
 
 /// What was done to a session.
 #[derive(Clone, Debug)]

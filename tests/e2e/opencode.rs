@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::setup::{SETUPS, Setup};
+use crate::setup::{self, SETUPS, Setup};
 
-/// The models that the private configuration offers, for each provider. All of them refuse a request
-/// that ends with the assistant's turn, as far as the scripted provider is concerned.
-pub(crate) const MODELS: [&str; 3] = ["claude-opus-4-6", "claude-opus-4-7", "claude-sonnet-4-6"];
+pub(crate) use crate::setup::MODELS;
+
+/// The model that is asked unless another is said.
 pub(crate) const MODEL: &str = MODELS[0];
 
 /// An opencode version, ordered as versions are.
@@ -192,6 +192,7 @@ impl Home {
             command.env(format!("OPENCODE_DISABLE_{name}"), "1");
         }
         // Vertex' packages ask the machine that they run on for a token.
+        command.env(setup::KEY, "x");
         command.env("GCE_METADATA_HOST", format!("127.0.0.1:{}", self.provider));
         command.env("METADATA_SERVER_DETECTION", "assume-present");
         command.stdin(Stdio::null()).process_group(0);

@@ -342,7 +342,8 @@ fn converse_rule(turns: &[&Value]) -> Option<String> {
             }
         }
         let calls = blocks(turn).iter().filter(|b| b["toolUse"].is_object()).count();
-        let results = turns.get(m + 1).map_or(0, |next| blocks(next).iter().filter(|b| b["toolResult"].is_object()).count());
+        let results =
+            turns.get(m + 1).map_or(0, |next| blocks(next).iter().filter(|b| b["toolResult"].is_object()).count());
         if calls != results {
             return Some(format!("Expected toolResult blocks at messages.{} for the calls before it", m + 1));
         }

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use crate::judge::side_by_side;
 use crate::opencode::{Home, MODEL, Server, Snapshots, Version};
 use crate::provider::{Event, Provider, Reply};
-use crate::setup::Setup;
 use crate::rows;
+use crate::setup::Setup;
 
 /// Why there is no session of a scenario.
 #[derive(Debug)]
@@ -94,6 +94,11 @@ const STORIES: &[Story] = &[
     }),
     ("abort-thinking", |stage| {
         stage.abort([vec![Event::Thinking("Let me think…"), Event::Hang]], |part| part["type"] == "reasoning")
+    }),
+    ("encrypted", |stage| stage.play([vec![Event::Encrypted("ZW5j"), Event::Text("Hello, all good here.")]])),
+    ("abort-encrypted", |stage| {
+        let thought = vec![Event::Encrypted("ZW5j"), Event::Hang];
+        stage.abort([thought], |part| part["type"] == "reasoning" || part["type"] == "step-start")
     }),
     ("abort-then-prompt", |stage| {
         stage.abort([slow_text()], |part| part["type"] == "text")?;
@@ -567,14 +572,8 @@ pub(crate) fn play(version: &Version, setups: &[&'static Setup], store: &Path) -
     let server = Server::start(&home);
     let sessions = Mutex::new(BTreeMap::new());
     let missing = Mutex::new(Vec::new());
-    let stage = |name, setup| Stage {
-        server: &server,
-        provider: &provider,
-        home: &home,
-        setup,
-        name,
-        sessions: &sessions,
-    };
+    let stage =
+        |name, setup| Stage { server: &server, provider: &provider, home: &home, setup, name, sessions: &sessions };
     let wanted = wanted();
     let both = |story| setups.iter().map(move |setup| (story, *setup));
     let jobs: Vec<(&Story, &'static Setup)> = STORIES.iter().filter(|story| wanted(story.0)).flat_map(both).collect();

@@ -226,7 +226,13 @@ fn a_row_that_is_not_what_was_planned_is_seen_before_the_commit() {
         let op = if after.is_some() { Op::Update } else { Op::Delete };
         let (table, reason) = ("part".to_owned(), "orphan-tail".to_owned());
         let edit = RowEdit { op, table, id: part.clone(), before: Some(was.clone()), after, reason };
-        let session = SessionPlan { id: session.clone(), edits: vec![edit], log_left_alone: None, leaves: Vec::new() };
+        let session = SessionPlan {
+            id: session.clone(),
+            edits: vec![edit],
+            log_left_alone: None,
+            leaves: Vec::new(),
+            empty_answers: false,
+        };
         Plan { sessions: vec![session] }
     };
     let with = |name: &str, cell: Cell| {

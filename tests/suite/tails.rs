@@ -257,7 +257,7 @@ fn check(whole: &Session, judge: &Judge, sdk: &Sdk) -> Result<(), TestCaseError>
         let seen = view(&whole.messages, set);
         if let Some(user) = newest(&seen, set).user {
             let all = request(&seen, set, sdk, user);
-            prop_assert_eq!(last_turn(&seen, set, sdk, user), all.last().map(|t| (t.role, t.message_id)));
+            prop_assert_eq!(last_turn(&seen, set, sdk, user), all.last().map(|t| (t.role, t.row.id())));
         }
     }
     for scope in [Scope::All, Scope::Tail] {

@@ -120,8 +120,7 @@ impl Wire {
 
     /// How the service words a 400.
     pub(crate) fn error(self, message: &str) -> Value {
-        let anthropic =
-            json!({"type": "error", "error": {"type": "invalid_request_error", "message": message}, "request_id": "req_e2e"});
+        let anthropic = json!({"type": "error", "error": {"type": "invalid_request_error", "message": message}, "request_id": "req_e2e"});
         match self {
             Self::Messages => anthropic,
             Self::Chat => {

@@ -90,8 +90,7 @@ impl Writer<'_> {
     fn frame(&self, kind: &str, payload: &Value) -> std::io::Result<()> {
         let payload = payload.to_string();
         let mut headers = Vec::new();
-        for (name, value) in
-            [(":event-type", kind), (":content-type", "application/json"), (":message-type", "event")]
+        for (name, value) in [(":event-type", kind), (":content-type", "application/json"), (":message-type", "event")]
         {
             headers.push(u8::try_from(name.len()).unwrap_or(0));
             headers.extend(name.as_bytes());
@@ -223,7 +222,8 @@ impl Writer<'_> {
                 if whole { self.chunk(&json!({"reasoning_opaque": signature}), &Value::Null) } else { Ok(()) }
             }
             Dialect::OpenRouter => {
-                let detail = json!({"type": "reasoning.text", "text": text, "format": "anthropic-claude-v1", "index": 0});
+                let detail =
+                    json!({"type": "reasoning.text", "text": text, "format": "anthropic-claude-v1", "index": 0});
                 self.chunk(&json!({"reasoning": text, "reasoning_details": [detail]}), &Value::Null)?;
                 let signed = json!({"type": "reasoning.text", "signature": signature, "format": "anthropic-claude-v1",
                     "index": 0});
@@ -266,7 +266,8 @@ impl Writer<'_> {
             Wire::Chat => self.chunk(&json!({"content": ""}), &Value::Null),
             Wire::Responses => {
                 let id = format!("msg_{}_{}", self.call, self.block);
-                let start = json!({"type": "message", "id": id, "role": "assistant", "status": "in_progress", "content": []});
+                let start =
+                    json!({"type": "message", "id": id, "role": "assistant", "status": "in_progress", "content": []});
                 self.item(&start, Vec::new(), None)
             }
             Wire::Google => self.google(&json!([{"text": ""}])),
@@ -286,11 +287,11 @@ impl Writer<'_> {
             Wire::Chat => words().try_for_each(|word| self.chunk(&json!({"content": word}), &Value::Null)),
             Wire::Responses => {
                 let id = format!("msg_{}_{}", self.call, self.block);
-                let start = json!({"type": "message", "id": id, "role": "assistant", "status": "in_progress", "content": []});
+                let start =
+                    json!({"type": "message", "id": id, "role": "assistant", "status": "in_progress", "content": []});
                 let end = json!({"type": "message", "id": id, "role": "assistant", "status": "completed",
                     "content": [{"type": "output_text", "text": text, "annotations": []}]});
-                let delta =
-                    |word| json!({"type": "response.output_text.delta", "content_index": 0, "delta": word});
+                let delta = |word| json!({"type": "response.output_text.delta", "content_index": 0, "delta": word});
                 self.item(&start, words().map(delta).collect(), whole.then_some(&end))
             }
             Wire::Google => words().try_for_each(|word| self.google(&json!([{"text": word}]))),
@@ -391,8 +392,11 @@ impl Writer<'_> {
                     "totalTokenCount": self.input + 5}})),
             Wire::Converse => {
                 self.frame("messageStop", &json!({"stopReason": if called { "tool_use" } else { "end_turn" }}))?;
-                self.frame("metadata", &json!({"metrics": {"latencyMs": 1},
-                    "usage": {"inputTokens": self.input, "outputTokens": 5, "totalTokens": self.input + 5}}))
+                self.frame(
+                    "metadata",
+                    &json!({"metrics": {"latencyMs": 1},
+                    "usage": {"inputTokens": self.input, "outputTokens": 5, "totalTokens": self.input + 5}}),
+                )
             }
         }
     }

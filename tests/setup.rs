@@ -3,7 +3,9 @@
 
 use serde_json::{Value, json};
 
-use crate::opencode::MODELS;
+/// The models that the private configuration offers, for each provider. All of them refuse a request that ends with the
+/// assistant's turn, as far as the scripted provider is concerned.
+pub(crate) const MODELS: [&str; 3] = ["claude-opus-4-6", "claude-opus-4-7", "claude-sonnet-4-6"];
 
 /// A provider of the private configuration. Its models are named as [`MODELS`] are and stand for `api_id` of the service.
 #[derive(Debug)]
@@ -21,12 +23,18 @@ pub(crate) struct Setup {
     model: fn() -> Value,
 }
 
+/// Providers for which opencode picks one of the package's protocols itself. It does so only where their key comes from the
+/// environment or from a login.
+const OWN_WAYS: [&str; 3] = ["azure", "github-copilot", "xai"];
+
+/// The variable that holds it.
+pub(crate) const KEY: &str = "UNSTICK_E2E_KEY";
+
 fn nothing() -> Value {
     json!({})
 }
 
-const PLAIN: Setup =
-    Setup { provider: "", package: "", api_id: None, path: "v1", options: nothing, model: nothing };
+const PLAIN: Setup = Setup { provider: "", package: "", api_id: None, path: "v1", options: nothing, model: nothing };
 
 /// All of them. The first two are those that every story is played with.
 pub(crate) static SETUPS: [Setup; 25] = [
@@ -73,7 +81,13 @@ pub(crate) static SETUPS: [Setup; 25] = [
         path: "v1beta",
         ..PLAIN
     },
-    Setup { provider: "gemini-old", package: "@ai-sdk/google", api_id: Some("gemini-2.5-pro"), path: "v1beta", ..PLAIN },
+    Setup {
+        provider: "gemini-old",
+        package: "@ai-sdk/google",
+        api_id: Some("gemini-2.5-pro"),
+        path: "v1beta",
+        ..PLAIN
+    },
     Setup {
         provider: "vertex",
         package: "@ai-sdk/google-vertex",
@@ -161,7 +175,11 @@ impl Setup {
         let base = format!("http://127.0.0.1:{port}/{}/{}", self.provider, self.path);
         let mut options = json!({"baseURL": base, "apiKey": "x"});
         merge(&mut options, (self.options)());
-        json!({"npm": self.package, "name": self.provider, "models": models, "options": options})
+        let mut out = json!({"npm": self.package, "name": self.provider, "models": models, "options": options});
+        if OWN_WAYS.contains(&self.provider) {
+            out["env"] = json!([KEY]);
+        }
+        out
     }
 }
 
