@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::judge::{self, How, Seen};
 use crate::mutate::{self, Mutant};
@@ -77,13 +77,29 @@ pub(crate) fn wanted() -> impl Fn(&str) -> bool {
     move |name| said.as_ref().is_none_or(|said| said.split_whitespace().any(|word| name.contains(word)))
 }
 
-/// What is kept of an answer.
-fn recorded(seen: &Seen) -> Value {
-    let body = seen.request.as_ref().map_or(Value::Null, |request| {
+/// The conversation of the request that was seen, in one form for all places.
+fn conversation(seen: &Seen) -> Value {
+    seen.request.as_ref().map_or(Value::Null, |request| {
         let bare = request.bare();
         bare[request.wire.member()].clone()
-    });
-    json!({"outcome": seen.outcome.words(), "body": body})
+    })
+}
+
+/// What the real program does with every history of a set-up: by name, what a retry comes to, and the conversation that a
+/// prompt sends, or what came of it where nothing was sent.
+fn recorded(version: &Version, setup: &'static Setup) -> BTreeMap<String, Value> {
+    let place = tempfile::tempdir().expect("a temporary folder");
+    let store = place.path().join("made.db");
+    let made = make(version, &[setup], wanted(), &store);
+    let [retry, prompt] = [How::Retry, How::Prompt].map(|how| judge::judge(version, &store, how).seen);
+    let one = |(id, (_, shape)): (&String, &(_, Shape))| {
+        let body = match conversation(&prompt[id]) {
+            Value::Null => json!(prompt[id].outcome.words()),
+            body => body,
+        };
+        (shape.name.clone(), json!({"retry": retry[id].outcome.words(), "prompt": body}))
+    };
+    made.iter().map(one).collect()
 }
 
 #[test]
@@ -98,20 +114,12 @@ fn record() {
         let folder = out.join(version.as_str());
         fs::create_dir_all(&folder).expect("the folder can be made");
         for setup in setup::chosen() {
-            let place = tempfile::tempdir().expect("a temporary folder");
-            let store = place.path().join("made.db");
-            let made = make(&version, &[setup], wanted(), &store);
-            let mut all: Map<String, Value> = Map::new();
-            for (how, kind) in [(How::Retry, "retry"), (How::Prompt, "prompt")] {
-                let judged = judge::judge(&version, &store, how);
-                for (id, seen) in &judged.seen {
-                    let (_, shape) = &made[id];
-                    all.entry(shape.name.clone()).or_insert_with(|| json!({}))[kind] = recorded(seen);
-                }
-            }
-            let text = serde_json::to_string_pretty(&Value::Object(all)).expect("JSON");
+            let all = recorded(&version, setup);
+            // One line for each history, so that a change is seen.
+            let lines: Vec<String> = all.iter().map(|(name, seen)| format!("{}:{seen}", json!(name))).collect();
+            let text = format!("{{\n{}\n}}\n", lines.join(",\n"));
             fs::write(folder.join(format!("{}.json", setup.provider)), text).expect("the record");
-            println!("opencode {version}: {} histories for {}", made.len(), setup.provider);
+            println!("opencode {version}: {} histories for {}", all.len(), setup.provider);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use opencode_unstick::history::{Digest, Message, MessageRow, MetaKind, Session, SessionInfo, message, part};
-use opencode_unstick::replay::{BlockKind, RULE_SETS, Request, RuleSet, Sdk, Turn, TurnRole, prompt, view};
+use opencode_unstick::replay::{BlockKind, RULE_SETS, Request, RuleSet, Sdk, Turn, TurnRole, prompt, resume_in, view};
 use opencode_unstick::sdk::SdkResolver;
 use opencode_unstick::store::environment::Environment;
 use serde_json::{Value, json};
@@ -476,14 +476,19 @@ fn misses(version: &str, setup: &Setup, record: &Value) -> Vec<String> {
     let who = For { provider: setup.provider, package: setup.package, model: MODELS[0], other: MODELS[1] };
     let mut out = Vec::new();
     for shape in shapes(who) {
-        let Some(seen) = record.get(&shape.name).map(|record| &record["prompt"]) else { continue };
+        let Some(seen) = record.get(&shape.name) else { continue };
         let made = make(&shape.rows);
         let rows = view(&made.session.messages, set);
         let model = opencode_unstick::history::ModelRef { provider: setup.provider.into(), model: MODELS[0].into() };
         let request = prompt(&rows, set, &sdk, Some(&model));
-        let Some(body) = seen["body"].as_array() else {
+        let retry = resume_in(&rows, set, &sdk).to_string().replace('-', " ");
+        let stops = seen["retry"].as_str().is_some_and(|seen| seen.starts_with("failed")) && request.stop.is_some();
+        if seen["retry"] != retry && !stops {
+            out.push(format!("{}: a retry was to be {retry}, and was {}", shape.name, seen["retry"]));
+        }
+        let Some(body) = seen["prompt"].as_array() else {
             if request.stop.is_none() {
-                out.push(format!("{}: nothing was sent ({})", shape.name, seen["outcome"]));
+                out.push(format!("{}: nothing was sent ({})", shape.name, seen["prompt"]));
             }
             continue;
         };
