@@ -60,6 +60,8 @@ pub fn plan_repair(store: &Store<'_>, options: &RepairOptions<'_>) -> Result<Pla
         let info = &judged.diagnosis.info;
         if judged.diagnosis.status == Status::Unreadable {
             work.unreadable(info, named);
+        } else if judged.diagnosis.left_for_its_package(options.includes) {
+            work.leave(info, LeftReason::UnmeasuredPackage);
         } else if let Some(goal) = Goal::of(&judged.diagnosis, options.includes) {
             let loaded = store.load(info)?;
             if loaded.unreadable.is_empty() {
@@ -107,9 +109,13 @@ impl Work {
     /// A session that cannot be understood is left; that is said where it was asked for by name.
     fn unreadable(&mut self, info: &SessionInfo, named: bool) {
         if named {
-            self.left.push(Left::new(&info.id, LeftReason::Unreadable));
-            self.titles.push((info.id.clone(), info.title.clone()));
+            self.leave(info, LeftReason::Unreadable);
         }
+    }
+
+    fn leave(&mut self, info: &SessionInfo, reason: LeftReason) {
+        self.left.push(Left::new(&info.id, reason));
+        self.titles.push((info.id.clone(), info.title.clone()));
     }
 }
 

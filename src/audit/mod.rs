@@ -118,7 +118,7 @@ pub fn sdk_of(session: &Session, packages: &SdkResolver) -> Option<SdkChoice> {
 /// A package in the form that the replay wants; the strictest case where there is no model.
 #[must_use]
 pub fn replay_sdk(choice: Option<&SdkChoice>) -> Sdk {
-    choice.map_or_else(Sdk::keeping, |c| Sdk::new(c.package.clone()))
+    choice.map_or_else(Sdk::keeping, SdkChoice::sdk)
 }
 
 /// Judges the store at `path` without disturbing it, on up to `threads` threads.

@@ -8,6 +8,8 @@ use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 pub enum Include {
     /// Sessions whose model is not known to refuse.
     AtRisk,
+    /// Sessions whose package is a guess or was never measured, where packages differ.
+    Unmeasured,
     /// Buried turns, and tails that only older opencode trips over.
     Latent,
     /// Tool calls that are stored as still going on.
@@ -30,6 +32,7 @@ impl Include {
     pub fn description(self) -> &'static str {
         match self {
             Self::AtRisk => "Sessions whose model is not known to refuse",
+            Self::Unmeasured => "Sessions whose AI SDK package is a guess or was never measured, where packages differ",
             Self::Latent => "Turns that a revert or a fork would make a stuck tail",
             Self::Unsettled => "Tool calls that are stored as still going on",
             Self::NearWindow => "Edits that change what opencode compares with the model's window",
@@ -67,7 +70,8 @@ impl Includes {
     #[must_use]
     pub fn beyond_tails(self) -> bool {
         use strum::IntoEnumIterator as _;
-        let of_tails = |include: &Include| matches!(include, Include::AtRisk | Include::NearWindow);
+        let of_tails =
+            |include: &Include| matches!(include, Include::AtRisk | Include::Unmeasured | Include::NearWindow);
         Include::iter().any(|include| self.has(include) && !of_tails(&include))
     }
 }

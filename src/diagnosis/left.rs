@@ -26,6 +26,8 @@ pub enum LeftReason {
     NoLosslessEdit,
     /// What is refused cannot be taken out by what was asked for.
     NoMend,
+    /// The package is a guess or was never measured, and the measured ones do not agree.
+    UnmeasuredPackage,
     /// Mending the tail alone would hide that every prompt is refused.
     WouldHideRefusal,
     /// A row is not what it was.
@@ -51,6 +53,9 @@ impl LeftReason {
             Self::WouldChangePrompt => "every edit that helps would change what the model is sent next",
             Self::NoLosslessEdit => "no edit without loss leads to a history that resumes",
             Self::NoMend => "what is refused cannot be taken out of its history",
+            Self::UnmeasuredPackage => {
+                "its AI SDK package is a guess or was never measured, and packages differ here; name it with --sdk, or use --include unmeasured"
+            }
             Self::WouldHideRefusal => {
                 "mending its tail would hide what every prompt is refused for; mend that with --include"
             }

@@ -112,6 +112,8 @@ pub struct Diagnosis {
     pub tail: Status,
     /// How sure that is, where it is dead, stuck or at risk.
     pub evidence: Option<Evidence>,
+    /// Why it is only at risk.
+    pub doubts: Doubts,
     /// The model that re-entering would send to.
     pub model: Option<ModelRef>,
     /// Tool calls that opencode cut off, where they were counted.
@@ -122,6 +124,32 @@ pub struct Diagnosis {
     pub resume: Vec<(&'static str, Resume)>,
     /// What there is to say.
     pub findings: Vec<Finding>,
+}
+
+impl Diagnosis {
+    /// Whether nothing but doubt about its package keeps the session from being repaired.
+    #[must_use]
+    pub fn left_for_its_package(&self, includes: Includes) -> bool {
+        let known = Doubts { package: false, ..self.doubts };
+        self.tail == Status::AtRisk && !self.doubts.allowed_by(includes) && known.allowed_by(includes)
+    }
+}
+
+/// What keeps a tail that looks stuck from being called so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Doubts {
+    /// The model is not known to refuse.
+    pub model: bool,
+    /// The package is a guess or was never measured, and not every measured package sends a request that is refused.
+    pub package: bool,
+}
+
+impl Doubts {
+    /// Whether a person has allowed to repair all the same.
+    #[must_use]
+    pub fn allowed_by(self, includes: Includes) -> bool {
+        (!self.model || includes.has(Include::AtRisk)) && (!self.package || includes.has(Include::Unmeasured))
+    }
 }
 
 /// The model that re-entering sends to: that of the newest user row, a pending revert carried out.
@@ -147,6 +175,7 @@ pub fn unreadable(info: &SessionInfo, rows: &[UnreadableRow], known: Option<&Ses
         status: Status::Unreadable,
         tail: Status::Unreadable,
         evidence: None,
+        doubts: Doubts::default(),
         model: known.and_then(model_of),
         orphans: Some(known.map_or(0, count_orphans)),
         prefill_400s: Some(known.map_or(0, count_400s)),
@@ -189,6 +218,7 @@ fn plain(info: SessionInfo, model: Option<&ModelRef>, scope: Scope) -> Diagnosis
         status: Status::Healthy,
         tail: Status::Healthy,
         evidence: None,
+        doubts: Doubts::default(),
         model: model.cloned(),
         orphans: counted,
         prefill_400s: counted,
@@ -233,9 +263,9 @@ impl Draft {
         let latent = cuts.iter().filter_map(|cut| cut.finding(refuses));
         diagnosis.findings.splice(cuts_at..cuts_at, latent.collect::<Vec<_>>());
         let has = |code: Code| diagnosis.findings.iter().any(|f| f.code == code);
-        let refused = diagnosis.model.as_ref().is_some_and(|m| refuses.refuses(m));
+        diagnosis.doubts.model = ends_with_assistant && !diagnosis.model.as_ref().is_some_and(|m| refuses.refuses(m));
         diagnosis.tail = match ends_with_assistant {
-            true if refused => Status::Stuck,
+            true if diagnosis.doubts == Doubts::default() => Status::Stuck,
             true => Status::AtRisk,
             false if has(Code::LatentTail) => Status::Latent,
             false if has(Code::RecoveredPrefill400) => Status::Recovered,
@@ -353,6 +383,7 @@ impl<'a> Drafting<'a> {
             status: Status::Healthy,
             tail: Status::Healthy,
             evidence: refused_for.or(evidence),
+            doubts: Doubts { model: false, package: counting.is_some() && self.differs_by_package() },
             model: model_of(session),
             orphans: everything.then(|| count_orphans(session)),
             prefill_400s: everything.then(|| count_400s(session)),
@@ -360,6 +391,13 @@ impl<'a> Drafting<'a> {
             findings: first,
         };
         Draft { diagnosis, plain: false, refused_for, ends_with_assistant: counting.is_some(), cuts, cuts_at }
+    }
+
+    /// Whether the package is not known, and some package that it may be sends a request that goes through.
+    fn differs_by_package(&self) -> bool {
+        let ends_with_assistant =
+            |sdk: &Sdk| self.counting.iter().any(|set| resume(self.session, set, sdk) == Resume::EndsWithAssistant);
+        !self.sdk.candidates().iter().all(ends_with_assistant)
     }
 
     /// A tail that only rule sets before the store's own trip over.

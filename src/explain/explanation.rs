@@ -7,10 +7,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::diagnosis::{Code, Finding};
-use crate::history::{Message, PartKind, Session};
+use crate::history::{Message, Session};
 use crate::json::{Object, string};
 use crate::replay::{
-    Block, BlockKind, RULE_SETS, Resume, RuleSet, Sdk, Skip, TurnRole, after_revert, newest, request_with_skips,
+    Block, BlockKind, Carried, RULE_SETS, Request, Resume, RuleSet, Sdk, TurnRole, Why, after_revert, newest, request,
     resume, resume_in, view,
 };
 
@@ -86,41 +86,15 @@ pub struct Piece {
     pub tool: Option<String>,
     /// opencode cut the call off.
     pub orphan: bool,
+    /// What of the provider's metadata is sent with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub carries: Vec<Carried>,
     /// Why every request that holds it is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<Code>,
     /// What is sent; only where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-}
-
-/// Why a row gives no turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Why {
-    /// It has no parts.
-    NoParts,
-    /// It holds an error.
-    Error,
-    /// None of its parts is sent.
-    NothingSent,
-    /// The SDK package drops it, for its text is empty.
-    EmptyForSdk,
-    /// A pending revert takes it away first.
-    Reverted,
-    /// A compaction's summary stands for it.
-    Compacted,
-}
-
-impl From<Skip> for Why {
-    fn from(skip: Skip) -> Self {
-        match skip {
-            Skip::NoParts => Self::NoParts,
-            Skip::Error => Self::Error,
-            Skip::NothingSent => Self::NothingSent,
-            Skip::EmptyForSdk => Self::EmptyForSdk,
-        }
-    }
 }
 
 /// What one generation of the loop does with the session.
@@ -213,23 +187,19 @@ impl Explanation {
 
 fn rows(session: &Session, cut: &Session, set: &'static RuleSet, sdk: &Sdk) -> Vec<Row> {
     let seen = view(&cut.messages, set);
-    let (turns, skips) = match newest(&seen, set).user {
-        Some(user) => request_with_skips(&seen, set, sdk, user),
-        None => (Vec::new(), Vec::new()),
-    };
-    let rows_by_id: HashMap<&str, &Message> = seen.iter().map(|m| (m.id(), *m)).collect();
+    let Request { turns, skipped, .. } =
+        newest(&seen, set).user.map(|user| request(&seen, set, sdk, user)).unwrap_or_default();
     let ends_badly = resume_in(&seen, set, sdk) == Resume::EndsWithAssistant;
     let last = turns.len().checked_sub(1).filter(|_| ends_badly);
     let mut by_row: HashMap<&str, Vec<Turn>> = HashMap::new();
     for (at, turn) in turns.iter().enumerate() {
-        let Some(message) = rows_by_id.get(turn.message_id) else { continue };
-        by_row.entry(turn.message_id).or_default().push(Turn {
+        by_row.entry(turn.row.id()).or_default().push(Turn {
             role: turn.role,
-            blocks: turn.blocks.iter().map(|b| piece(b, message)).collect(),
+            blocks: turn.blocks.iter().map(piece).collect(),
             offending: last == Some(at),
         });
     }
-    let skipped: HashMap<&str, Skip> = skips.into_iter().collect();
+    let skipped: HashMap<&str, Why> = skipped.into_iter().collect();
     let sent: HashSet<&str> = seen.iter().map(|m| m.id()).collect();
     let kept: HashSet<&str> = cut.messages.iter().map(|m| m.id()).collect();
     let left_out = |message: &Message, why: Why| Row { skipped: Some(why), ..blank(message) };
@@ -238,7 +208,7 @@ fn rows(session: &Session, cut: &Session, set: &'static RuleSet, sdk: &Sdk) -> V
     let mut out: Vec<Row> = compacted.collect();
     out.extend(seen.iter().map(|message| Row {
         turns: by_row.remove(message.id()).unwrap_or_default(),
-        skipped: skipped.get(message.id()).map(|skip| Why::from(*skip)),
+        skipped: skipped.get(message.id()).copied(),
         ..blank(message)
     }));
     out.extend(reverted);
@@ -264,18 +234,15 @@ fn blank(message: &Message) -> Row {
     }
 }
 
-fn piece(block: &Block<'_>, message: &Message) -> Piece {
-    let part = block.part_id.and_then(|id| message.part(id));
-    let call = part.and_then(|p| match &p.kind {
-        PartKind::Tool(call) => Some(call),
-        _ => None,
-    });
+fn piece(block: &Block<'_>) -> Piece {
+    let call = block.call();
     Piece {
         kind: block.kind,
-        bytes: block.bytes,
-        part_id: block.part_id.map(str::to_owned),
+        bytes: block.bytes(),
+        part_id: block.part_id().map(str::to_owned),
         tool: call.map(|c| c.tool.clone()),
         orphan: call.is_some_and(|c| c.orphan()),
+        carries: block.carries.clone(),
         refused: None,
         text: None,
     }
@@ -324,8 +291,8 @@ fn words(json: &str, kind: BlockKind) -> Option<String> {
         | BlockKind::EmptyText
         | BlockKind::Thinking
         | BlockKind::EmptyThinking => string(part.get("text")?),
-        BlockKind::ToolCall => Some(state()?.get("input")?.to_owned()),
-        BlockKind::ToolResult | BlockKind::ProviderToolCall => {
+        BlockKind::ToolCall | BlockKind::ProviderToolCall => Some(state()?.get("input")?.to_owned()),
+        BlockKind::ToolResult | BlockKind::ProviderToolResult => {
             let state = state()?;
             let cleared = state.object("time").ok().flatten().is_some_and(|t| t.truthy("compacted"));
             if cleared {
@@ -337,10 +304,12 @@ fn words(json: &str, kind: BlockKind) -> Option<String> {
         }
         BlockKind::ToolError => string(state()?.get("error")?),
         BlockKind::ToolInterrupted => Some("[Tool execution was interrupted]".to_owned()),
-        BlockKind::File => string(part.get("filename")?),
+        BlockKind::File | BlockKind::UnreadableFile => string(part.get("filename")?),
         BlockKind::CompactionPrompt => Some("What did we do so far?".to_owned()),
         BlockKind::SubtaskPrompt => Some("The following tool was executed by the user".to_owned()),
         BlockKind::StandIn => Some(" ".to_owned()),
-        BlockKind::Reminder => None,
+        BlockKind::MediaIntroduction => Some("Attached media from tool result:".to_owned()),
+        BlockKind::Done => Some("Done.".to_owned()),
+        BlockKind::Reminder | BlockKind::ReasoningDetail | BlockKind::ItemReference => None,
     }
 }

@@ -4,7 +4,7 @@ mod explanation;
 
 use std::collections::HashMap;
 
-pub use explanation::{Explanation, Failure, Generation, GoesOn, Piece, Row, Turn, Why};
+pub use explanation::{Explanation, Failure, Generation, GoesOn, Piece, Row, Turn};
 
 use crate::audit::{self, Judged, audit_with};
 use crate::diagnosis::{Diagnosis, Include, Includes, Left, Status};
@@ -82,7 +82,7 @@ pub fn explain(store: &Store<'_>, options: &audit::Options<'_>, text: bool, now:
     let mut shown = explanation(&session);
     shown.mark(&d.findings);
     if matches!(d.tail, Status::Stuck | Status::AtRisk) {
-        let includes = Includes::from_iter([Include::AtRisk]);
+        let includes = Includes::from_iter([Include::AtRisk, Include::Unmeasured]);
         let request = Request { goal: Goal::TAIL, includes, judge: &audit.judge, now };
         out.repair = Some(match plan_session(&session, &sdk, request, store)? {
             Planned::Left(left) => AfterRepair::Left(left),

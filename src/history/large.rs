@@ -1,4 +1,4 @@
-//! A prompt's row of many megabytes in little memory.
+//! Rows of many megabytes in little memory: a prompt's row, and the part of a tool call.
 //!
 //! opencode keeps the changes of a turn in its prompt's row (`summary.diffs`), and some of those rows have hundreds of
 //! megabytes. What the rules ask stands in a few short members; the rest is looked at as it passes, for it must be JSON.
@@ -9,8 +9,14 @@ use std::io::{BufReader, Read};
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Head, MessageRow, Role, head};
-use crate::json::Shorten;
+use super::{Depth, Head, MessageRow, Part, PartKind, Role, ToolState, head, part};
+use crate::json::{self, ShapeError, Shorten};
+
+/// A row's JSON beyond this size is read piece by piece, in bytes.
+pub const LARGE: usize = 1 << 20;
+
+/// Longest string of a large part that is kept as it is, in bytes.
+const LONGEST_OF_PART: usize = 16 << 10;
 
 /// Members of a user's row that are read.
 const ASKED: [&str; 4] = ["role", "time", "agent", "model"];
@@ -32,6 +38,37 @@ pub fn large_user(row: MessageRow, json: impl Read) -> Option<Head> {
     // What was passed over is said nowhere else: the row without it is the same to every rule.
     let members: Vec<String> = members.iter().map(|(key, raw)| format!("\"{key}\":{raw}")).collect();
     head(row, &format!("{{{}}}", members.join(","))).ok().filter(|head| matches!(head.role, Role::User(_)))
+}
+
+/// Reads the part of a tool call from its JSON, which is read piece by piece; long strings of it are known by their SHA-256
+/// alone. `None` where it is another part, or anything about it is odd: then it has to be read whole.
+///
+/// # Errors
+/// When the JSON cannot be read.
+pub fn large_part(id: &str, time_created: i64, bytes: u64, json: impl Read) -> std::io::Result<Option<Part>> {
+    let short = json::shortened(json, LONGEST_OF_PART)?;
+    let Some(Ok(mut part)) = short.map(|short| part(id, time_created, &short, Depth::Whole)) else { return Ok(None) };
+    part.bytes = bytes;
+    // A file's facts are in its bytes, and of a text every word may count.
+    Ok(Some(part).filter(|part| match &part.kind {
+        PartKind::Tool(call) => {
+            !matches!(&call.state, ToolState::Completed { attachments, .. } if !attachments.is_empty())
+        }
+        _ => false,
+    }))
+}
+
+/// A part from its JSON, in the form in which a store gives it back.
+///
+/// # Errors
+/// When it is no part.
+pub fn stored_part(id: &str, time_created: i64, data: &str) -> Result<Part, ShapeError> {
+    if data.len() > LARGE
+        && let Ok(Some(part)) = large_part(id, time_created, data.len() as u64, data.as_bytes())
+    {
+        return Ok(part);
+    }
+    part(id, time_created, data, Depth::Whole)
 }
 
 struct Members;

@@ -6,6 +6,7 @@ mod large;
 mod leaked;
 pub mod log;
 mod media;
+pub mod metadata;
 mod parse;
 mod refusal;
 mod start;
@@ -16,8 +17,9 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 
 pub use head::Head;
-pub use large::large_user;
+pub use large::{LARGE, large_part, large_user, stored_part};
 pub use media::{Found, Media, bytes_of};
+pub use metadata::{Detail, Digest, Meta, MetaKind, Metadata};
 pub use parse::{NEVER_ENDED, head, part, revert};
 pub use refusal::{Pointer, Refusal, RefusalClass};
 pub use start::{Behind, head_of_start, part_of_start};
@@ -81,10 +83,21 @@ pub struct Session {
 /// How much of a session's rows was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
-    /// Of each row what a verdict asks: of the long result of a tool that returns text alone, only its start.
+    /// Of each row what a verdict asks: of the long result of a tool that returns text alone, only its start, and no digest
+    /// of any content. Two histories of this depth cannot be compared.
     Scan,
     /// Every row whole. Edits are planned and proven on such a history alone.
     Whole,
+}
+
+impl Depth {
+    /// The digest of content that is only told from other content in a history that was read whole.
+    pub(crate) fn digest(self, pieces: &[&[u8]]) -> Digest {
+        match self {
+            Self::Scan => Digest::default(),
+            Self::Whole => Digest::of(pieces),
+        }
+    }
 }
 
 /// A row of `message` and its parts.
@@ -267,6 +280,8 @@ pub struct Text {
     pub blank: bool,
     /// It holds raw tool-call markup outside of code. Looked at in text parts only, not in thinking.
     pub leaked_call: bool,
+    /// Of the text as it stands in the JSON.
+    pub digest: Digest,
 }
 
 /// What a part is.
@@ -278,18 +293,15 @@ pub enum PartKind {
         text: Text,
         /// Not sent to the model.
         ignored: bool,
-        /// It carries metadata of a provider. Packages send an item id or opaque reasoning with an empty text too.
-        metadata: bool,
+        /// What the provider's package has stored with it.
+        metadata: Metadata,
     },
     /// The model's thinking.
     Reasoning {
         /// The text.
         text: Text,
-        /// The metadata's namespaces (`anthropic`, `bedrock`, a provider's id) that hold a signature, or
-        /// redacted thinking, which stands for one.
-        proofs: Box<[Proof]>,
-        /// It carries metadata of a provider, of whatever kind: encrypted content, an item id, details.
-        metadata: bool,
+        /// What the provider's package has stored with it.
+        metadata: Metadata,
     },
     /// A request's start: where the replay cuts a row into blocks.
     StepStart,
@@ -313,19 +325,6 @@ pub enum PartKind {
     Other(Box<str>),
 }
 
-/// A signature of thinking, by the namespace of the metadata that holds it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Proof {
-    /// `anthropic`, `bedrock` or a provider's id.
-    pub namespace: String,
-    /// It holds `signature`.
-    pub signature: bool,
-    /// It holds `redactedData`.
-    pub redacted_data: bool,
-    /// It holds `redactedContent`.
-    pub redacted_content: bool,
-}
-
 /// A tool part.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ToolCall {
@@ -335,8 +334,27 @@ pub struct ToolCall {
     pub call_id: String,
     /// The provider ran it: its result stays in the assistant's turn.
     pub provider_executed: bool,
+    /// What the provider's package has stored with it.
+    pub metadata: Metadata,
+    /// Of the tool's name, the id and the input.
+    pub call: Digest,
+    /// Of the id and what is said of how it came out, for an interrupted call by opencode.
+    pub result: Digest,
     /// How far it came.
     pub state: ToolState,
+}
+
+/// What a tool's output is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// A text.
+    Text,
+    /// `""`.
+    Silent,
+    /// There is none. A provider's own tool leaves its result elsewhere.
+    Missing,
+    /// An object or a list.
+    Other,
 }
 
 /// How far a tool call came.
@@ -346,8 +364,8 @@ pub enum ToolState {
     Completed {
         /// Its output was pruned: attachments are not sent either.
         compacted: bool,
-        /// Its output is `""`.
-        silent: bool,
+        /// Its output.
+        output: Output,
         /// Its attachments.
         attachments: Vec<Media>,
     },
@@ -369,6 +387,15 @@ pub enum ToolState {
 }
 
 impl ToolCall {
+    /// The files that its result carries, where that is still sent whole.
+    #[must_use]
+    pub fn attachments(&self) -> &[Media] {
+        match &self.state {
+            ToolState::Completed { compacted: false, attachments, .. } => attachments,
+            _ => &[],
+        }
+    }
+
     /// Whether opencode cut the call off (docs/opencode.md §3).
     #[must_use]
     pub fn orphan(&self) -> bool {
@@ -475,8 +502,8 @@ impl Message {
             && a.error.as_deref().is_none_or(|e| e.prefill_400 || e.aborted())
             && self.parts.iter().all(|p| match &p.kind {
                 PartKind::StepStart | PartKind::StepFinish { spent: false } => true,
-                PartKind::Text { text, metadata, .. } | PartKind::Reasoning { text, metadata, .. } => {
-                    text.empty && !metadata
+                PartKind::Text { text, metadata, .. } | PartKind::Reasoning { text, metadata } => {
+                    text.empty && metadata.as_deref().unwrap_or_default().is_empty()
                 }
                 _ => false,
             })

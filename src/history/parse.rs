@@ -3,9 +3,10 @@
 use std::rc::Rc;
 
 use super::leaked;
+use super::metadata;
 use super::refusal;
 use super::{
-    Assistant, Head, Media, MessageRow, ModelRef, Part, PartKind, Proof, Revert, Role, RowError, Text, Tokens,
+    Assistant, Depth, Head, Media, MessageRow, ModelRef, Output, Part, PartKind, Revert, Role, RowError, Text, Tokens,
     ToolCall, ToolState, User, Wrapper,
 };
 use crate::json::{self, Object, ShapeError, shape};
@@ -135,24 +136,22 @@ fn wrapper_of(says: impl Fn(&str) -> bool) -> Wrapper {
 ///
 /// # Errors
 /// When `data` is not the JSON object of a part, or a field that the replay reads has another kind.
-pub fn part(id: &str, time_created: i64, data: &str) -> Result<Part, ShapeError> {
+pub fn part(id: &str, time_created: i64, data: &str, depth: Depth) -> Result<Part, ShapeError> {
     let object = Object::parse(data)?;
     let kind = match object.required_string("type")?.as_str() {
         "text" => {
-            let mut text = text(&object)?;
+            let mut text = text(&object, depth)?;
             text.leaked_call = object.some("text").is_some_and(leaked::in_json);
-            PartKind::Text { text, ignored: object.truthy("ignored"), metadata: carries_metadata(&object) }
+            PartKind::Text { text, ignored: object.truthy("ignored"), metadata: metadata::of(&object, depth) }
         }
-        "reasoning" => {
-            PartKind::Reasoning { text: text(&object)?, proofs: proofs(&object)?, metadata: carries_metadata(&object) }
-        }
+        "reasoning" => PartKind::Reasoning { text: text(&object, depth)?, metadata: metadata::of(&object, depth) },
         "step-start" => PartKind::StepStart,
         "step-finish" => {
             let spent = !tokens(&object)?.is_zero() || object.number("cost")?.is_some_and(|c| c != 0.0);
             PartKind::StepFinish { spent }
         }
-        "file" => PartKind::File(Box::new(Media::of(&object)?)),
-        "tool" => PartKind::Tool(Box::new(tool(&object)?)),
+        "file" => PartKind::File(Box::new(Media::of(&object, depth)?)),
+        "tool" => PartKind::Tool(Box::new(tool(&object, depth)?)),
         "compaction" => PartKind::Compaction {
             tail_start_id: object.string("tail_start_id")?.filter(|t| !t.is_empty()).map(Box::from),
         },
@@ -162,43 +161,17 @@ pub fn part(id: &str, time_created: i64, data: &str) -> Result<Part, ShapeError>
     Ok(Part { id: id.into(), time_created, bytes: data.len() as u64, changed: None, kind })
 }
 
-fn text(object: &Object<'_>) -> Result<Text, ShapeError> {
+fn text(object: &Object<'_>, depth: Depth) -> Result<Text, ShapeError> {
     let Some(raw) = object.some("text").filter(|raw| raw.starts_with('"')) else {
         return shape("`text` is not a string");
     };
     // Most texts start with something visible: only those that start with white space are decoded.
     let visible = raw.as_bytes().get(1).is_some_and(|b| b.is_ascii_graphic() && !matches!(b, b'\\' | b'"'));
     let blank = !visible && json::string(raw).is_some_and(|t| json::is_blank(&t));
-    Ok(Text { empty: raw == "\"\"", blank, leaked_call: false })
+    Ok(Text { empty: raw == "\"\"", blank, leaked_call: false, digest: depth.digest(&[raw.as_bytes()]) })
 }
 
-/// Whether the part has metadata that some package may send. Only an empty object, or one of empty objects, says nothing.
-fn carries_metadata(object: &Object<'_>) -> bool {
-    let nothing = |raw: &str| Object::parse(raw).is_ok_and(|inner| inner.members().next().is_none());
-    let Some(raw) = object.some("metadata") else { return false };
-    Object::parse(raw).map_or(true, |outer| !outer.members().all(|(_, raw)| nothing(raw)))
-}
-
-fn proofs(object: &Object<'_>) -> Result<Box<[Proof]>, ShapeError> {
-    let Some(metadata) = object.object("metadata")? else {
-        return Ok(Box::default());
-    };
-    Ok(metadata
-        .members()
-        .filter_map(|(namespace, raw)| {
-            let inner = Object::parse(raw).ok()?;
-            let proof = Proof {
-                namespace: namespace.to_owned(),
-                signature: inner.some("signature").is_some(),
-                redacted_data: inner.some("redactedData").is_some(),
-                redacted_content: inner.some("redactedContent").is_some(),
-            };
-            (proof.signature || proof.redacted_data || proof.redacted_content).then_some(proof)
-        })
-        .collect())
-}
-
-fn tool(object: &Object<'_>) -> Result<ToolCall, ShapeError> {
+fn tool(object: &Object<'_>, depth: Depth) -> Result<ToolCall, ShapeError> {
     let Some(state) = object.object("state")? else {
         return shape("`state` is missing");
     };
@@ -213,15 +186,20 @@ fn tool(object: &Object<'_>) -> Result<ToolCall, ShapeError> {
                     return shape("`state.attachments` is not an array");
                 };
                 for item in items {
-                    attachments.push(Media::of(&Object::parse(item)?)?);
+                    attachments.push(Media::of(&Object::parse(item)?, depth)?);
                 }
             }
             // opencode reads `state.time.compacted` of a completed call without asking whether `time` is there.
             let Some(time) = time else {
                 return shape("`state.time` is missing");
             };
-            let silent = state.get("output") == Some("\"\"");
-            ToolState::Completed { compacted: time.truthy("compacted"), silent, attachments }
+            let output = match state.get("output") {
+                None => Output::Missing,
+                Some("\"\"") => Output::Silent,
+                Some(raw) if raw.starts_with('"') => Output::Text,
+                Some(_) => Output::Other,
+            };
+            ToolState::Completed { compacted: time.truthy("compacted"), output, attachments }
         }
         "error" => ToolState::Error {
             orphan: metadata.as_ref().is_some_and(|m| m.get("interrupted") == Some("true")),
@@ -235,8 +213,19 @@ fn tool(object: &Object<'_>) -> Result<ToolCall, ShapeError> {
         "pending" => ToolState::Pending,
         _ => return shape("`state.status` is none of pending, running, completed, error"),
     };
+    let tool = object.required_string("tool")?;
+    // What is said of a call that never ended is the same whether its row says so or opencode.
+    let said = match &status {
+        ToolState::Completed { .. } => state.get("output"),
+        ToolState::Error { has_output: true, .. } => metadata.as_ref().and_then(|m| m.get("output")),
+        ToolState::Error { never_ended: false, .. } => state.get("error"),
+        _ => None,
+    };
     Ok(ToolCall {
-        tool: object.required_string("tool")?,
+        call: depth.digest(&[tool.as_bytes(), call_id.as_bytes(), state.get("input").unwrap_or_default().as_bytes()]),
+        result: depth.digest(&[call_id.as_bytes(), said.unwrap_or_default().as_bytes()]),
+        metadata: metadata::of(object, depth),
+        tool,
         call_id,
         provider_executed: object.object("metadata").ok().flatten().is_some_and(|m| m.truthy("providerExecuted")),
         state: status,
@@ -268,7 +257,7 @@ mod tests {
             let data = format!(
                 r#"{{"type":"tool","tool":"bash","callID":"c","state":{{"status":"{status}","input":{{}},"time":{{"start":5}},"metadata":{metadata}}}}}"#
             );
-            match part("prt_1", 0, &data).unwrap().kind {
+            match part("prt_1", 0, &data, Depth::Whole).unwrap().kind {
                 PartKind::Tool(t) => t.orphan(),
                 _ => false,
             }
@@ -358,17 +347,18 @@ mod tests {
             (r#"{"text":"x"}"#, "type"),
             ("nonsense", "not JSON"),
         ] {
-            let error = part("prt_1", 0, data).unwrap_err().to_string();
+            let error = part("prt_1", 0, data, Depth::Whole).unwrap_err().to_string();
             assert!(error.contains(field), "{data}: {error}");
         }
     }
 
     #[test]
     fn blank_and_empty_text() {
-        let of = |t: &str| match part("prt_1", 0, &format!(r#"{{"type":"text","text":{t}}}"#)).unwrap().kind {
-            PartKind::Text { text, .. } => (text.empty, text.blank),
-            _ => (false, false),
-        };
+        let of =
+            |t: &str| match part("prt_1", 0, &format!(r#"{{"type":"text","text":{t}}}"#), Depth::Whole).unwrap().kind {
+                PartKind::Text { text, .. } => (text.empty, text.blank),
+                _ => (false, false),
+            };
         assert_eq!(of(r#""""#), (true, true));
         assert_eq!(of(r#"" \n""#), (false, true));
         assert_eq!(of(r#""\u0020""#), (false, true));

@@ -3,7 +3,7 @@
 //! A scan reads the first few hundred bytes of a large row. Where these do not tell, the row is read whole.
 
 use super::parse::model;
-use super::{Head, MessageRow, Part, PartKind, Role, ToolCall, ToolState, User};
+use super::{Digest, Head, MessageRow, Output, Part, PartKind, Role, ToolCall, ToolState, User};
 use crate::json::{Object, Start};
 
 /// What may stand behind the start of a part and still count.
@@ -74,9 +74,23 @@ pub fn part_of_start(id: &str, time_created: i64, bytes: u64, start: &[u8], exac
                 return None;
             }
             let behind = if exact || carries(&tool, &state) { Behind::Names(&BEHIND_OUTPUT) } else { Behind::Nothing };
-            let silent = state.some("output") == Some("\"\"");
-            let state = ToolState::Completed { compacted: false, silent, attachments: Vec::new() };
-            (PartKind::Tool(Box::new(ToolCall { tool, call_id, provider_executed: false, state })), behind)
+            let output = match (state.some("output"), state.begun("output")) {
+                (Some("\"\""), _) => Output::Silent,
+                (_, Some(begun)) if begun.starts_with('"') => Output::Text,
+                (_, Some(begun)) if !begun.is_empty() => Output::Other,
+                _ if exact => return None,
+                _ => Output::Text,
+            };
+            let call = ToolCall {
+                tool,
+                call_id,
+                provider_executed: false,
+                metadata: None,
+                call: Digest::default(),
+                result: Digest::default(),
+                state: ToolState::Completed { compacted: false, output, attachments: Vec::new() },
+            };
+            (PartKind::Tool(Box::new(call)), behind)
         }
         // Texts are small, and each of their words may count.
         "text" | "reasoning" | "file" | "step-start" | "step-finish" | "compaction" | "subtask" => return None,
@@ -103,7 +117,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::history::{head, part};
+    use crate::history::{Depth, head, part};
 
     fn row() -> MessageRow {
         MessageRow { rowid: 1, id: "m".into(), session_id: "s".into(), time_created: 1, time_updated: 1 }
@@ -123,7 +137,7 @@ mod tests {
     #[test]
     fn a_long_result_is_known_by_its_start() {
         let text = call("bash", "", "}}");
-        assert_eq!(started(&text, false), Some((part("prt_1", 1, &text).unwrap(), Behind::Nothing)));
+        assert_eq!(started(&text, false), Some((part("prt_1", 1, &text, Depth::Scan).unwrap(), Behind::Nothing)));
         let failed = text.replacen("completed", "error", 1);
         assert_eq!(started(&failed, false), None, "the mark of an orphan stands at the end");
     }
@@ -176,7 +190,11 @@ mod tests {
             let text = format!("{{{}}}", members.join(",")).replace("PAD", &"y".repeat(300)).replacen("\"tool\"", &format!("\"{kind}\""), 1);
             let cut = cut.min(text.len() - 1);
             if let Some((start, behind)) = part_of_start("prt_1", 1, text.len() as u64, &text.as_bytes()[..cut], true) {
-                let whole = part("prt_1", 1, &text).unwrap();
+                let mut whole = part("prt_1", 1, &text, Depth::Scan).unwrap();
+                if let PartKind::Tool(call) = &mut whole.kind {
+                    // It stands behind the result.
+                    call.metadata = None;
+                }
                 prop_assert_eq!(&start.kind, &whole.kind, "{:?}", behind);
                 prop_assert_eq!(start.bytes, whole.bytes);
             }

@@ -135,7 +135,7 @@ pub fn apply_change(session: &Session, change: &Change) -> Result<Session, Shape
             let message = out.messages.iter_mut().find(|m| m.row.id == *id).ok_or_else(missing)?;
             let part = Rc::make_mut(message).parts.iter_mut().find(|p| p.id() == part).ok_or_else(missing)?;
             let changed = Some(Arc::from(data.as_str()));
-            *part = history::Part { changed, ..history::part(&part.id, part.time_created, data)? };
+            *part = history::Part { changed, ..history::stored_part(&part.id, part.time_created, data)? };
         }
         Change::Split { id, at_part, new_id, first, second, .. } => {
             let message = out.messages.iter_mut().find(|m| m.row.id == *id).ok_or_else(missing)?;

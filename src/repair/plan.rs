@@ -8,13 +8,15 @@ use serde::Serialize;
 use crate::diagnosis::{Diagnosis, Include, Includes, Judge, Left, LeftReason, Status, latent_cuts};
 use crate::error::{Error, Result};
 use crate::history::{Depth, Part, PartKind, Session};
-use crate::replay::{Resume, Sdk};
+use crate::replay::{RULE_SETS, Resume, Sdk};
 use crate::rows::{Lookup, RowEdit};
 
 use super::change::{Change, apply_change};
 use super::diff::diff;
 use super::mend::mend;
-use super::proof::{Check, Mending, blocked, finds_the_same, prove, prove_mended, unchanged, worse};
+use super::proof::{
+    Check, Difference, Mending, blocked, differ, finds_the_same, prove, prove_mended, unchanged, worse,
+};
 use super::proposals::{Next, ended_calls, next, touches_revert};
 use super::step::Step;
 use crate::diagnosis::Code;
@@ -39,6 +41,9 @@ pub struct SessionPlan {
     pub step_of: Vec<usize>,
     /// Why its event log is not updated, where it has one that already disagreed with the rows.
     pub log_not_updated: Option<String>,
+    /// The next prompt sends one assistant's turn less, or more than one: turns in which nothing was sent, neither a word
+    /// nor a call nor any of a provider's metadata.
+    pub empty_answers: bool,
 }
 
 impl SessionPlan {
@@ -89,7 +94,7 @@ impl Goal {
         let anywhere = d.resume.iter().any(|(_, r)| *r == Resume::EndsWithAssistant);
         let tail = match d.tail {
             Status::Stuck => true,
-            Status::AtRisk => includes.has(Include::AtRisk),
+            Status::AtRisk => d.doubts.allowed_by(includes),
             Status::Unreadable => return None,
             _ => latent && anywhere,
         };
@@ -162,8 +167,23 @@ impl From<Check> for Stop {
 /// When a row cannot be read.
 pub fn plan_session(session: &Session, sdk: &Sdk, request: Request<'_>, rows: &dyn Lookup) -> Result<Planned> {
     debug_assert_eq!(session.depth, Depth::Whole, "what is proven must have been read");
-    let planner = Planner { original: session, sdk, request, rows };
-    match planner.plan() {
+    let plan = |sdk: &Sdk| Planner { original: session, sdk, request, rows }.plan();
+    let own = plan(sdk);
+    if !request.includes.has(Include::Unmeasured) {
+        // Where nobody knows the package, all that were measured have to come to the same.
+        for other in sdk.candidates().iter().skip(1) {
+            let same = match (&own, &plan(other)) {
+                (Ok((own, _)), Ok((theirs, _))) => own.edits == theirs.edits,
+                (Err(Stop::Leave(own, _)), Err(Stop::Leave(theirs, _))) => own == theirs,
+                (Err(Stop::Failed(_)), _) => true,
+                _ => false,
+            };
+            if !same {
+                return Ok(Planned::Left(Left::new(&session.info.id, LeftReason::UnmeasuredPackage)));
+            }
+        }
+    }
+    match own {
         Ok(repair) => Ok(Planned::Repair(Box::new(repair))),
         Err(Stop::Leave(reason, detail)) => Ok(Planned::Left(Left { id: session.info.id.clone(), reason, detail })),
         Err(Stop::Failed(error)) => Err(error),
@@ -195,7 +215,7 @@ impl Planner<'_> {
         let mut at: Reached = (session.clone(), redactions);
         // First for every package, so that the repair outlives a change of provider; else for the session's own.
         let both = [sdk.clone(), Sdk::keeping()];
-        if tail {
+        if tail && blocked(&session, sdk).is_some() {
             at = match self.reach(&at, None, &both) {
                 Err(Stop::Leave(..)) => self.reach(&at, None, &both[..1])?,
                 other => other?,
@@ -213,7 +233,9 @@ impl Planner<'_> {
             let mending = Mending { steps: &steps, counting: &judge.counting };
             prove_mended(original, &after, sdk, includes, mending)?;
         }
-        let plan = diff(original, &after, steps, now, self.rows)?;
+        let mut plan = diff(original, &after, steps, now, self.rows)?;
+        let newest = &RULE_SETS[RULE_SETS.len() - 1];
+        plan.empty_answers = differ(original, &after, newest, sdk) == Difference::EmptyAnswers;
         Ok((plan, after))
     }
 

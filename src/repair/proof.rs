@@ -10,8 +10,8 @@ use crate::diagnosis::request::broken_in;
 use crate::diagnosis::{Code, Include, Includes};
 use crate::history::{Message, ModelRef, Part, PartKind, Session, Tokens};
 use crate::replay::{
-    Block, BlockKind, RULE_SETS, Resume, RuleSet, Sdk, TurnRole, after_revert, newest, overflow_tokens, pending_task,
-    prompt, resume, view,
+    RULE_SETS, Request, Resume, RuleSet, Sdk, Turn, after_revert, newest, overflow_tokens, pending_task, prompt,
+    resume, view,
 };
 
 /// Newest finished answers below this many tokens cannot be near any model's window, in tokens.
@@ -134,9 +134,9 @@ pub fn prove_mended(
         .collect();
     let differ = |b: &Session, a: &Session, set: &RuleSet| {
         let (was, is) = (view(&b.messages, set), view(&a.messages, set));
-        let was = without(content(&was, model(&was, set), set, sdk), &named);
-        let is = without(content(&is, model(&is, set), set, sdk), &named);
-        (was != is).then_some(Check::Prompt)
+        let (was, is) = (prompt(&was, set, sdk, model(&was, set)), prompt(&is, set, sdk, model(&is, set)));
+        let same = sends_the_same(without(was.turns, &named), without(is.turns, &named));
+        (!same).then_some(Check::Prompt)
     };
     if let Some(check) = in_every_view(before, after, includes, differ) {
         return Err(check);
@@ -160,13 +160,39 @@ pub(super) fn finds_the_same(before: &Session, after: &Session, sdk: &Sdk) -> bo
     RULE_SETS.iter().all(|set| sure(before, sdk, &[set]).is_subset(&sure(after, sdk, &[set])))
 }
 
-/// Turns without the blocks of some parts, and without those that are empty then.
-fn without<'a>(turns: Vec<Content<'a>>, named: &HashSet<&str>) -> Vec<Content<'a>> {
-    let rest = turns.into_iter().map(|(role, mut blocks)| {
-        blocks.retain(|b| b.part_id.is_none_or(|id| !named.contains(id)));
-        (role, blocks)
+/// Turns without the blocks of some parts, and without those of which nothing is sent then.
+fn without<'a>(turns: Vec<Turn<'a>>, named: &HashSet<&str>) -> Vec<Turn<'a>> {
+    let rest = turns.into_iter().map(|mut turn| {
+        turn.blocks.retain(|b| b.part_id().is_none_or(|id| !named.contains(id)));
+        turn
     });
-    rest.filter(|(_, blocks)| !blocks.is_empty()).collect()
+    rest.filter(|turn| !turn.is_nothing()).collect()
+}
+
+fn sends_the_same<'a>(was: impl IntoIterator<Item = Turn<'a>>, is: impl IntoIterator<Item = Turn<'a>>) -> bool {
+    let mut is = is.into_iter();
+    let same = was.into_iter().all(|turn| is.next().is_some_and(|other| turn.sends_the_same(&other)));
+    same && is.next().is_none()
+}
+
+/// How two requests differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Difference {
+    /// They send the same.
+    None,
+    /// One has answers in which nothing is sent that the other lacks.
+    EmptyAnswers,
+    /// They send something else.
+    Content,
+}
+
+fn difference(was: Request<'_>, is: Request<'_>) -> Difference {
+    if was.turns.len() == is.turns.len() && was.turns.iter().zip(&is.turns).all(|(a, b)| a.sends_the_same(b)) {
+        return Difference::None;
+    }
+    let filled = |turn: &Turn<'_>| !(turn.is_assistant() && turn.is_nothing());
+    let same = sends_the_same(was.turns.into_iter().filter(filled), is.turns.into_iter().filter(filled));
+    if same { Difference::EmptyAnswers } else { Difference::Content }
 }
 
 /// The newest rule set under which the tail does not resume; `None` when it does under all.
@@ -180,7 +206,8 @@ pub(super) fn blocked(session: &Session, sdk: &Sdk) -> Option<&'static RuleSet> 
             let seen = view(&cut.messages, set);
             let model = model(&seen, set);
             // From the end, for nearly always the last row says something.
-            !seen.iter().rev().any(|row| !content(&[*row], model, set, sdk).is_empty())
+            let speaks = |row: &&Message| prompt(&[*row], set, sdk, model).turns.iter().any(|turn| !turn.is_nothing());
+            !seen.iter().rev().any(speaks)
         }
         _ => true,
     })
@@ -231,38 +258,34 @@ fn apart<'v, 'a>(mut was: &'v [&'a Message], mut is: &'v [&'a Message]) -> (&'v 
     (&was[..was.len() - last], &is[..is.len() - last])
 }
 
-type Content<'a> = (TurnRole, Vec<Block<'a>>);
-
 /// The model that the next prompt goes to, as far as the rows tell.
 fn model<'a>(seen: &[&'a Message], set: &RuleSet) -> Option<&'a ModelRef> {
     newest(seen, set).user.and_then(|u| u.user()).and_then(|u| u.model.as_deref())
 }
 
-/// What the next prompt to the model sends of the rows. Every row gives its turns by itself.
-fn content<'a>(seen: &[&'a Message], model: Option<&ModelRef>, set: &RuleSet, sdk: &Sdk) -> Vec<Content<'a>> {
-    prompt(seen, set, sdk, model)
-        .into_iter()
-        .map(|turn| {
-            // A call that never ended is sent the same whether its row says so or stands for it: only its row's
-            // size differs. All other parts keep every byte, which the plan itself guards.
-            let call = |kind| matches!(kind, BlockKind::ToolCall | BlockKind::ToolInterrupted);
-            let blocks = turn.blocks.into_iter().filter(|b| !b.kind.is_empty());
-            (
-                turn.role,
-                blocks.map(|b| Block { bytes: if call(b.kind) { 0 } else { b.bytes }, ..b }).collect::<Vec<_>>(),
-            )
-        })
-        .filter(|(_, blocks)| !blocks.is_empty())
-        .collect()
+fn turns(before: &Session, after: &Session, set: &RuleSet, sdks: &[Sdk]) -> Option<Check> {
+    sdks.iter().any(|sdk| differ(before, after, set, sdk) == Difference::Content).then_some(Check::Prompt)
 }
 
-fn turns(before: &Session, after: &Session, set: &RuleSet, sdks: &[Sdk]) -> Option<Check> {
+/// How the next prompts of two histories differ, both as they stand.
+pub(super) fn differ(before: &Session, after: &Session, set: &RuleSet, sdk: &Sdk) -> Difference {
     let (was, is) = (view(&before.messages, set), view(&after.messages, set));
     let models = (model(&was, set), model(&is, set));
-    // To the same model, rows that both share send the same.
-    let (was, is) = if models.0 == models.1 { apart(&was, &is) } else { (&was[..], &is[..]) };
-    let differ = |sdk| content(was, models.0, set, sdk) != content(is, models.1, set, sdk);
-    sdks.iter().any(differ).then_some(Check::Prompt)
+    // To the same model, rows that both share send the same, but for what stands right beside rows that they do not.
+    let (was, is) = if models.0 == models.1 { around(&was, &is) } else { (&was[..], &is[..]) };
+    difference(prompt(was, set, sdk, models.0), prompt(is, set, sdk, models.1))
+}
+
+/// [`apart`] with the rows next to it on both sides that are there to be sent.
+fn around<'v, 'a>(was: &'v [&'a Message], is: &'v [&'a Message]) -> (&'v [&'a Message], &'v [&'a Message]) {
+    let apart = apart(was, is);
+    let first = was.len().min(is.len()).min(was.iter().zip(is).take_while(|(a, b)| std::ptr::eq(**a, **b)).count());
+    let sent = |row: &&Message| !row.parts.is_empty() && row.assistant().is_none_or(|a| a.error.is_none());
+    let before = was[..first].iter().rev().position(sent).map_or(first, |at| at + 1);
+    let ends = (first + apart.0.len(), first + apart.1.len());
+    let rest = &was[ends.0..];
+    let behind = rest.iter().position(sent).map_or(rest.len(), |at| at + 1);
+    (&was[first - before..ends.0 + behind], &is[first - before..ends.1 + behind])
 }
 
 /// Sums over all assistant rows, as `opencode stats` adds them up.

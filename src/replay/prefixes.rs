@@ -99,6 +99,7 @@ impl<'a> Prefixes<'a> {
             self,
             now,
             set,
+            self.sdk,
             |this| this.pending_task(set),
             Self::provider_call,
             |this, user| this.straight_turn(set, user).map(|(role, _)| role),

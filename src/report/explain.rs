@@ -10,9 +10,9 @@ use super::human::{plural, size};
 use super::layout::{fit, grid, named, wrap};
 use super::words::{moment, sentences};
 use super::{Output, SessionDoc, clean};
-use crate::diagnosis::{Applicability, Code, Diagnosis, Evidence, Left, Status};
-use crate::explain::{AfterRepair, Explained, Explanation, Failure, Generation, GoesOn, Piece, Row, Turn, Why};
-use crate::replay::{BlockKind, RULE_SETS, Resume, TurnRole};
+use crate::diagnosis::{Applicability, Code, Diagnosis, Evidence, Include, Left, Status};
+use crate::explain::{AfterRepair, Explained, Explanation, Failure, Generation, GoesOn, Piece, Row, Turn};
+use crate::replay::{BlockKind, RULE_SETS, Resume, TurnRole, Why};
 use crate::stats::Cause;
 
 /// `explain --json`.
@@ -311,7 +311,11 @@ fn refused(explained: &Explained, e: &Explanation, now: i64, zone: &TimeZone) ->
         ));
     }
     let model = d.model.as_ref().map_or_else(|| "The model".to_owned(), |m| clean(&m.to_string()));
-    out.push(if d.status == Status::AtRisk {
+    out.push(if d.status == Status::AtRisk && !d.doubts.model {
+        "Which AI SDK package opencode loads for the model is not known here, and not every package sends a request \
+         that ends with the assistant; name it with --sdk PROVIDER=PACKAGE."
+            .to_owned()
+    } else if d.status == Status::AtRisk {
         format!(
             "A model without prefill refuses a request that ends with the assistant. {model} is not known to; name \
              it with --refuses if it does."
@@ -428,11 +432,17 @@ fn block(piece: &Piece) -> String {
         BlockKind::EmptyThinking => "empty thinking".to_owned(),
         BlockKind::ToolCall => format!("call{}", tool()),
         BlockKind::ProviderToolCall => format!("provider ran{}", tool().replacen(" of", ":", 1)),
+        BlockKind::ProviderToolResult => format!("provider's result{}", tool()),
+        BlockKind::ReasoningDetail => "reasoning detail".to_owned(),
+        BlockKind::ItemReference => "item by name".to_owned(),
         BlockKind::ToolResult => format!("result{}", tool()),
         BlockKind::ToolError if piece.orphan => format!("cut off{}", tool().replacen(" of", ":", 1)),
         BlockKind::ToolError => format!("error{}", tool()),
         BlockKind::ToolInterrupted => format!("interrupted{}", tool().replacen(" of", ":", 1)),
         BlockKind::File => "file".to_owned(),
+        BlockKind::UnreadableFile => "\"cannot read …\"".to_owned(),
+        BlockKind::MediaIntroduction => "\"Attached media …\"".to_owned(),
+        BlockKind::Done => "\"Done.\"".to_owned(),
         BlockKind::CompactionPrompt => "\"What did we do …\"".to_owned(),
         BlockKind::SubtaskPrompt => "subtask".to_owned(),
         BlockKind::Reminder => "opencode's reminder".to_owned(),
@@ -519,7 +529,10 @@ pub fn explain(out: &Output, explained: &Explained, bound: &str, now: i64, zone:
             text.push_str(&paragraphs(out, &[format!("Nothing: {} ({})", clean(&left.detail), left.reason)]));
         }
         Some(AfterRepair::Repaired(plan, after)) => {
-            let asked = if opt_in(d) { " --include at-risk" } else { "" };
+            let kinds = [(d.doubts.model, Include::AtRisk), (d.doubts.package, Include::Unmeasured)];
+            let kinds: Vec<&str> =
+                kinds.into_iter().filter(|(doubt, _)| opt_in(d) && *doubt).map(|(_, kind)| kind.into()).collect();
+            let asked = if kinds.is_empty() { String::new() } else { format!(" --include {}", kinds.join(",")) };
             text.push_str(&heading(out, &format!("What `unstick repair{asked}` would do")));
             let does: Vec<String> =
                 sentences(&plan.steps, now, zone).iter().map(|sentence| format!("- {}", clean(sentence))).collect();

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use super::layout::{fit, grid, named, wrap};
 use super::words::{ago, sentences};
 use super::{Output, StoreDoc, Summary, clean};
-use crate::diagnosis::{Applicability, Diagnosis, Evidence, Finding, Left, Status};
+use crate::diagnosis::{Applicability, Diagnosis, Doubts, Evidence, Finding, Left, Status};
 use crate::repair::{Plan, SessionPlan};
 use crate::rows::Table;
 
@@ -175,11 +175,21 @@ pub fn scan(
         text.push_str(&format!("\nWhy:  {}\n", out.command(&format!("explain {}", clean(worst)))));
         text.push_str(&format!("Next: {}\n", out.command(next)));
     } else if summary.at_risk > 0 {
-        text.push_str(&out.wrap(
-            "\nAt risk: the same tail, but the model is not known to refuse it. If yours does, name it with \
-             --refuses MODEL, or repair anyway with `unstick repair --include at-risk`.\n",
-            "",
-        ));
+        let doubts = |of: fn(&Doubts) -> bool| sessions.iter().any(|s| of(&s.diagnosis.doubts));
+        if doubts(|d| d.model) {
+            text.push_str(&out.wrap(
+                "\nAt risk: the same tail, but the model is not known to refuse it. If yours does, name it with \
+                 --refuses MODEL, or repair anyway with `unstick repair --include at-risk`.\n",
+                "",
+            ));
+        }
+        if doubts(|d| d.package) {
+            text.push_str(&out.wrap(
+                "\nAt risk: which AI SDK package stands behind the model is not known, and packages differ here. Name it \
+                 with --sdk PROVIDER=PACKAGE, or repair anyway with `unstick repair --include unmeasured`.\n",
+                "",
+            ));
+        }
     }
     if !others.is_empty() {
         let list: Vec<String> = others.iter().map(|o| clean(o)).collect();
@@ -311,6 +321,9 @@ fn listed(out: &Output, sessions: &[Shown<'_>], now: i64, zone: &TimeZone) -> St
     text.lines().map(|line| line.trim_end()).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
+/// What is said of a plan after which the next prompt has fewer turns.
+const EMPTY_ANSWERS: &str = "the next prompt no longer sends the empty answer: an assistant's turn without a word";
+
 /// A plan in words, session by session.
 #[must_use]
 pub fn plan(out: &Output, plan: &Plan, titles: &[(String, String)], now: i64) -> String {
@@ -327,6 +340,9 @@ pub fn plan(out: &Output, plan: &Plan, titles: &[(String, String)], now: i64) ->
                 "  This is not without loss: the model is told less, or otherwise, from now on. `undo` gives every row back.\n",
                 "  ",
             ));
+        }
+        if session.empty_answers {
+            text.push_str(&out.wrap(&format!("  - {EMPTY_ANSWERS}\n"), "    "));
         }
         if let Some(why) = &session.log_not_updated {
             let line = format!("  - event log not updated: it already disagreed with the rows ({})\n", clean(why));
@@ -371,8 +387,8 @@ pub fn repaired(out: &Output, plan: &Plan, left: usize, undo: &str) -> String {
     let told = edits().filter(|e| e.table == Table::Event).count() as u64;
     let log =
         if told == 0 { String::new() } else { format!(", {} told to opencode's log", plural(told, "event", "events")) };
-    let mended = plan.sessions.iter().any(SessionPlan::redacts);
-    let proven = if mended {
+    let told_less = |session: &SessionPlan| session.redacts() || session.empty_answers;
+    let proven = if plan.sessions.iter().any(told_less) {
         "proven that the next prompt differs in nothing but what was named"
     } else {
         "proven to resume with the same next prompt"

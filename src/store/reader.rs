@@ -218,7 +218,8 @@ impl<'db> Store<'db> {
     /// # Errors
     /// When SQLite cannot read it.
     pub fn rowid(&self, table: Table, id: &str) -> Result<Option<i64>> {
-        let query = format!("SELECT rowid FROM {table} WHERE {} = ?1", table.key());
+        let key = table.key();
+        let query = format!("SELECT rowid FROM {table} WHERE {key} = ?1");
         Ok(self.db.prepare_cached(&query)?.query_row([id], |row| row.get(0)).optional()?)
     }
 

@@ -11,15 +11,12 @@ use sha2::{Digest, Sha256};
 use super::blob::{self, ON_PAGE, Starts};
 use super::columns::{message_row, part_columns, text};
 use crate::error::Result;
-use crate::history::{self, Behind, Head, Part, PartKind, ToolState};
-use crate::json::{self, ShapeError};
+use crate::history::{self, Behind, Depth, Head, Part};
+use crate::json::ShapeError;
 use crate::rows::{Table, sha256};
 
 /// Values beyond this size are read piece by piece, in bytes.
-pub(super) const LARGE: i64 = 1 << 20;
-
-/// Longest string of a large part that is kept as it is, in bytes.
-const LONGEST: usize = 16 << 10;
+pub(super) const LARGE: i64 = history::LARGE as i64;
 
 /// A message's columns: rowid, id, session_id, time_created, time_updated, its JSON where that is on the row's own page, its
 /// size. A blob is empty.
@@ -95,8 +92,8 @@ impl<'db> Values<'db> {
             Err(error) => return Ok(Err(error)),
         };
         match self.seen(row)? {
-            Seen::Whole(data) => Ok(data.and_then(|data| history::part(id, time, data))),
-            Seen::Elsewhere(bytes) => self.part_elsewhere(row.get(0)?, id, time, bytes),
+            Seen::Whole(data) => Ok(data.and_then(|data| history::part(id, time, data, Depth::Whole))),
+            Seen::Elsewhere(bytes) => self.part_elsewhere(row.get(0)?, id, time, bytes, Depth::Whole),
         }
     }
 
@@ -107,7 +104,7 @@ impl<'db> Values<'db> {
             Err(error) => return Ok(Err(error)),
         };
         let bytes = match self.seen(row)? {
-            Seen::Whole(data) => return Ok(data.and_then(|data| history::part(id, time, data))),
+            Seen::Whole(data) => return Ok(data.and_then(|data| history::part(id, time, data, Depth::Scan))),
             Seen::Elsewhere(bytes) => bytes,
         };
         let rowid = row.get(0)?;
@@ -117,7 +114,7 @@ impl<'db> Values<'db> {
             Some((part, Behind::Names(names))) if !blob::names(value, names)? => return Ok(Ok(part)),
             _ => {}
         }
-        self.part_elsewhere(rowid, id, time, bytes)
+        self.part_elsewhere(rowid, id, time, bytes, Depth::Scan)
     }
 
     fn part_elsewhere(
@@ -126,28 +123,16 @@ impl<'db> Values<'db> {
         id: &str,
         time: i64,
         bytes: i64,
+        depth: Depth,
     ) -> rusqlite::Result<Result<Part, ShapeError>> {
-        if bytes > LARGE
-            && let Some(part) = self.large_part(rowid, id, time)?
-        {
-            return Ok(Ok(part));
-        }
-        self.whole(rowid, |data| history::part(id, time, data))
-    }
-
-    /// A large tool call, read piece by piece; `None` where the part is another one, or odd.
-    fn large_part(&self, rowid: i64, id: &str, time: i64) -> rusqlite::Result<Option<Part>> {
-        let mut value = self.db.blob_open("main", "part", "data", rowid, true)?;
-        let short = json::shortened(&mut value, LONGEST).map_err(blob::error_of)?;
-        let Some(Ok(mut part)) = short.map(|short| history::part(id, time, &short)) else { return Ok(None) };
-        part.bytes = value.len() as u64;
-        // A file's facts are in its bytes, and of a text every word may count.
-        Ok(Some(part).filter(|part| match &part.kind {
-            PartKind::Tool(call) => {
-                !matches!(&call.state, ToolState::Completed { attachments, .. } if !attachments.is_empty())
+        if bytes > LARGE {
+            let mut value = self.db.blob_open("main", "part", "data", rowid, true)?;
+            let part = history::large_part(id, time, bytes.unsigned_abs(), &mut value).map_err(blob::error_of)?;
+            if let Some(part) = part {
+                return Ok(Ok(part));
             }
-            _ => false,
-        }))
+        }
+        self.whole(rowid, |data| history::part(id, time, data, depth))
     }
 
     /// What `read` makes of the whole JSON of a row.

@@ -14,6 +14,7 @@ mod dump;
 mod fixtures;
 mod judge;
 mod live;
+mod matrix;
 mod mutate;
 mod opencode;
 mod provider;
@@ -22,6 +23,11 @@ mod pty;
 mod rng;
 mod rows;
 mod scenarios;
+#[path = "../setup.rs"]
+mod setup;
+#[path = "../shapes.rs"]
+mod shapes;
+mod wire;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

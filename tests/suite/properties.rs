@@ -356,7 +356,7 @@ fn session(rows: &[M], revert: Option<(usize, Option<usize>)>) -> Session {
     let messages = stored(rows, "ses_1", START).into_iter().map(|stored| {
         let mut message = history::head(stored.row, &stored.data).unwrap().with(Vec::new());
         for (row, data) in stored.parts {
-            message.parts.push(history::part(&row.id, row.time_created, &data).unwrap());
+            message.parts.push(history::part(&row.id, row.time_created, &data, Depth::Whole).unwrap());
         }
         Rc::new(message)
     });
@@ -455,12 +455,12 @@ fn said(session: &Session, sdk: &Sdk) -> Vec<String> {
     for set in &RULE_SETS {
         let seen = view(&session.messages, set);
         let model = newest(&seen, set).user.and_then(|u| u.user()).and_then(|u| u.model.as_deref());
-        for turn in prompt(&seen, set, sdk, model) {
+        for turn in prompt(&seen, set, sdk, model).turns {
             let blocks: Vec<String> = turn
                 .blocks
                 .iter()
-                .filter(|b| !b.kind.is_empty())
-                .map(|b| format!("{:?} {:?}", b.kind, b.part_id))
+                .filter(|b| !b.is_nothing())
+                .map(|b| format!("{:?} {:?} {:?} {:?}", b.kind, b.part_id(), b.digest, b.carries))
                 .collect();
             if !blocks.is_empty() {
                 out.push(format!("{} {:?} {blocks:?}", set.key, turn.role));
@@ -475,7 +475,7 @@ fn says_something(session: &Session, set: &RuleSet, sdk: &Sdk) -> bool {
     let cut = after_revert(session, set);
     let seen = view(&cut.messages, set);
     let model = newest(&seen, set).user.and_then(|u| u.user()).and_then(|u| u.model.as_deref());
-    prompt(&seen, set, sdk, model).iter().flat_map(|turn| &turn.blocks).any(|block| !block.kind.is_empty())
+    prompt(&seen, set, sdk, model).blocks().any(|block| !block.is_nothing())
 }
 
 fn totals(session: &Session) -> (f64, f64) {

@@ -10,8 +10,9 @@ use crate::place::Place;
 /// Makes the store large enough for more than one thread.
 fn grow(place: &Place, session: &str) {
     place.edit(&format!(
-        "INSERT INTO part SELECT 'prt_zzz' || value, (SELECT min(id) FROM message WHERE session_id = '{session}'), \
-         '{session}', 1, 1, json_object('type', 'patch', 'text', hex(zeroblob(30000))) FROM generate_series(1, 100)"
+        "WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 100) \
+         INSERT INTO part SELECT 'prt_zzz' || value, (SELECT min(id) FROM message WHERE session_id = '{session}'), \
+         '{session}', 1, 1, json_object('type', 'patch', 'text', hex(zeroblob(30000))) FROM n"
     ));
 }
 

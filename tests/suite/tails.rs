@@ -132,7 +132,7 @@ fn build(seeds: &[Seed], revert: Option<(usize, bool)>) -> Session {
                 (_, kind) => *kind,
             };
             let id = format!("prt_{at:04}{n}");
-            message.parts.push(history::part(&id, place, &part_json(kind, &earlier)).unwrap());
+            message.parts.push(history::part(&id, place, &part_json(kind, &earlier), Depth::Whole).unwrap());
         }
         messages.push(Rc::new(message));
     }
@@ -198,7 +198,7 @@ fn check(whole: &Session, judge: &Judge, sdk: &Sdk) -> Result<(), TestCaseError>
         let seen = view(&whole.messages, set);
         if let Some(user) = newest(&seen, set).user {
             let all = request(&seen, set, sdk, user);
-            prop_assert_eq!(last_turn(&seen, set, sdk, user), all.last().map(|t| (t.role, t.message_id)));
+            prop_assert_eq!(last_turn(&seen, set, sdk, user), all.last().map(|t| (t.role, t.row.id())));
         }
     }
     let stuck = |d: &Diagnosis| matches!(d.tail, Status::Stuck | Status::AtRisk);

@@ -32,8 +32,8 @@ fn broken(asked: &Asked<'_, '_>) -> Vec<Broken> {
     }
     let mut seen = HashSet::new();
     let mut out = Vec::new();
-    for block in asked.wire.blocks() {
-        let Some(call) = block.call().filter(|_| block.kind == BlockKind::ToolCall) else { continue };
+    for at in asked.places() {
+        let Some(call) = at.block.call().filter(|_| at.block.kind == BlockKind::ToolCall) else { continue };
         let what = if call.call_id.is_empty() {
             "its id is empty"
         } else if !seen.insert(sent(&call.call_id)) {
@@ -42,7 +42,7 @@ fn broken(asked: &Asked<'_, '_>) -> Vec<Broken> {
             continue;
         };
         let detail = format!("the {} call: {what}", call.tool);
-        out.push(asked.rule(Code::CallId, block, None, detail));
+        out.push(asked.rule(Code::CallId, at, detail));
     }
     out
 }

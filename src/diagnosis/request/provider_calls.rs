@@ -12,7 +12,7 @@
 //!
 //! Source: measured on 1.14.48 and 1.18.34.
 
-use super::{Asked, Broken, RequestRule};
+use super::{Asked, Broken, RequestRule, left_out, places};
 use crate::diagnosis::Code;
 use crate::history::RefusalClass;
 use crate::replay::BlockKind;
@@ -27,19 +27,19 @@ fn broken(asked: &Asked<'_, '_>) -> Vec<Broken> {
     }
     let mut out = Vec::new();
     let pairs = asked.sdk.package == "@ai-sdk/openai-compatible";
-    for message in asked.wire.messages.iter().filter(|m| m.assistant) {
-        let blocks = if pairs { &message.blocks } else { &message.dropped };
-        if !pairs && !message.blocks.is_empty() {
+    for turns in asked.request.messages().filter(|turns| turns[0].is_assistant()) {
+        if !pairs && turns.iter().any(|turn| !turn.blocks.is_empty()) {
             continue;
         }
-        for block in blocks.iter().filter(|b| b.kind == BlockKind::ProviderToolCall) {
-            let Some(call) = block.call() else { continue };
+        let calls: Vec<_> = if pairs { places(turns).collect() } else { left_out(turns).collect() };
+        for at in calls.into_iter().filter(|at| at.block.kind == BlockKind::ProviderToolCall) {
+            let Some(call) = at.block.call() else { continue };
             let what = if pairs {
                 "is sent without its result"
             } else {
                 "is left out by the package, and nothing else is in the message"
             };
-            out.push(asked.rule(Code::ProviderCall, block, None, format!("the {} call {what}", call.tool)));
+            out.push(asked.rule(Code::ProviderCall, at, format!("the {} call {what}", call.tool)));
         }
     }
     out

@@ -21,8 +21,7 @@ pub(super) const RULE: RequestRule =
 const WINDOW: &str = "models with a larger window take more of them";
 
 fn broken(asked: &Asked<'_, '_>) -> Vec<Broken> {
-    let images =
-        || asked.wire.blocks().flat_map(|b| b.files.iter().map(move |f| (b, f))).filter(|(_, f)| f.media.is_image());
+    let images = || asked.files().filter(|(_, media)| media.is_image());
     let count = images().count();
     let refused = asked.refused(RefusalClass::TooManyImages);
     let (most, evidence, doubt) = match refused.and_then(|r| r.most) {
@@ -35,9 +34,9 @@ fn broken(asked: &Asked<'_, '_>) -> Vec<Broken> {
     }
     images()
         .take(count - most)
-        .map(|(block, file)| {
+        .map(|(at, _)| {
             let detail = format!("one of the oldest of {count} images in a request that may hold {most}");
-            Broken { evidence, doubt, ..super::broken(Code::TooManyImages, block, Some(*file), detail) }
+            Broken { evidence, doubt, ..super::broken(Code::TooManyImages, at, detail) }
         })
         .collect()
 }
