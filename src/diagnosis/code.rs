@@ -53,6 +53,10 @@ pub enum Code {
     ProviderCall,
     /// See `request/empty_message.rs`.
     EmptyMessage,
+    /// See `request/thinking_last.rs`.
+    ThinkingLast,
+    /// See `request/unsendable_file.rs`.
+    UnsendableFile,
     /// See `request/signature.rs`.
     BadSignature,
     /// See `request/window.rs`.
@@ -104,6 +108,8 @@ impl Code {
             Self::CallId => "a tool call whose id is empty or used twice, which Claude refuses",
             Self::ProviderCall => "a call that another provider ran itself, which cannot be sent to this one",
             Self::EmptyMessage => "an answer of which nothing is left when it is sent, which Claude refuses",
+            Self::ThinkingLast => "an answer that ends with thinking, which Claude refuses",
+            Self::UnsendableFile => "a file of a kind that the AI SDK package cannot send",
             Self::BadSignature => "thinking whose signature the provider has refused",
             Self::OverWindow => "a request that was refused for its length, with nothing that worked since",
             Self::LatentTail => "a turn that would make the session stuck if a revert or a fork made it the last one",
@@ -124,9 +130,9 @@ impl Code {
     pub fn include(self) -> Option<&'static str> {
         Some(match self {
             Self::BlankText | Self::EmptyMessage => "blank-text",
-            Self::ImageSize | Self::BadImage | Self::TooManyImages => "media",
+            Self::ImageSize | Self::BadImage | Self::TooManyImages | Self::UnsendableFile => "media",
             Self::CallId | Self::ProviderCall => "calls",
-            Self::BadSignature => "signatures",
+            Self::BadSignature | Self::ThinkingLast => "signatures",
             _ => return None,
         })
     }
@@ -151,6 +157,8 @@ impl Code {
             | Self::CallId
             | Self::ProviderCall
             | Self::EmptyMessage
+            | Self::ThinkingLast
+            | Self::UnsendableFile
             | Self::BadSignature => Applicability::OptIn,
             Self::OverWindow
             | Self::BuriedOrphan

@@ -23,6 +23,23 @@ pub struct PartFact {
     pub large: bool,
     /// A hash of its call's id as it is sent.
     pub call: Option<u32>,
+    /// It is a call that the provider ran.
+    pub served: bool,
+    /// What it says about how an answer ends.
+    pub end: End,
+}
+
+/// What a part says about how an answer ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Nothing.
+    Silent,
+    /// A block of the answer begins.
+    Start,
+    /// It is thinking: an answer that ends with it may be refused.
+    Thinks,
+    /// It is something else that is sent.
+    Speaks,
 }
 
 /// What a part says about tails and calls.
@@ -37,11 +54,26 @@ pub enum FactKind {
 }
 
 impl PartFact {
-    const QUIET: Self = Self { kind: FactKind::Quiet, suspect: false, images: 0, large: false, call: None };
+    const QUIET: Self = Self {
+        kind: FactKind::Quiet,
+        suspect: false,
+        images: 0,
+        large: false,
+        call: None,
+        served: false,
+        end: End::Silent,
+    };
+    const THINKS: Self = Self { end: End::Thinks, ..Self::QUIET };
+    const SPEAKS: Self = Self { end: End::Speaks, ..Self::QUIET };
+
+    /// A text; whether it is `""`, or white space alone.
+    fn text(empty: bool, blank: bool) -> Self {
+        Self { suspect: blank, ..if empty { Self::QUIET } else { Self::SPEAKS } }
+    }
 
     /// A finished call without attachments.
     fn tool(id: &str) -> Self {
-        Self { kind: FactKind::Tool, suspect: id.is_empty(), call: Some(hash(id)), ..Self::QUIET }
+        Self { kind: FactKind::Tool, suspect: id.is_empty(), call: Some(hash(id)), ..Self::SPEAKS }
     }
 
     /// What a sweep asks of a part that was parsed.
@@ -55,13 +87,16 @@ impl PartFact {
                     _ => &[],
                 };
                 let plain = Self::tool(&call.call_id);
-                Self { kind, suspect: plain.suspect || call.provider_executed, ..plain }.with(files)
+                let served = call.provider_executed;
+                Self { kind, suspect: plain.suspect || served, served, ..plain }.with(files)
             }
             PartKind::Text { text, .. } => {
                 let kind = if text.leaked_call { FactKind::Loud } else { FactKind::Quiet };
-                Self { kind, suspect: text.blank, ..Self::QUIET }
+                Self { kind, ..Self::text(text.empty, text.blank) }
             }
-            PartKind::File(media) => Self::QUIET.with(std::slice::from_ref(media)),
+            PartKind::File(media) => Self::SPEAKS.with(std::slice::from_ref(media)),
+            PartKind::Reasoning { .. } => Self::THINKS,
+            PartKind::StepStart => Self { end: End::Start, ..Self::QUIET },
             _ => Self::QUIET,
         }
     }
@@ -79,8 +114,10 @@ impl PartFact {
 /// What a session sends that a provider may refuse, over all its rows: a request holds some of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Risk {
-    /// A part may be refused by itself, or two calls have the same id.
+    /// A part may be refused by itself, two calls have the same id, or an answer ends with thinking.
     pub suspect: bool,
+    /// The provider ran a call: not every package can send that.
+    pub served: bool,
     /// How many images there are.
     pub images: u32,
     /// One of them is larger than requests with many images may hold.
@@ -89,7 +126,7 @@ pub struct Risk {
 
 impl From<PartFact> for Risk {
     fn from(fact: PartFact) -> Self {
-        Self { suspect: fact.suspect, images: fact.images, large: fact.large }
+        Self { suspect: fact.suspect, served: fact.served, images: fact.images, large: fact.large }
     }
 }
 
@@ -97,6 +134,7 @@ impl Risk {
     /// Takes in what else the session holds.
     pub fn add(&mut self, other: Self) {
         self.suspect |= other.suspect;
+        self.served |= other.served;
         self.images += other.images;
         self.large |= other.large;
     }
@@ -460,10 +498,10 @@ pub fn part_fact(data: &[u8]) -> Option<PartFact> {
             let text = std::str::from_utf8(text).ok()?;
             let visible = text.as_bytes().get(1).is_some_and(|b| b.is_ascii_graphic() && !matches!(b, b'\\' | b'"'));
             let blank = !visible && json::string(text).is_some_and(|t| json::is_blank(&t));
-            (!leaked::perhaps(text)).then_some(PartFact { suspect: blank, ..PartFact::QUIET })
+            (!leaked::perhaps(text)).then(|| PartFact::text(text == "\"\"", blank))
         }
         "reasoning" => {
-            (members.is("text", b'"') && members.absent_or("metadata", |b| b == b'{')).then_some(PartFact::QUIET)
+            (members.is("text", b'"') && members.absent_or("metadata", |b| b == b'{')).then_some(PartFact::THINKS)
         }
         "step-finish" => {
             tokens_fit(&members)?;
@@ -472,7 +510,7 @@ pub fn part_fact(data: &[u8]) -> Option<PartFact> {
         "file" => {
             // An image's facts are in its bytes.
             let mime = plain(members.some("mime")?)?;
-            (!mime.starts_with("image/") && mime != "application/pdf").then_some(PartFact::QUIET)
+            (!mime.starts_with("image/") && mime != "application/pdf").then_some(PartFact::SPEAKS)
         }
         "compaction" => members.absent_or("tail_start_id", |b| b == b'"').then_some(PartFact::QUIET),
         "tool" => {
@@ -491,6 +529,7 @@ pub fn part_fact(data: &[u8]) -> Option<PartFact> {
                 _ => None,
             }
         }
+        "step-start" => Some(PartFact { end: End::Start, ..PartFact::QUIET }),
         _ => Some(PartFact::QUIET),
     }
 }
@@ -550,7 +589,10 @@ pub fn part_fact_of_start(data: &[u8]) -> Option<Started> {
     let members: Members<'_, MEMBERS> = Cursor { bytes: data, at: 0 }.members()?;
     let (cut, rest) = members.cut?;
     match plain(members.get("type")?)? {
-        "reasoning" => (cut == b"text" || members.is("text", b'"')).then(Started::quiet),
+        "reasoning" => {
+            let thinks = Started { fact: PartFact::THINKS, behind: false };
+            (cut == b"text" || members.is("text", b'"')).then_some(thinks)
+        }
         "tool" => {
             let tool = members.some("tool").filter(|raw| raw.starts_with(b"\""))?;
             let id = plain(members.some("callID")?)?;

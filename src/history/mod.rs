@@ -17,8 +17,8 @@ use std::sync::Arc;
 
 pub(crate) use head::sent_id;
 pub use head::{
-    BEHIND_OUTPUT, FactKind, MessageFact, PartFact, Risk, RoleFact, ids_at_start, message_fact, message_fact_of_start,
-    part_fact, part_fact_of_start,
+    BEHIND_OUTPUT, End, FactKind, MessageFact, PartFact, Risk, RoleFact, ids_at_start, message_fact,
+    message_fact_of_start, part_fact, part_fact_of_start,
 };
 pub use large::large_user;
 pub use media::{Found, Media, bytes_of};

@@ -159,14 +159,14 @@ fn fix(now: &Session, broken: &Broken, rows: &dyn Rows) -> Option<(Vec<Change>, 
             let changes = blank(message, part, &object, rows)?;
             Some((changes, Some(leaves(None, 0, None))))
         }
-        (Code::ImageSize | Code::BadImage | Code::TooManyImages, PartKind::File(file)) => {
+        (Code::ImageSize | Code::BadImage | Code::TooManyImages | Code::UnsendableFile, PartKind::File(file)) => {
             // What opencode itself sends for a file where it leaves media out (read in 1.14.48 and 1.18.34).
             let name = object.string("filename").ok()?.unwrap_or_else(|| "file".to_owned());
             let text = format!("[Attached {}: {name}]", file.mime);
             let data = format!("{{\"type\":\"text\",\"text\":{}}}", json::quote(&text));
             Some((vec![set(data)], Some(media(file, Some(text)))))
         }
-        (Code::ImageSize | Code::BadImage | Code::TooManyImages, PartKind::Tool(call)) => {
+        (Code::ImageSize | Code::BadImage | Code::TooManyImages | Code::UnsendableFile, PartKind::Tool(call)) => {
             let ToolState::Completed { attachments, .. } = &call.state else { return None };
             let at = broken.attachment?;
             let file = attachments.get(at)?;
@@ -192,13 +192,9 @@ fn fix(now: &Session, broken: &Broken, rows: &dyn Rows) -> Option<(Vec<Change>, 
                 Some(leaves(None, 0, Some("an ordinary call".into()))),
             ))
         }
-        (Code::EmptyMessage, PartKind::Reasoning { .. }) => {
-            if message.assistant()?.error.is_some() || !message.parts.iter().all(passed_over) {
-                return None;
-            }
-            let (id, data) = (message.row.id.clone(), aborted(message, rows)?);
-            let change = Change::SetData { id, data, reason: broken.code };
-            Some((vec![change], Some(leaves(None, part.bytes, None))))
+        (Code::EmptyMessage | Code::ThinkingLast, PartKind::Reasoning { .. }) => {
+            let changes = last_thinking(message, part, &object, broken.code, rows)?;
+            Some((changes, Some(leaves(None, part.bytes, None))))
         }
         (Code::BadSignature, PartKind::Reasoning { .. }) => {
             let metadata = Object::parse(object.some("metadata")?).ok()?;
@@ -234,6 +230,29 @@ fn blank(message: &Message, part: &Part, object: &Object<'_>, rows: &dyn Rows) -
         }
     }
     Some(out)
+}
+
+/// Takes thinking out that stands alone or last. An answer of nothing else is marked as aborted, which opencode passes over;
+/// of another one the thinking loses what vouches for it, so that it stays stored and is not sent, or, where the message
+/// would then be without content, goes.
+fn last_thinking(
+    message: &Message,
+    part: &Part,
+    object: &Object<'_>,
+    reason: Code,
+    rows: &dyn Rows,
+) -> Option<Vec<Change>> {
+    let (id, a) = (message.row.id.clone(), message.assistant()?);
+    if a.error.is_none() && message.parts.iter().all(passed_over) {
+        return Some(vec![Change::SetData { id, data: aborted(message, rows)?, reason }]);
+    }
+    let speaks = |p: &Part| matches!(p.kind, PartKind::Text { .. } | PartKind::Tool(_) | PartKind::File(_));
+    if reason == Code::EmptyMessage || !message.parts.iter().any(speaks) {
+        return Some(vec![Change::RemovePart { id, part: part.id().to_owned(), reason }]);
+    }
+    let metadata = Object::parse(object.some("metadata")?).ok()?;
+    let data = object.with("metadata", &metadata.without("anthropic"));
+    Some(vec![Change::SetPart { id, part: part.id().to_owned(), data, reason }])
 }
 
 /// Whether opencode passes over an answer that is marked as aborted and holds nothing but parts like this.

@@ -114,14 +114,19 @@ fn left_out(plan: &SessionPlan, now: i64, zone: &TimeZone) -> Vec<String> {
             _ => String::new(),
         }
     };
+    let of_part = |id: &str| plan.edits.iter().find(|e| e.table == "part" && e.id == id).map(|e| e.op);
     let sentence = |l: &Leaves| {
         let time = when(l);
         let instead = l.instead.as_deref().map(clean);
         match l.code.parse::<Code>() {
             Ok(Code::BlankText) => format!("leaves a blank text{time} out of what the model is sent"),
-            Ok(Code::EmptyMessage) => {
-                format!("marks the answer{time} as aborted: its thinking stays stored, and opencode passes over it")
-            }
+            Ok(Code::EmptyMessage | Code::ThinkingLast) => match of_part(&l.part_id) {
+                Some(Op::Delete) => format!("removes the thinking{time}, beside which nothing is in its message"),
+                Some(_) => format!("leaves the thinking{time} out of what the model is sent: its text stays stored"),
+                None => {
+                    format!("marks the answer{time} as aborted: its thinking stays stored, and opencode passes over it")
+                }
+            },
             Ok(Code::CallId) => {
                 format!("sends the call{time} under the id {} ({})", instead.unwrap_or_default(), clean(&l.what))
             }

@@ -18,7 +18,7 @@ use super::read::{MESSAGE, PART, bad_row, integer, part_row, read_message, text}
 use super::{Store, StoreError};
 use crate::diagnosis::request::is_claude;
 use crate::diagnosis::{Outline, Scope};
-use crate::history::{self, FactKind, ModelRef, PartFact, Risk, SessionInfo, UnreadableRow};
+use crate::history::{self, End, FactKind, ModelRef, PartFact, Risk, SessionInfo, UnreadableRow};
 
 /// Rows between two reports of progress.
 const STRIDE: u64 = 4_096;
@@ -193,6 +193,8 @@ struct PartWalk {
     risks: HashMap<u32, Risk>,
     /// Sessions with hashes of the ids of their calls.
     calls: Vec<(u32, u32)>,
+    /// Messages that so far end with thinking: the part, and the session.
+    thinking: HashMap<u64, (String, u32)>,
     unreadable: Vec<(Option<u32>, UnreadableRow)>,
     strays: Vec<i64>,
 }
@@ -202,9 +204,15 @@ impl Sweep {
     fn plain(&self, at: u32, info: &SessionInfo) -> bool {
         info.revert.is_none()
             && !self.loud.contains_key(&at)
-            && !(self.suspect(at) && self.model(at).is_none_or(|m| is_claude(&m.model)))
+            && !self.may_be_refused(at)
             && self.outline(at).is_some_and(|o| o.plain(self.scope))
             && !self.broken.contains(&at)
+    }
+
+    /// Whether the session's requests have to be looked at: most rules are Claude's.
+    fn may_be_refused(&self, at: u32) -> bool {
+        let served = self.risks.get(&at).is_some_and(|risk| risk.served);
+        served || self.suspect(at) && self.model(at).is_none_or(|m| is_claude(&m.model))
     }
 
     /// Whether a request of the session at this place may break a rule of its provider, but for that of its last turn.
@@ -700,13 +708,37 @@ fn walk_parts(
         if fact.suspect || fact.images > 0 {
             out.risks.entry(session).or_default().add(fact.into());
         }
+        out.ends(fact.end, hash, session, text(row, 1, "id").unwrap_or_default());
         out.calls.extend(fact.call.map(|id| (session, id)));
         if fact.kind == FactKind::Loud {
             out.loud.entry(session).or_default().insert(message.to_owned());
         }
     }
     tick(seen % STRIDE);
+    for (_, session) in std::mem::take(&mut out.thinking).into_values() {
+        out.risks.entry(session).or_default().suspect = true;
+    }
     Ok(out)
+}
+
+impl PartWalk {
+    /// Takes note of what an answer ends with so far. Its parts are replayed by their ids, and mostly lie in that order.
+    fn ends(&mut self, end: End, message: u64, session: u32, id: &str) {
+        match end {
+            End::Silent => {}
+            End::Thinks => drop(self.thinking.insert(message, (id.to_owned(), session))),
+            End::Speaks => {
+                if self.thinking.get(&message).is_some_and(|(thought, _)| id > thought.as_str()) {
+                    self.thinking.remove(&message);
+                }
+            }
+            // What stands before the results of the block's calls is a message of its own.
+            End::Start if self.thinking.contains_key(&message) => {
+                self.risks.entry(session).or_default().suspect = true;
+            }
+            End::Start => {}
+        }
+    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,9 @@ mod empty_message;
 mod image_size;
 mod provider_calls;
 mod signature;
+mod thinking_last;
 mod too_many_images;
+mod unsendable_file;
 mod window;
 
 pub(crate) use call_ids::sent as sent_id;
@@ -55,7 +57,7 @@ pub struct RequestRule {
 }
 
 /// All rules.
-const RULES: [RequestRule; 9] = [
+const RULES: [RequestRule; 11] = [
     blank_text::RULE,
     image_size::RULE,
     bad_image::RULE,
@@ -63,6 +65,8 @@ const RULES: [RequestRule; 9] = [
     call_ids::RULE,
     provider_calls::RULE,
     empty_message::RULE,
+    thinking_last::RULE,
+    unsendable_file::RULE,
     signature::RULE,
     window::RULE,
 ];
