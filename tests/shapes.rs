@@ -53,8 +53,8 @@ fn with(mut part: Value, metadata: Value) -> Value {
     part
 }
 
-fn call(id: &str, state: Value) -> Value {
-    json!({"type": "tool", "callID": id, "tool": "bash", "state": state})
+fn call(id: &str, state: impl Into<Value>) -> Value {
+    json!({"type": "tool", "callID": id, "tool": "bash", "state": state.into()})
 }
 
 fn done() -> Value {

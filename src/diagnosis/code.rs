@@ -55,6 +55,10 @@ pub enum Code {
     ProviderCall,
     /// See `request/empty_message.rs`.
     EmptyMessage,
+    /// See `request/thinking_last.rs`.
+    ThinkingLast,
+    /// See `request/unsendable_file.rs`.
+    UnsendableFile,
     /// See `request/signature.rs`.
     BadSignature,
     /// See `request/window.rs`.
@@ -117,7 +121,7 @@ const fn row(code: Code, fix: Fix, means: &'static str) -> Problem {
 }
 
 /// All problems, one row a code.
-const PROBLEMS: [Problem; 24] = [
+const PROBLEMS: [Problem; 26] = [
     row(
         Code::OrphanTail,
         Fix::Automatic,
@@ -172,6 +176,12 @@ const PROBLEMS: [Problem; 24] = [
         Fix::Redact(Include::BlankText),
         "an answer of which nothing is left when it is sent, which Claude refuses",
     ),
+    row(
+        Code::ThinkingLast,
+        Fix::Redact(Include::Signatures),
+        "an answer that ends with thinking, which Claude refuses",
+    ),
+    row(Code::UnsendableFile, Fix::Redact(Include::Media), "a file of a kind that the AI SDK package cannot send"),
     row(Code::BadSignature, Fix::Redact(Include::Signatures), "thinking whose signature the provider has refused"),
     row(Code::OverWindow, Fix::Report, "a request that was refused for its length, with nothing that worked since"),
     row(

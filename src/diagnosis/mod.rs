@@ -370,7 +370,9 @@ impl<'a> Drafting<'a> {
             findings.extend(buried::rest(session, sdk, &tail_ids, newest_set));
         }
         let mut first = Vec::new();
-        if everything && (request::risky(session) || request::refused_or_cut_off(session)) {
+        if everything
+            && (request::risky(session) || request::unsendable(session) || request::refused_or_cut_off(session))
+        {
             let broken = request::broken_in(session, sdk, self.counting);
             refused_for = broken.iter().filter_map(|b| b.evidence).max_by_key(|e| *e == Evidence::Evidenced);
             // What a prompt is refused for comes first.

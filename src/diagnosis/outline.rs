@@ -4,7 +4,7 @@
 //! stops, and no part is out of the ordinary. Of such a session there is nothing to say, so it is not replayed.
 //! `tests/suite/tails.rs` holds this against the verdict of the whole history.
 
-use super::request::{is_claude, risky};
+use super::request::{is_claude, risky, unsendable};
 use crate::history::{Head, Message, ModelRef, PartKind, Role, Session};
 use crate::replay::RULE_SETS;
 
@@ -83,7 +83,7 @@ pub(super) fn plainly_sound(session: &Session) -> Option<Option<&ModelRef>> {
             model = user.model.as_deref();
         }
     }
-    let refused_by_nature = model.is_none_or(|model| is_claude(&model.model)) && risky(session);
+    let refused_by_nature = unsendable(session) || model.is_none_or(|model| is_claude(&model.model)) && risky(session);
     (rows.settled() && !refused_by_nature).then_some(model)
 }
 

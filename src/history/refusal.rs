@@ -28,6 +28,8 @@ pub enum RefusalClass {
     CallPairs,
     /// Thinking whose signature does not hold.
     Signature,
+    /// An answer that ends with thinking.
+    ThinkingLast,
     /// A history longer than the model's window.
     Window,
     /// Anything else.
@@ -35,7 +37,7 @@ pub enum RefusalClass {
 }
 
 /// Words of each class, lower case; the first that is found decides. Sources: docs/opencode.md §12.
-const TEXTS: [(&str, RefusalClass); 33] = [
+const TEXTS: [(&str, RefusalClass); 34] = [
     ("must contain non-whitespace text", RefusalClass::BlankText),
     ("text content blocks must be non-empty", RefusalClass::BlankText),
     ("text field in the contentblock object", RefusalClass::BlankText),
@@ -64,6 +66,7 @@ const TEXTS: [(&str, RefusalClass); 33] = [
     ("must be followed by tool messages", RefusalClass::CallPairs),
     ("invalid `signature` in `thinking` block", RefusalClass::Signature),
     ("invalid signature in thinking block", RefusalClass::Signature),
+    ("final block in an assistant message cannot be", RefusalClass::ThinkingLast),
     ("prompt is too long", RefusalClass::Window),
     ("maximum context length", RefusalClass::Window),
     ("input is too long", RefusalClass::Window),

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::change::{Change, RowJson, apply_change};
 use super::plan::Stop;
 use super::proposals::touches_revert;
-use super::step::{Action, Redaction, Step};
+use super::step::{Action, Means, Redaction, Step};
 use crate::diagnosis::request::{Broken, broken_in, sent_id};
 use crate::diagnosis::{Code, Includes, LeftReason};
 use crate::error::Result;
@@ -87,7 +87,8 @@ fn fix(now: &Session, broken: &Broken, rows: &dyn Lookup) -> Result<Option<(Vec<
     };
     let aborted = aborted(message, rows)?;
     let fixed = data.and_then(|data| fixed(now, message, part, broken, &data, aborted));
-    Ok(fixed.map(|(changes, redaction)| {
+    Ok(fixed.map(|(changes, mut redaction)| {
+        redaction.by = Means::of(&changes);
         let (message_id, time_ms) = (message.row.id.clone(), part.time_created);
         (changes, Step { message_id, time_ms, reason: broken.code, action: Action::Redact(redaction) })
     }))
@@ -112,6 +113,7 @@ fn fixed(
     let leaves = |mime: Option<&str>, bytes: u64, instead: Option<String>| Redaction {
         part_id: part.id().to_owned(),
         attachment: broken.attachment,
+        by: Means::Rewritten,
         what: broken.detail.clone(),
         mime: mime.map(str::to_owned),
         bytes,
@@ -123,14 +125,14 @@ fn fixed(
             let changes = blank(message, part, &object, aborted)?;
             Some((changes, leaves(None, 0, None)))
         }
-        (Code::ImageSize | Code::BadImage | Code::TooManyImages, PartKind::File(file)) => {
+        (Code::ImageSize | Code::BadImage | Code::TooManyImages | Code::UnsendableFile, PartKind::File(file)) => {
             // What opencode itself sends for a file where it leaves media out (read in 1.14.48 and 1.18.34).
             let name = object.string("filename").ok()?.unwrap_or_else(|| "file".to_owned());
             let text = format!("[Attached {}: {name}]", file.mime);
             let data = format!("{{\"type\":\"text\",\"text\":{}}}", json::quote(&text));
             Some((vec![set(data)], media(file, Some(text))))
         }
-        (Code::ImageSize | Code::BadImage | Code::TooManyImages, PartKind::Tool(call)) => {
+        (Code::ImageSize | Code::BadImage | Code::TooManyImages | Code::UnsendableFile, PartKind::Tool(call)) => {
             let ToolState::Completed { attachments, .. } = &call.state else { return None };
             let at = broken.attachment?;
             let file = attachments.get(at)?;
@@ -153,13 +155,9 @@ fn fixed(
             let metadata = Object::parse(object.some("metadata")?).ok()?.without("providerExecuted");
             Some((vec![set(object.with("metadata", &metadata))], leaves(None, 0, Some("an ordinary call".into()))))
         }
-        (Code::EmptyMessage, PartKind::Reasoning { .. }) => {
-            if message.assistant()?.error.is_some() || !message.parts.iter().all(passed_over) {
-                return None;
-            }
-            let (id, data) = (message.row.id.clone(), aborted?);
-            let change = Change::SetData { id, data, reason: broken.code };
-            Some((vec![change], leaves(None, part.bytes, None)))
+        (Code::EmptyMessage | Code::ThinkingLast, PartKind::Reasoning { .. }) => {
+            let changes = last_thinking(message, part, &object, broken.code, aborted)?;
+            Some((changes, leaves(None, part.bytes, None)))
         }
         (Code::BadSignature, PartKind::Reasoning { .. }) => {
             let metadata = Object::parse(object.some("metadata")?).ok()?;
@@ -195,6 +193,29 @@ fn blank(message: &Message, part: &Part, object: &Object<'_>, aborted: Option<St
         }
     }
     Some(out)
+}
+
+/// Takes thinking out that stands alone or last. An answer of nothing else is marked as aborted, which opencode passes over;
+/// of another one the thinking loses what vouches for it, so that it stays stored and is not sent, or, where the message
+/// would then be without content, goes.
+fn last_thinking(
+    message: &Message,
+    part: &Part,
+    object: &Object<'_>,
+    reason: Code,
+    aborted: Option<String>,
+) -> Option<Vec<Change>> {
+    let (id, a) = (message.row.id.clone(), message.assistant()?);
+    if a.error.is_none() && message.parts.iter().all(passed_over) {
+        return Some(vec![Change::SetData { id, data: aborted?, reason }]);
+    }
+    let speaks = |p: &Part| matches!(p.kind, PartKind::Text { .. } | PartKind::Tool(_) | PartKind::File(_));
+    if reason == Code::EmptyMessage || !message.parts.iter().any(speaks) {
+        return Some(vec![Change::RemovePart { id, part: part.id().to_owned(), reason }]);
+    }
+    let metadata = Object::parse(object.some("metadata")?).ok()?;
+    let data = object.with("metadata", &metadata.without("anthropic"));
+    Some(vec![Change::SetPart { id, part: part.id().to_owned(), data, reason }])
 }
 
 /// Whether opencode passes over an answer that is marked as aborted and holds nothing but parts like this.

@@ -13,4 +13,4 @@ pub mod undo;
 pub use change::{Change, apply_change};
 pub use plan::{Goal, Plan, Planned, Request, SessionPlan, plan_session, touched};
 pub use proof::{Check, Mending, prove, prove_mended, worse};
-pub use step::{Action, Redaction, Step};
+pub use step::{Action, Means, Redaction, Step};

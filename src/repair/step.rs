@@ -61,6 +61,8 @@ pub struct Redaction {
     /// Which of the part's attachments, from 0; `None` where it is the part itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attachment: Option<usize>,
+    /// How.
+    pub by: Means,
     /// What is wrong with it.
     pub what: String,
     /// The media type of a file that leaves.
@@ -71,6 +73,29 @@ pub struct Redaction {
     /// What is sent in its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instead: Option<String>,
+}
+
+/// How content is taken out of what the model is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Means {
+    /// The part is written anew.
+    Rewritten,
+    /// The part is removed.
+    Removed,
+    /// The answer is marked as aborted, and opencode passes over it.
+    MarkedAsAborted,
+}
+
+impl Means {
+    /// What the changes do to the part that they are for, which the last of them is about.
+    pub(super) fn of(changes: &[Change]) -> Self {
+        match changes.last() {
+            Some(Change::RemovePart { .. }) => Self::Removed,
+            Some(Change::SetData { .. }) => Self::MarkedAsAborted,
+            _ => Self::Rewritten,
+        }
+    }
 }
 
 impl Step {

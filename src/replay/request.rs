@@ -78,7 +78,7 @@ fn build<'a>(
     for (at, message) in seen.iter().enumerate() {
         skipped.extend(row(&ask, message, reminder == Some(at), &mut out).map(|why| (message.id(), why)));
     }
-    let mut request = Request { turns: out.turns, skipped, stop: out.stop };
+    let mut request = Request { turns: out.turns, skipped, stops: out.stops };
     if ask.is_mistral() {
         between_result_and_prompt(&mut request.turns);
     }

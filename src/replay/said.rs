@@ -110,11 +110,8 @@ fn assistant<'a>(ask: &Ask<'_>, message: &'a Message, a: &Assistant) -> Result<V
                 step.blocks.push(Block::of(kind, part));
             }
             // Another model's thinking is sent as text.
-            PartKind::Reasoning { text, .. } if foreign && ask.modern() => {
-                if !text.blank {
-                    step.blocks.push(Block::of(BlockKind::Text, part));
-                }
-            }
+            PartKind::Reasoning { text, .. } if foreign && ask.modern() && text.blank => {}
+            PartKind::Reasoning { .. } if foreign && ask.modern() => step.blocks.push(Block::of(BlockKind::Text, part)),
             PartKind::Reasoning { .. } => step.blocks.push(Block::of(BlockKind::Thinking, part)),
             PartKind::Tool(call) => {
                 tool(ask, part, call, &mut step, &mut results);

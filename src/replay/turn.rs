@@ -295,8 +295,8 @@ pub struct Request<'a> {
     pub turns: Vec<Turn<'a>>,
     /// The rows that give none.
     pub skipped: Vec<(&'a str, Why)>,
-    /// What keeps it from being sent; the first of these.
-    pub stop: Option<Stop<'a>>,
+    /// What keeps it from being sent.
+    pub stops: Vec<Stop<'a>>,
 }
 
 impl<'a> Request<'a> {

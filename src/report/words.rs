@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use super::clean;
 use super::human::size;
 use crate::diagnosis::Code;
-use crate::repair::{Action, Redaction, Step};
+use crate::repair::{Action, Means, Redaction, Step};
 
 /// A time in ms since the epoch, in the local zone: "12 May 14:03", with the year where it is another than `now`'s.
 pub(super) fn moment(ms: i64, now: i64, zone: &TimeZone) -> String {
@@ -79,9 +79,15 @@ fn redacted(reason: Code, redaction: &Redaction, time: &str) -> String {
     let instead = redaction.instead.as_deref().map(clean);
     match reason {
         Code::BlankText => format!("leaves a blank text of {time} out of what the model is sent"),
-        Code::EmptyMessage => {
-            format!("marks the answer of {time} as aborted: its thinking stays stored, and opencode passes over it")
-        }
+        Code::EmptyMessage | Code::ThinkingLast => match redaction.by {
+            Means::Removed => format!("removes the thinking of {time}, beside which nothing is in its message"),
+            Means::Rewritten => {
+                format!("leaves the thinking of {time} out of what the model is sent: its text stays stored")
+            }
+            Means::MarkedAsAborted => {
+                format!("marks the answer of {time} as aborted: its thinking stays stored, and opencode passes over it")
+            }
+        },
         Code::CallId => {
             format!(
                 "sends the call of {time} under the id {} ({})",

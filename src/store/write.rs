@@ -123,7 +123,8 @@ impl Exclusive {
         }
         let values: Vec<Value> = after.values().filter_map(value).collect();
         let marks: Vec<String> = (1..=names.len()).map(|n| format!("?{n}")).collect();
-        let query = format!("INSERT INTO {} ({}) VALUES ({})", edit.table, names.join(", "), marks.join(", "));
+        let table = edit.table;
+        let query = format!("INSERT INTO {table} ({}) VALUES ({})", names.join(", "), marks.join(", "));
         self.change_one(edit, &query, values)?;
         Ok(self.db.last_insert_rowid())
     }
@@ -135,7 +136,8 @@ impl Exclusive {
         let values = set.iter().map(|c| after.get(*c).and_then(value)).collect::<Option<Vec<Value>>>();
         let mut values = values.ok_or_else(|| wrong(edit, "the plan lacks a column"))?;
         let guard = guard(before, &mut values);
-        let query = format!("UPDATE {} SET {} WHERE {guard}", edit.table, assignments.join(", "));
+        let table = edit.table;
+        let query = format!("UPDATE {table} SET {} WHERE {guard}", assignments.join(", "));
         self.change_one(edit, &query, values)
     }
 
@@ -145,7 +147,8 @@ impl Exclusive {
         }
         let mut values = Vec::new();
         let guard = guard(before, &mut values);
-        self.change_one(edit, &format!("DELETE FROM {} WHERE {guard}", edit.table), values)
+        let table = edit.table;
+        self.change_one(edit, &format!("DELETE FROM {table} WHERE {guard}"), values)
     }
 
     fn change_one(&self, edit: &RowEdit, query: &str, values: Vec<impl ToSql>) -> Result<()> {

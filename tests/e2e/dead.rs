@@ -282,7 +282,7 @@ fn of(version: &Version) -> Vec<String> {
     let cases: Vec<(&Case, &'static Setup)> = CASES
         .iter()
         .filter(|case| wanted(case))
-        .flat_map(|case| SETUPS[..2].iter().filter(|p| (case.applies)(*p)).map(move |p| (case, p)))
+        .flat_map(|case| SETUPS[..2].iter().filter(|p| (case.applies)(p)).map(move |p| (case, p)))
         .collect();
     let mut ids: BTreeMap<String, (&Case, &'static Setup)> = BTreeMap::new();
     let server = Server::start(&home);

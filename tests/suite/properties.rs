@@ -29,6 +29,7 @@ pub enum P {
     Provider,
     Image,
     File,
+    Pdf,
     Compaction(bool),
     Subtask,
     Patch,
@@ -79,7 +80,7 @@ fn part() -> impl Strategy<Value = P> {
         1 => Just(P::File),
         1 => any::<bool>().prop_map(P::Compaction),
         1 => Just(P::Subtask),
-        1 => prop::sample::select(vec![P::Patch, P::Snapshot, P::Agent, P::Retry, P::TextFile, P::Markup]),
+        1 => prop::sample::select(vec![P::Patch, P::Snapshot, P::Agent, P::Retry, P::TextFile, P::Markup, P::Pdf]),
         1 => prop::sample::select(vec![P::Wide, P::Many, P::NoId, P::SameId, P::SameId]),
     ]
 }
@@ -236,6 +237,7 @@ fn part_json(p: P, n: usize) -> Value {
             call
         }
         P::File => json!({"type": "file", "mime": "image/png", "url": "data:image/png;base64,AA=="}),
+        P::Pdf => json!({"type": "file", "mime": "application/pdf", "url": "data:application/pdf;base64,JVBERi0="}),
         P::Compaction(_) => json!({"type": "compaction", "auto": true}),
         P::Subtask => json!({"type": "subtask"}),
         P::Patch => json!({"type": "patch", "hash": "h", "files": ["/f"]}),

@@ -14,7 +14,7 @@ use opencode_unstick::sdk::SdkResolver;
 use serde_json::{Value, json};
 
 use crate::setup::{MODELS, SETUPS, Setup};
-use crate::shapes::{For, Row, shapes};
+use crate::shapes::{For, Row, Shape, shapes};
 
 /// Where what was recorded lies.
 fn recorded() -> PathBuf {
@@ -452,6 +452,12 @@ fn join(pieces: &mut Vec<String>) {
     *pieces = out;
 }
 
+/// Whether the history itself ends with that word.
+fn ends_with_done(shape: &Shape) -> bool {
+    let mut parts = shape.rows.iter().rev().flat_map(|row| row.parts.iter().rev());
+    parts.find(|part| part["type"] == "text" || part["type"] == "tool").is_some_and(|part| part["text"] == "Done.")
+}
+
 fn rule_set(version: &str) -> &'static RuleSet {
     let version = version.parse().unwrap();
     RULE_SETS.iter().rev().find(|set| set.measured.0 <= version).unwrap()
@@ -482,17 +488,17 @@ fn misses(version: &str, setup: &Setup, record: &Value) -> Vec<String> {
         let model = opencode_unstick::history::ModelRef { provider: setup.provider.into(), model: MODELS[0].into() };
         let request = prompt(&rows, set, &sdk, Some(&model));
         let retry = resume_in(&rows, set, &sdk).to_string().replace('-', " ");
-        let stops = seen["retry"].as_str().is_some_and(|seen| seen.starts_with("failed")) && request.stop.is_some();
+        let stops = seen["retry"].as_str().is_some_and(|seen| seen.starts_with("failed")) && !request.stops.is_empty();
         if seen["retry"] != retry && !stops {
             out.push(format!("{}: a retry was to be {retry}, and was {}", shape.name, seen["retry"]));
         }
         let Some(body) = seen["prompt"].as_array() else {
-            if request.stop.is_none() {
+            if request.stops.is_empty() {
                 out.push(format!("{}: nothing was sent ({})", shape.name, seen["prompt"]));
             }
             continue;
         };
-        if let Some(stop) = request.stop {
+        if let Some(stop) = request.stops.first() {
             out.push(format!("{}: was to stop over {:?}", shape.name, stop.what));
         }
         let wire = wire(body, setup);
@@ -509,7 +515,9 @@ fn misses(version: &str, setup: &Setup, record: &Value) -> Vec<String> {
                 expected.push(("user", before));
             }
         }
-        if mistral && expected.last().is_some_and(|(_, p)| p == &["text:Done."]) {
+        // opencode's own word between a result and that.
+        let results = expected.iter().rev().nth(1).is_some_and(|(side, _)| *side == "tool");
+        if mistral && results && expected.last().is_some_and(|(_, p)| p == &["text:Done."]) && !ends_with_done(&shape) {
             expected.pop();
         }
         let found = predicted.entries(&request);

@@ -13,11 +13,13 @@ mod image_size;
 mod provider_calls;
 mod risk;
 mod signature;
+mod thinking_last;
 mod too_many_images;
+mod unsendable_file;
 mod window;
 
 pub(crate) use call_ids::sent as sent_id;
-pub(super) use risk::{refused_or_cut_off, risky};
+pub(super) use risk::{refused_or_cut_off, risky, unsendable};
 
 use std::rc::Rc;
 
@@ -57,7 +59,7 @@ pub struct RequestRule {
 }
 
 /// All rules.
-const RULES: [RequestRule; 9] = [
+const RULES: [RequestRule; 11] = [
     blank_text::RULE,
     image_size::RULE,
     bad_image::RULE,
@@ -65,6 +67,8 @@ const RULES: [RequestRule; 9] = [
     call_ids::RULE,
     provider_calls::RULE,
     empty_message::RULE,
+    thinking_last::RULE,
+    unsendable_file::RULE,
     signature::RULE,
     window::RULE,
 ];

@@ -5,22 +5,34 @@
 //!
 //! Why: a call that one provider ran itself is sent to another. `@ai-sdk/anthropic` leaves out a call of a tool that
 //! Anthropic's own servers do not have, and where nothing else is in the message, that is sent without content;
-//! `@ai-sdk/openai-compatible` sends the call without its result.
+//! `@ai-sdk/openai-compatible` sends the call without its result. `@ai-sdk/mistral` gives up over it before anything is
+//! sent, and up to 1.3 opencode itself does.
 //!
 //! Rows before: `assistant (step-start, tool with metadata.providerExecuted)`
 //! Rows after:  `assistant (step-start, tool)`: an ordinary call with its result
 //!
 //! Source: measured on 1.14.48 and 1.18.34.
 
-use super::{Asked, Broken, RequestRule, left_out, places};
-use crate::diagnosis::Code;
+use std::collections::HashSet;
+
+use super::{Asked, Broken, Place, RequestRule, left_out, places};
+use crate::diagnosis::{Code, Evidence};
 use crate::history::RefusalClass;
-use crate::replay::BlockKind;
+use crate::replay::{BlockKind, StopKind};
 
 pub(super) const RULE: RequestRule =
     RequestRule { code: Code::ProviderCall, classes: &[RefusalClass::EmptyContent, RefusalClass::CallPairs], broken };
 
 fn broken(asked: &Asked<'_, '_>) -> Vec<Broken> {
+    let stops = asked.request.stops.iter().filter(|stop| stop.what == StopKind::ProviderCall);
+    let stops: HashSet<&str> = stops.map(|stop| stop.part.id()).collect();
+    if !stops.is_empty() {
+        let stop = |at: &Place<'_, '_>| {
+            matches!(at.block.kind, BlockKind::ProviderToolCall | BlockKind::ToolCall)
+                && at.block.part_id().is_some_and(|id| stops.contains(id))
+        };
+        return asked.places().filter(stop).map(|at| gives_up(at)).collect();
+    }
     let refused = asked.refused(RefusalClass::CallPairs).or(asked.refused(RefusalClass::EmptyContent)).is_some();
     if !asked.claude() && !refused {
         return Vec::new();
@@ -43,4 +55,11 @@ fn broken(asked: &Asked<'_, '_>) -> Vec<Broken> {
         }
     }
     out
+}
+
+/// The package, or opencode itself, gives up over the call before anything is sent.
+fn gives_up(at: Place<'_, '_>) -> Broken {
+    let tool = at.block.call().map_or("", |call| &call.tool);
+    let detail = format!("the {tool} call is more than the package can send: it gives up over it");
+    Broken { evidence: Some(Evidence::Predicted), ..super::broken(Code::ProviderCall, at, detail) }
 }

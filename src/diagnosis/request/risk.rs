@@ -3,8 +3,38 @@
 use crate::diagnosis::limits;
 use crate::history::{Media, Message, PartKind, Session, ToolState, ids};
 
+/// Whether the history holds what not every package can send: a call that a provider ran, or a file that is neither text nor
+/// an image.
+pub(in crate::diagnosis) fn unsendable(session: &Session) -> bool {
+    let plain =
+        |media: &Media| media.is_image() || media.mime == "text/plain" || media.mime == "application/x-directory";
+    session.messages.iter().flat_map(|m| &m.parts).any(|part| match &part.kind {
+        PartKind::Tool(call) => call.provider_executed || !call.attachments().iter().all(plain),
+        PartKind::File(media) => !plain(media),
+        _ => false,
+    })
+}
+
+/// Whether an answer, or a block of one, ends with thinking: nothing may be left of it, or thinking come last.
+fn ends_with_thinking(message: &Message) -> bool {
+    let mut thinks = false;
+    for part in &message.parts {
+        match &part.kind {
+            PartKind::StepStart if thinks => return true,
+            PartKind::Reasoning { .. } => thinks = true,
+            PartKind::Text { text, .. } => thinks &= text.empty,
+            PartKind::Tool(_) | PartKind::File(_) => thinks = false,
+            _ => {}
+        }
+    }
+    thinks
+}
+
 /// Whether something in the history may be refused, whatever its rows say of refusals.
 pub(in crate::diagnosis) fn risky(session: &Session) -> bool {
+    if session.messages.iter().any(|m| ends_with_thinking(m)) {
+        return true;
+    }
     let mut images = Images::default();
     let mut calls = Vec::new();
     for part in session.messages.iter().flat_map(|m| &m.parts) {

@@ -69,9 +69,8 @@ fn compatible<'a>(ask: &Ask<'_>, said: Said<'a>, out: &mut Out<'a>) {
 }
 
 fn mistral<'a>(_: &Ask<'_>, said: Said<'a>, out: &mut Out<'a>) {
-    if let Some(block) = said.blocks.iter().find(|block| block.kind == BlockKind::ProviderToolResult) {
-        out.stop(&said, block, StopKind::ProviderCall);
-    }
+    let served = said.blocks.iter().filter(|block| block.kind == BlockKind::ProviderToolCall);
+    served.for_each(|block| out.stop(&said, block, StopKind::ProviderCall));
     // Thinking stands in the text where it came, so the order of the two matters.
     let mut said = said;
     let (mut blocks, left_out) = sort(&mut said, |_, block| block.kind != BlockKind::ProviderToolResult);

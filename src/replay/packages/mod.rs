@@ -153,7 +153,7 @@ impl<'c> Ask<'c> {
 #[derive(Debug, Default)]
 pub(super) struct Out<'a> {
     pub(super) turns: Vec<Turn<'a>>,
-    pub(super) stop: Option<Stop<'a>>,
+    pub(super) stops: Vec<Stop<'a>>,
     /// Only the last turn is asked for: a row may give hundreds of thousands.
     pub(super) last_only: bool,
     /// The row has given a turn.
@@ -184,8 +184,8 @@ impl<'a> Out<'a> {
     }
 
     pub(super) fn stop(&mut self, said: &Said<'a>, block: &Block<'a>, what: StopKind) {
-        if let (None, Some(part)) = (self.stop, block.part) {
-            self.stop = Some(Stop { row: said.row, part, what });
+        if let Some(part) = block.part.filter(|_| !self.last_only) {
+            self.stops.push(Stop { row: said.row, part, what });
         }
     }
 }
@@ -210,15 +210,13 @@ fn write<'a>(ask: &Ask<'_>, mut said: Said<'a>, out: &mut Out<'a>) {
         };
         matches!(b.kind, BlockKind::ToolResult | BlockKind::ProviderToolResult) && b.call().is_some_and(missing)
     };
-    if let Some(block) = said.blocks.iter().find(no_output) {
-        out.stop(&said, block, StopKind::NoOutput);
-    }
+    said.blocks.iter().filter(no_output).for_each(|block| out.stop(&said, block, StopKind::NoOutput));
     if said.role == TurnRole::Assistant {
         // Up to 1.3 the SDK's own check refuses a history in which the provider ran a call.
-        if !ask.modern()
-            && let Some(call) = said.blocks.iter().find(|b| b.call().is_some_and(|call| call.provider_executed))
-        {
-            out.stop(&said, call, StopKind::ProviderCall);
+        if !ask.modern() {
+            let served =
+                |b: &&Block<'a>| b.kind == BlockKind::ToolCall && b.call().is_some_and(|call| call.provider_executed);
+            said.blocks.iter().filter(served).for_each(|call| out.stop(&said, call, StopKind::ProviderCall));
         }
         (ask.package.assistant)(ask, said, out);
         return;
@@ -227,9 +225,7 @@ fn write<'a>(ask: &Ask<'_>, mut said: Said<'a>, out: &mut Out<'a>) {
     let mut blocks = std::mem::take(&mut said.blocks);
     if said.role == TurnRole::User {
         let stops = |b: &&Block<'a>| b.media().is_some_and(|media| !(ask.package.takes_file)(ask, &media.mime));
-        if let Some(block) = blocks.iter().find(stops) {
-            out.stop(&said, block, StopKind::File);
-        }
+        blocks.iter().filter(stops).for_each(|block| out.stop(&said, block, StopKind::File));
     } else {
         let sent = |b: &Block<'a>| b.media().is_none_or(|media| (ask.package.sends_inside)(ask, &media.mime));
         left_out.extend(blocks.iter().filter(|b| !sent(b)).cloned());

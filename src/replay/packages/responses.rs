@@ -44,11 +44,14 @@ pub(super) const XAI: Package = Package {
     namespace: "xai",
     takes_media: |ask, mime| ask.since(Version(1, 15, 13)) && images(mime),
     assistant: xai,
-    takes_file: |_, mime| images(mime),
+    takes_file: |ask, mime| images(mime) || ask.provider() == "xai" && ask.since(PDF) && mime == "application/pdf",
     // Asked for chat completions, it writes the whole result as JSON; in Responses, its texts alone.
     sends_inside: |ask, _| ask.provider() != "xai",
     ..OPENAI
 };
+
+/// Since when opencode's change of xAI's package sends documents.
+const PDF: Version = Version(1, 15, 13);
 
 /// Gives an item of which these blocks are sent.
 fn item<'a>(said: &Said<'a>, blocks: Vec<Block<'a>>, out: &mut Out<'a>) {
@@ -56,8 +59,8 @@ fn item<'a>(said: &Said<'a>, blocks: Vec<Block<'a>>, out: &mut Out<'a>) {
 }
 
 /// An item that is sent by its name alone.
-fn reference<'a>(block: Block<'a>, name: Carried) -> Block<'a> {
-    Block { kind: BlockKind::ItemReference, digest: Digest::default(), carries: vec![name], ..block }
+fn reference<'a>(block: &Block<'a>, name: Carried) -> Block<'a> {
+    Block { kind: BlockKind::ItemReference, digest: Digest::default(), carries: vec![name], ..block.clone() }
 }
 
 fn azure<'a>(ask: &Ask<'_>, said: Said<'a>, out: &mut Out<'a>) {
@@ -76,7 +79,7 @@ fn openai<'a>(ask: &Ask<'_>, mut said: Said<'a>, out: &mut Out<'a>) {
         match (block.kind, by_name) {
             // Copilot's copy sends only thinking that has a name.
             (BlockKind::Thinking, _) if name.is_none() && ask.package.name == COPILOT.name => {
-                items.left_out.push(block)
+                items.left_out.push(block);
             }
             (BlockKind::Thinking, _) => {
                 block.carries.extend(ask.meta(&said, &block, MetaKind::EncryptedContent).map(Carried::from));
@@ -88,7 +91,7 @@ fn openai<'a>(ask: &Ask<'_>, mut said: Said<'a>, out: &mut Out<'a>) {
             }
             (BlockKind::ProviderToolCall | BlockKind::ProviderToolResult, None) => items.left_out.push(block),
             (BlockKind::ToolCall, Some(_)) if ask.since(Version(1, 17, 0)) => item(&said, vec![block], &mut items.all),
-            (_, Some(name)) => item(&said, vec![reference(block, name)], &mut items.all),
+            (_, Some(name)) => item(&said, vec![reference(&block, name)], &mut items.all),
             (kind, None) => {
                 if kind != BlockKind::ToolCall {
                     block.carries.extend(ask.meta(&said, &block, MetaKind::Phase).map(Carried::from));
@@ -115,7 +118,7 @@ impl<'a> Items<'a> {
         match (name, known) {
             (Some(name), None) => {
                 self.named.push((name, place));
-                item(said, vec![if store { reference(block, name) } else { block }], &mut self.all);
+                item(said, vec![if store { reference(&block, name) } else { block }], &mut self.all);
             }
             (None, _) if !block.carries.is_empty() => item(said, vec![block], &mut self.all),
             (Some(_), Some(at)) if !store => {

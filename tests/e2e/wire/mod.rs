@@ -85,12 +85,9 @@ impl Wire {
         }
     }
 
-    /// Whether the last entry of which anything is sent is the assistant's. Google's package leaves an answer of which
-    /// nothing is sent in its place, without a part.
+    /// Whether the last entry is the assistant's.
     pub(crate) fn ends_with_assistant(self, body: &Value) -> bool {
-        let nothing = |entry: &Value| self == Self::Google && entry["parts"].as_array().is_some_and(Vec::is_empty);
-        let last = self.conversation(body).rfind(|entry| !nothing(entry));
-        last.is_some_and(|entry| self.side(entry) == Side::Assistant)
+        self.conversation(body).next_back().is_some_and(|entry| self.side(entry) == Side::Assistant)
     }
 
     /// All words of an entry.
