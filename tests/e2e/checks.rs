@@ -76,6 +76,8 @@ struct Case<'a> {
     after: BTreeMap<String, Session>,
     resume: BTreeMap<String, Value>,
     edited: BTreeMap<String, BTreeSet<String>>,
+    /// Sessions of which the plan says that the next prompt no longer sends an empty answer.
+    empty_answers: BTreeSet<String>,
     left: BTreeMap<String, String>,
     /// Before and after, RETRY and PROMPT.
     retry: [Judged; 2],
@@ -108,6 +110,8 @@ impl<'a> Case<'a> {
             let reasons = list(&plan["edits"]).iter().map(|edit| text(&edit["reason"])).collect();
             (text(&plan["id"]), reasons)
         });
+        let empty_answers = list(&repair["plan"]["sessions"]).iter().filter(|plan| plan["empty_answers"] == true);
+        let empty_answers = empty_answers.map(|plan| text(&plan["id"])).collect();
         let left = list(&repair["left"]).iter().map(|left| (text(&left["id"]), text(&left["reason"])));
         let (edited, left) = (edited.collect(), left.collect());
         let load = |store: &Path| rows::load(store).into_iter().map(|session| (session.id.clone(), session)).collect();
@@ -129,6 +133,7 @@ impl<'a> Case<'a> {
             after: load(&repaired),
             resume,
             edited,
+            empty_answers,
             left,
             retry: [take(0), take(1)],
             prompt: [take(2), take(3)],
@@ -208,13 +213,17 @@ impl<'a> Case<'a> {
     }
 
     /// (c) The next prompt tells the model the same.
+    ///
+    /// The one difference that a plan may announce is that an answer in which nothing is sent is no longer sent.
     fn lossless(&self) {
         for (id, before) in &self.prompt[0].seen {
             let Some(after) = self.prompt[1].seen.get(id) else {
                 self.miss("lossless", id, "the session is gone");
                 continue;
             };
-            let turns = |seen: &Seen| seen.request.as_ref().map(Request::bare);
+            let announced = self.empty_answers.contains(id);
+            let content = if announced { Request::without_empty_answers } else { Request::bare };
+            let turns = |seen: &Seen| seen.request.as_ref().map(content);
             if before.outcome != after.outcome || turns(before) != turns(after) {
                 let what = format!(
                     "the next prompt differs\n  before: {}, {}\n  after:  {}, {}",
