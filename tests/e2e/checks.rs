@@ -173,7 +173,11 @@ impl<'a> Case<'a> {
                 continue;
             };
             let predicted: Vec<&str> = rules.iter().map(|key| resume[*key].as_str().unwrap_or("nothing")).collect();
-            let outcome = seen.outcome.words().replace(' ', "-");
+            // Where opencode itself fails before it sends anything, there is no request.
+            let outcome = match seen.outcome {
+                Outcome::Failed(_) => "no-request".to_owned(),
+                _ => seen.outcome.words().replace(' ', "-"),
+            };
             let compacts = seen.outcome == Outcome::RunsTask && self.before.get(id).is_some_and(near_window);
             if !predicted.contains(&outcome.as_str()) && !compacts {
                 let predicted = predicted.join(" or ");
@@ -269,6 +273,27 @@ impl<'a> Case<'a> {
         let new: Vec<&String> = self.retry[1].complaints.difference(&self.retry[0].complaints).collect();
         if !new.is_empty() {
             self.miss("undisturbed", "-", &format!("opencode complains of the repaired store: {new:?}"));
+        }
+    }
+
+    /// (f) Whatever may be asked for, no history that went on stops going on.
+    fn with_everything(&self) {
+        let store = self.folder.join("everything.db");
+        fs::copy(self.folder.join("unrepaired.db"), &store).expect("a copy of the store");
+        let home = tempfile::tempdir().expect("a temporary folder");
+        unstick(&store, home.path(), &["--opencode", "any", "repair", "--yes", "--include", INCLUDES]);
+        let sound =
+            |seen: &Seen| matches!(seen.outcome, Outcome::NoRequest | Outcome::EndsWithUser | Outcome::RunsTask);
+        for (how, all) in [(How::Retry, &self.retry[0]), (How::Prompt, &self.prompt[0])] {
+            let after = judge::judge(self.version, &store, how).seen;
+            for (id, before) in all.seen.iter().filter(|(_, before)| sound(before)) {
+                if !sound(&after[id]) || before.outcome == Outcome::EndsWithUser && after[id].outcome != before.outcome
+                {
+                    let what =
+                        format!("with every include, {how:?}: {} before, {} now", before.outcome, after[id].outcome);
+                    self.miss("repair", id, &what);
+                }
+            }
         }
     }
 
@@ -444,4 +469,32 @@ fn random(version: &Version) -> Vec<String> {
 fn random_changes_are_predicted_and_repaired() {
     let _alone = crate::alone();
     crate::report(&crate::versions().iter().flat_map(random).collect::<Vec<_>>());
+}
+
+/// Includes that take content out of a history or rewrite more of it than its tail.
+const INCLUDES: &str = "at-risk,unmeasured,latent,unsettled,near-window,blank-text,media,calls,signatures";
+
+/// (f) Histories made by hand, through every package: a sample of them, or those that are asked for.
+fn matrix(version: &Version) -> Vec<String> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = folder.path().join("made.db");
+    let setups = setup::or_all();
+    let made = crate::matrix::make(version, &setups, crate::matrix::sampled(), &store);
+    let names = made.iter().map(|(id, (setup, shape))| {
+        (id.clone(), format!("{} ({}, {}, {id})", shape.name, setup.provider, setup.package))
+    });
+    let case = Case::new(version, "matrix", &store, names.collect());
+    case.predict();
+    case.repaired();
+    case.lossless();
+    case.undisturbed();
+    case.with_everything();
+    case.finish("matrix")
+}
+
+#[test]
+#[ignore = "runs real opencode programs"]
+fn every_package_is_predicted_and_repaired() {
+    let _alone = crate::alone();
+    crate::report(&crate::versions().iter().flat_map(matrix).collect::<Vec<_>>());
 }
