@@ -10,6 +10,7 @@ mod capture;
 mod checks;
 mod claude;
 mod dead;
+mod decoding;
 mod dump;
 mod fixtures;
 mod judge;
@@ -22,6 +23,8 @@ mod pty;
 mod rng;
 mod rows;
 mod scenarios;
+#[path = "../variants.rs"]
+mod variants;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
