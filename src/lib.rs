@@ -6,6 +6,8 @@ pub mod error;
 pub mod explain;
 
 pub mod history;
+pub mod plain;
+pub mod relink;
 pub mod repair;
 pub mod replay;
 pub mod report;

@@ -15,6 +15,7 @@ mod dump;
 mod fixtures;
 mod judge;
 mod live;
+mod moved;
 mod mutate;
 mod opencode;
 mod provider;

@@ -120,6 +120,8 @@ pub(crate) fn install(version: &Version) -> PathBuf {
 pub(crate) struct Home {
     folder: tempfile::TempDir,
     program: PathBuf,
+    /// The name of the work folder.
+    work: &'static str,
     pub(crate) version: Version,
 }
 
@@ -133,7 +135,7 @@ impl Home {
     pub(crate) fn new(version: &Version, provider: u16, snapshots: Snapshots) -> Self {
         let program = install(version);
         let folder = tempfile::Builder::new().prefix("unstick-e2e-").tempdir().expect("a temporary folder");
-        let home = Self { folder, program, version: version.clone() };
+        let home = Self { folder, program, work: "work", version: version.clone() };
         for name in ["home", "config/opencode", "data/opencode", "cache", "state", "work"] {
             fs::create_dir_all(home.base().join(name)).expect("a folder of the private home");
         }
@@ -143,12 +145,18 @@ impl Home {
         home
     }
 
-    fn base(&self) -> PathBuf {
+    pub(crate) fn base(&self) -> PathBuf {
         fs::canonicalize(self.folder.path()).expect("the private home is there")
     }
 
     pub(crate) fn work(&self) -> PathBuf {
-        self.base().join("work")
+        self.base().join(self.work)
+    }
+
+    /// Gives the work folder another name, as a person who tidies up does.
+    pub(crate) fn rename_work(&mut self, name: &'static str) {
+        fs::rename(self.work(), self.base().join(name)).expect("the work folder can be renamed");
+        self.work = name;
     }
 
     pub(crate) fn store(&self) -> PathBuf {
