@@ -1,6 +1,7 @@
 //! Finds opencode sessions whose stored history makes every retry end with an assistant turn, and rewrites
 //! their rows so that they resume. See docs/architecture.md for the pipeline.
 
+pub mod decoding;
 pub mod diagnosis;
 pub mod error;
 pub mod explain;

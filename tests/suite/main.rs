@@ -9,6 +9,7 @@ mod cli;
 #[cfg(target_os = "linux")]
 mod ctrl_c;
 mod dead;
+mod decoding;
 mod docs;
 mod dump;
 mod explain;
@@ -45,3 +46,5 @@ mod tails;
 #[cfg(unix)]
 mod terminal;
 mod undo;
+#[path = "../variants.rs"]
+mod variants;
