@@ -1,6 +1,7 @@
 //! What opencode cannot read: which members of which rows a version insists on when it opens a session or goes on with it
 //! (docs/opencode.md §13). Rules are data; nothing is read or written here.
 
+pub mod fill;
 mod runs;
 mod shape;
 mod table;
