@@ -5,6 +5,7 @@ pub mod decoding;
 pub mod diagnosis;
 pub mod error;
 pub mod explain;
+pub mod export;
 
 pub mod history;
 pub mod plain;

@@ -12,6 +12,7 @@ mod claude;
 mod dead;
 mod decoding;
 mod dump;
+mod exports;
 mod fixtures;
 mod judge;
 mod live;
