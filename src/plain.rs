@@ -2,6 +2,11 @@
 //!
 //! Nothing here is checked. [`crate::decoding`] says what opencode cannot read, [`crate::history`] what the rules need.
 
+use std::rc::Rc;
+
+use crate::history::json::ShapeError;
+use crate::history::{self, Depth, Session, SessionInfo};
+
 /// A row of `session`, as far as a program looks a session up by it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SessionRow {
@@ -60,4 +65,43 @@ pub struct ProjectRow {
     pub worktree: String,
     /// Other folders of the same repository, as a JSON array of paths.
     pub sandboxes: String,
+}
+
+/// The history that rows tell, for the rules: messages in replay order.
+///
+/// # Errors
+/// Names the first row that cannot be understood.
+pub fn history(session: &SessionRow, messages: &[MessageRow]) -> Result<Session, ShapeError> {
+    let named = |id: &str, error: ShapeError| ShapeError(format!("{id}: {error}"));
+    let info = SessionInfo {
+        id: session.id.clone(),
+        parent_id: session.parent_id.clone(),
+        title: session.title.clone(),
+        directory: session.directory.clone(),
+        version: session.version.clone(),
+        revert: history::revert(session.revert.as_deref()).map_err(|error| named(&session.id, error))?,
+        time_created: session.time_created,
+        time_updated: session.time_updated,
+    };
+    let session_id: Rc<str> = session.id.as_str().into();
+    let message = |message: &MessageRow| {
+        let row = history::MessageRow {
+            rowid: 0,
+            id: message.id.clone(),
+            session_id: Rc::clone(&session_id),
+            time_created: message.time_created,
+            time_updated: message.time_created,
+        };
+        let mut read = history::message(row, &message.data).map_err(|error| named(&message.id, error))?;
+        let part = |part: &PartRow| {
+            history::part(&part.id, part.time_created, &part.data).map_err(|error| named(&part.id, error))
+        };
+        read.parts = message.parts.iter().map(part).collect::<Result<_, _>>()?;
+        read.depth = Depth::Whole;
+        Ok(Rc::new(read))
+    };
+    let messages = messages.iter().map(message).collect::<Result<_, ShapeError>>()?;
+    let mut session = Session { info, messages, suspect: true };
+    session.sort();
+    Ok(session)
 }

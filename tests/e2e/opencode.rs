@@ -272,7 +272,7 @@ fn configuration(version: &Version, provider: u16, snapshots: Snapshots) -> Valu
         "provider": providers,
     });
     // A program that does not know the setting does not start.
-    if ["1.2.", "1.3."].iter().all(|early| !version.to_string().starts_with(early)) {
+    if version.at_least(1, 14, 48) {
         // Images are kept as they are: what opencode would shrink today, it has stored before, or others have.
         out["attachment"] =
             json!({"image": {"max_width": 20_000, "max_height": 20_000, "max_base64_bytes": 50_000_000}});

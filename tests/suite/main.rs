@@ -13,6 +13,7 @@ mod decoding;
 mod docs;
 mod dump;
 mod explain;
+mod exports;
 #[cfg(target_os = "linux")]
 mod faults;
 mod fixtures;
