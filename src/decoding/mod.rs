@@ -1,6 +1,7 @@
 //! What opencode cannot read: which members of which rows a version insists on when it opens a session or goes on with it
 //! (docs/opencode.md §13). Rules are data; nothing is read or written here.
 
+mod columns;
 pub mod fill;
 mod runs;
 mod shape;
@@ -8,6 +9,7 @@ mod table;
 
 use crate::history::json::{Object, string};
 
+pub use columns::{ColumnViolation, Fails, Value, session_violations};
 use runs::RUNS;
 pub use runs::Where;
 pub use shape::Wrong;
@@ -50,8 +52,6 @@ const REFERENCES: usize = 2;
 const FRACTIONS: usize = 3;
 /// All of them.
 const ALL: (usize, usize) = (0, usize::MAX);
-/// Those whose run loop takes the answer with the greatest id for the newest.
-const BY_ID: (usize, usize) = (2, 4);
 /// Those whose run loop puts rows in order by `data.time.created`.
 const BY_TIME: (usize, usize) = (4, usize::MAX);
 
@@ -135,13 +135,8 @@ pub fn violations(table: Table, id: &str, data: &str, generation: usize) -> Vec<
         fails(&mut out, run);
     }
     if !id.starts_with(table.prefix()) {
-        let again = match word.as_deref() {
-            // A prompt is sent again by its id, which every version checks.
-            Some("user") => Where::LastTurn,
-            // The newest answer is the one with the greatest id (§4): this one sorts before all others.
-            Some("assistant") if (BY_ID.0..BY_ID.1).contains(&generation) && id < table.prefix() => Where::LastTurn,
-            _ => Where::Nowhere,
-        };
+        // A prompt is sent again by its id, which every version checks.
+        let again = if word.as_deref() == Some("user") { Where::LastTurn } else { Where::Nowhere };
         out.push(Violation { retry: again, ..Violation::new("id", Wrong::Prefix, checks) });
     }
     let nothing = |violation: &Violation| {

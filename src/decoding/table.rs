@@ -46,7 +46,7 @@ pub(super) const MESSAGES: &[Variant] = &[
     ),
 ];
 
-const DIFF: &[Member] = &[
+pub(super) const DIFF: &[Member] = &[
     may("file", String),
     may("patch", String),
     must("additions", Number),

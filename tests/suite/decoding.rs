@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use opencode_unstick::decoding::{self, GENERATIONS, Table, Violation};
+use opencode_unstick::decoding::{self, GENERATIONS, Table, Value, Violation};
 use opencode_unstick::history::json::Object;
 use rusqlite::{Connection, OpenFlags};
-use serde_json::Value;
 
 use crate::variants::{self, Change, Setting, Variant};
 
@@ -25,7 +24,7 @@ fn records() -> Vec<(String, Outcomes)> {
     let records = files.filter_map(|path| {
         let version = path.file_name()?.to_str()?.strip_suffix(".json")?.to_owned();
         let text = std::fs::read_to_string(&path).ok()?;
-        let mut file: BTreeMap<String, Value> = serde_json::from_str(&text).ok()?;
+        let mut file: BTreeMap<String, serde_json::Value> = serde_json::from_str(&text).ok()?;
         Some((version, serde_json::from_value(file.remove("fails")?).unwrap()))
     });
     let mut records: Vec<_> = records.collect();
@@ -171,6 +170,124 @@ fn no_row_of_a_fixture_breaks_a_rule_of_a_version_that_may_open_it() {
         }
     }
     assert!(rows > 3_000, "only {rows} rows were looked at");
+}
+
+/// A sound row of `session`.
+const SESSION: [(&str, Value<'static>); 27] = [
+    ("slug", Value::Text("quiet-otter")),
+    ("title", Value::Text("t")),
+    ("version", Value::Text("1.18.34")),
+    ("directory", Value::Text("/home/dev/work")),
+    ("project_id", Value::Text("c0ffee")),
+    ("parent_id", Value::Null),
+    ("workspace_id", Value::Null),
+    ("path", Value::Text("")),
+    ("agent", Value::Text("build")),
+    ("summary_additions", Value::Integer(1)),
+    ("summary_deletions", Value::Integer(1)),
+    ("summary_files", Value::Integer(1)),
+    ("summary_diffs", Value::Null),
+    ("revert", Value::Null),
+    ("permission", Value::Null),
+    ("model", Value::Text(r#"{"id":"claude-opus-4-6","providerID":"mock","variant":"default"}"#)),
+    ("metadata", Value::Null),
+    ("cost", Value::Integer(0)),
+    ("tokens_input", Value::Integer(0)),
+    ("tokens_output", Value::Integer(0)),
+    ("tokens_reasoning", Value::Integer(0)),
+    ("tokens_cache_read", Value::Integer(0)),
+    ("tokens_cache_write", Value::Integer(0)),
+    ("time_created", Value::Integer(1)),
+    ("time_updated", Value::Integer(1)),
+    ("time_compacting", Value::Null),
+    ("time_archived", Value::Null),
+];
+
+/// What the end-to-end suite puts into a column, by the name in the record.
+fn put(column: &str, name: &str) -> Option<Value<'static>> {
+    let json = ["summary_diffs", "revert", "permission", "metadata", "model"].contains(&column);
+    Some(match name {
+        "null" => Value::Null,
+        "empty" => Value::Text(""),
+        "broken" => Value::Text("{"),
+        "number" => Value::Text("7"),
+        "string" if json => Value::Text("\"x\""),
+        "string" => Value::Text("x"),
+        "array" => Value::Text("[]"),
+        "object" => Value::Text("{}"),
+        "other" => Value::Text("xyz_1"),
+        "folder" => Value::Text("/nowhere/at/all"),
+        "fraction" => Value::Real(1.5),
+        "negative" => Value::Integer(-1),
+        "without id" => Value::Text(r#"{"providerID":"mock"}"#),
+        "without providerID" => Value::Text(r#"{"id":"claude-opus-4-6"}"#),
+        "id number" => Value::Text(r#"{"id":7,"providerID":"mock"}"#),
+        "of no message" => Value::Text(r#"{"partID":"prt_1"}"#),
+        "of a message that is missing" => Value::Text(r#"{"messageID":"msg_1"}"#),
+        "of a wrong id" => Value::Text(r#"{"messageID":"xyz_1"}"#),
+        "of a wrong part" => Value::Text(r#"{"messageID":"msg_1","partID":7}"#),
+        "of nothing" => Value::Text("[{}]"),
+        _ => return None,
+    })
+}
+
+/// What is put into a column of a kind.
+fn tried_on(value: Value<'_>, column: &str) -> Vec<&'static str> {
+    let json = ["summary_diffs", "revert", "permission", "metadata", "model"].contains(&column);
+    let mut names = match value {
+        _ if json => vec!["broken", "number", "string", "array", "object", "empty"],
+        Value::Integer(_) => vec!["string", "fraction", "negative"],
+        _ if column.starts_with("time_") => vec!["string", "fraction", "negative"],
+        _ => vec!["empty", "other", "folder"],
+    };
+    names.push("null");
+    names.extend(match column {
+        "model" => vec!["without id", "without providerID", "id number"],
+        "revert" => vec!["of no message", "of a message that is missing", "of a wrong id", "of a wrong part"],
+        "permission" | "summary_diffs" => vec!["of nothing"],
+        _ => vec![],
+    });
+    names
+}
+
+#[test]
+fn every_recorded_column_fails_as_the_rules_say() {
+    let (mut misses, mut compared) = (Vec::new(), 0);
+    for (version, recorded) in records() {
+        let generation = generation(&version);
+        let Some(columns) = recorded.get("session") else { continue };
+        for (column, sound) in SESSION {
+            for name in tried_on(sound, column) {
+                let value = put(column, name).unwrap();
+                let row = |asked: &str| {
+                    let found = SESSION.iter().find(|(name, _)| *name == asked).map(|(_, value)| *value);
+                    if asked == column { Some(value) } else { found }
+                };
+                let found = decoding::session_violations(row, generation);
+                let seen = columns.get(column).and_then(|changes| changes.get(name)).cloned().unwrap_or_default();
+                let seen: Vec<&str> = seen.split(' ').filter(|word| !word.is_empty()).collect();
+                // Another row says whether a project or a workspace is there, and the folder whether it is; the command
+                // lists no session that has a parent.
+                let elsewhere =
+                    matches!((column, name), ("project_id", _) | ("workspace_id", "other" | "folder") | ("directory", "folder"));
+                let any = |of: fn(&decoding::Fails) -> bool| found.iter().any(|violation| of(&violation.fails));
+                let predicted = [
+                    ("whole-list", any(|fails| fails.list)),
+                    ("command", any(|fails| fails.command) || column == "parent_id" && seen.contains(&"command")),
+                    ("get", any(|fails| fails.get)),
+                    ("open", any(|fails| fails.open)),
+                    ("prompt", any(|fails| fails.prompt)),
+                ];
+                let predicted: Vec<&str> = predicted.iter().filter(|word| word.1).map(|word| word.0).collect();
+                compared += 1;
+                if predicted != seen && !elsewhere {
+                    misses.push(format!("{version} {column}: {name}: predicted {predicted:?}, seen {seen:?}"));
+                }
+            }
+        }
+    }
+    assert!(compared > 300, "only {compared} columns were compared");
+    assert!(misses.is_empty(), "{} of {compared} differ\n{}", misses.len(), misses.join("\n"));
 }
 
 #[test]

@@ -162,7 +162,7 @@ impl Place {
             body["parts"] = json!([]);
         }
         let path = format!("/session/{session}/message");
-        let answer = server.post_within(&path, &body, std::time::Duration::from_secs(30))?;
+        let answer = server.post_within(&path, &body, std::time::Duration::from_secs(90))?;
         if retry.is_some() {
             return if answer["info"].is_object() { Ok(()) } else { Err(format!("answered {answer}")) };
         }
