@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, Read};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::history::json::{Object, ShapeError, array, string};
+use crate::json::{Object, ShapeError, array, string};
 use crate::plain::{MessageRow, PartRow, SessionRow};
 
 /// Why a file is not read.

@@ -4,8 +4,8 @@
 
 use std::rc::Rc;
 
-use crate::history::json::ShapeError;
 use crate::history::{self, Depth, Session, SessionInfo};
+use crate::json::ShapeError;
 
 /// A row of `session`, as far as a program looks a session up by it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -92,16 +92,15 @@ pub fn history(session: &SessionRow, messages: &[MessageRow]) -> Result<Session,
             time_created: message.time_created,
             time_updated: message.time_created,
         };
-        let mut read = history::message(row, &message.data).map_err(|error| named(&message.id, error))?;
+        let head = history::head(row, &message.data).map_err(|error| named(&message.id, error))?;
         let part = |part: &PartRow| {
-            history::part(&part.id, part.time_created, &part.data).map_err(|error| named(&part.id, error))
+            let read = history::part(&part.id, part.time_created, &part.data, Depth::Whole);
+            read.map_err(|error| named(&part.id, error))
         };
-        read.parts = message.parts.iter().map(part).collect::<Result<_, _>>()?;
-        read.depth = Depth::Whole;
-        Ok(Rc::new(read))
+        Ok(Rc::new(head.with(message.parts.iter().map(part).collect::<Result<_, ShapeError>>()?)))
     };
     let messages = messages.iter().map(message).collect::<Result<_, ShapeError>>()?;
-    let mut session = Session { info, messages, suspect: true };
+    let mut session = Session { info, messages, depth: Depth::Whole };
     session.sort();
     Ok(session)
 }

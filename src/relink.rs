@@ -5,7 +5,7 @@
 //! project's folders, which up to 1.14.48 follow by themselves and later keep the old path for ever. The rows of
 //! messages stay: `path` there says where a turn ran, and no version looks a session up by it.
 
-use crate::history::json::{array, quote, string};
+use crate::json::{array, quote, string};
 use crate::plain::{ProjectRow, SessionRow};
 
 /// A folder's old and new place: absolute paths without a separator at the end.

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::{GENERATIONS, Table, Violation, Wrong, violations};
-use crate::history::json::{Object, ShapeError, quote, string};
+use crate::json::{Object, ShapeError, quote, string};
 use crate::plain::{MessageRow, SessionRow};
 
 /// A change that lets rows be read again.

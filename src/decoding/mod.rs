@@ -7,7 +7,7 @@ mod runs;
 mod shape;
 mod table;
 
-use crate::history::json::{Object, string};
+use crate::json::{Object, string};
 
 pub use columns::{ColumnViolation, Fails, Value, session_violations};
 use runs::RUNS;

@@ -1,7 +1,7 @@
 //! What makes a prompt fail, or a retry, whatever a version's answers hold. Measured (`fixtures/decoding`).
 
 use super::{ALL, BY_TIME, DECODES, Table};
-use crate::history::json::{Object, truthy};
+use crate::json::{Object, truthy};
 
 /// Where a row has to stand for something to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, strum::Display)]

@@ -1,6 +1,6 @@
 //! What a value of a row has to be: rules as data, and the one function that holds a value against them.
 
-use crate::history::json::{Object, array, number, string};
+use crate::json::{Object, array, number, string};
 
 /// What a value has to be.
 #[derive(Debug, Clone, Copy)]

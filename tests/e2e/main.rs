@@ -16,6 +16,7 @@ mod exports;
 mod fixtures;
 mod judge;
 mod live;
+mod matrix;
 mod moved;
 mod mutate;
 mod opencode;
@@ -25,8 +26,13 @@ mod pty;
 mod rng;
 mod rows;
 mod scenarios;
+#[path = "../setup.rs"]
+mod setup;
+#[path = "../shapes.rs"]
+mod shapes;
 #[path = "../variants.rs"]
 mod variants;
+mod wire;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -13,7 +13,8 @@ use rusqlite::params;
 use serde_json::{Value, json};
 
 use crate::opencode::{Home, MODEL, Server, Snapshots, Version};
-use crate::provider::{Event, Protocol, Provider};
+use crate::provider::{Event, Provider};
+use crate::setup::SETUPS;
 use crate::{alone, report, rows, versions};
 
 /// Where a session was made: its name, and the folder below the private home before and after the move.
@@ -61,7 +62,7 @@ fn text(path: &Path) -> &str {
 
 fn body(marker: &str) -> Value {
     json!({"parts": [{"type": "text", "text": format!("please SCN:{marker}")}], "agent": "build",
-        "model": {"providerID": Protocol::Anthropic.provider(), "modelID": MODEL}})
+        "model": {"providerID": SETUPS[0].provider, "modelID": MODEL}})
 }
 
 /// The newest result of a tool in a request's turns.

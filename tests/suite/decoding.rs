@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use opencode_unstick::decoding::{self, GENERATIONS, Table, Value, Violation};
-use opencode_unstick::history::json::Object;
+use opencode_unstick::json::Object;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::variants::{self, Change, Setting, Variant};
@@ -268,8 +268,10 @@ fn every_recorded_column_fails_as_the_rules_say() {
                 let seen: Vec<&str> = seen.split(' ').filter(|word| !word.is_empty()).collect();
                 // Another row says whether a project or a workspace is there, and the folder whether it is; the command
                 // lists no session that has a parent.
-                let elsewhere =
-                    matches!((column, name), ("project_id", _) | ("workspace_id", "other" | "folder") | ("directory", "folder"));
+                let elsewhere = matches!(
+                    (column, name),
+                    ("project_id", _) | ("workspace_id", "other" | "folder") | ("directory", "folder")
+                );
                 let any = |of: fn(&decoding::Fails) -> bool| found.iter().any(|violation| of(&violation.fails));
                 let predicted = [
                     ("whole-list", any(|fails| fails.list)),

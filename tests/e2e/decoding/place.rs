@@ -6,8 +6,9 @@ use rusqlite::{Connection, params};
 use serde_json::{Value, json};
 
 use crate::opencode::{Home, MODEL, Server, Snapshots, Version};
-use crate::provider::{Protocol, Provider};
+use crate::provider::Provider;
 use crate::rows;
+use crate::setup::SETUPS;
 
 /// The four rows of a session, a prompt and its answer twice: text of `data`, and the parts.
 #[derive(Clone, Debug)]
@@ -155,7 +156,7 @@ impl Place {
     /// Whether a prompt, or a retry of the message named, works: a request is sent or none is due, and there is no error.
     pub(super) fn ask(&self, server: &Server, session: &str, retry: Option<&str>) -> Result<(), String> {
         let mut body = json!({"system": format!("E2E-SESSION:{session} "), "agent": "build",
-            "model": {"providerID": Protocol::Anthropic.provider(), "modelID": MODEL},
+            "model": {"providerID": SETUPS[0].provider, "modelID": MODEL},
             "parts": [{"type": "text", "text": "And now?"}]});
         if let Some(message) = retry {
             body["messageID"] = json!(message);
