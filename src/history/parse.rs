@@ -29,10 +29,8 @@ pub const NEVER_ENDED: &str = "[Tool execution was interrupted]";
 /// When `data` is not the JSON object of a user or assistant row; the text names the field.
 pub fn head(row: MessageRow, data: &str) -> Result<Head, ShapeError> {
     let object = Object::parse(data)?;
-    let created = match object.object("time")? {
-        Some(time) => time.number("created")?,
-        None => None,
-    };
+    let created = object.some_of("time", ["created"])?.and_then(|[created]| created);
+    let created = created.map(|raw| json::number_of("created", raw)).transpose()?;
     let Some(created) = created else {
         return shape("`time.created` is missing");
     };
@@ -65,23 +63,20 @@ fn assistant(object: &Object<'_>) -> Result<Assistant, ShapeError> {
 }
 
 fn tokens(object: &Object<'_>) -> Result<Tokens, ShapeError> {
-    Ok(match object.object("tokens")? {
-        None => Tokens::default(),
-        Some(t) => {
-            let cache = t.object("cache")?;
-            let of = |key: &str| -> Result<f64, ShapeError> { Ok(t.number(key)?.unwrap_or(0.0)) };
-            let cached = |key: &str| -> Result<f64, ShapeError> {
-                Ok(cache.as_ref().map(|c| c.number(key)).transpose()?.flatten().unwrap_or(0.0))
-            };
-            Tokens {
-                total: of("total")?,
-                input: of("input")?,
-                output: of("output")?,
-                reasoning: of("reasoning")?,
-                cache_read: cached("read")?,
-                cache_write: cached("write")?,
-            }
-        }
+    let figure = |key, raw: Option<&str>| raw.map_or(Ok(0.0), |raw| json::number_of(key, raw));
+    let Some(tokens) = object.some_of("tokens", ["total", "input", "output", "reasoning", "cache"])? else {
+        return Ok(Tokens::default());
+    };
+    let [total, input, output, reasoning, cache] = tokens;
+    let cache = cache.map(|raw| json::some_of("cache", raw, ["read", "write"])).transpose()?;
+    let [read, write] = cache.unwrap_or_default();
+    Ok(Tokens {
+        total: figure("total", total)?,
+        input: figure("input", input)?,
+        output: figure("output", output)?,
+        reasoning: figure("reasoning", reasoning)?,
+        cache_read: figure("read", read)?,
+        cache_write: figure("write", write)?,
     })
 }
 

@@ -40,23 +40,32 @@ pub struct Object<'a> {
     members: Vec<(Cow<'a, str>, &'a str)>,
 }
 
-struct ObjectVisitor;
+/// Gives every member of an object to a function: its name and its raw value.
+struct Each<F>(F);
 
-impl<'de> Visitor<'de> for ObjectVisitor {
-    type Value = Vec<(Cow<'de, str>, &'de str)>;
+impl<'de, F: FnMut(Cow<'de, str>, &'de str)> Visitor<'de> for Each<F> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        // Rows have some ten members: to grow again and again costs more than a few empty places.
-        let mut members = Vec::with_capacity(8);
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
         while let Some(key) = map.next_key::<Key<'de>>()? {
-            members.push((key.0, map.next_value::<&'de RawValue>()?.get()));
+            (self.0)(key.0, map.next_value::<&'de RawValue>()?.get());
         }
-        Ok(members)
+        Ok(())
     }
+}
+
+fn each<'a>(text: &'a str, each: impl FnMut(Cow<'a, str>, &'a str)) -> Result<(), ShapeError> {
+    let mut de = serde_json::Deserializer::from_str(text);
+    de.deserialize_map(Each(each)).and_then(|()| de.end()).map_err(|e| {
+        ShapeError(match e.classify() {
+            serde_json::error::Category::Data => "not a JSON object".to_owned(),
+            _ => format!("not JSON (line {} column {})", e.line(), e.column()),
+        })
+    })
 }
 
 struct Key<'a>(Cow<'a, str>);
@@ -86,13 +95,9 @@ impl<'a> Object<'a> {
     /// # Errors
     /// When `text` is not JSON, or is JSON of another kind.
     pub fn parse(text: &'a str) -> Result<Self, ShapeError> {
-        let mut de = serde_json::Deserializer::from_str(text);
-        let members = de.deserialize_map(ObjectVisitor).and_then(|m| de.end().map(|()| m)).map_err(|e| {
-            ShapeError(match e.classify() {
-                serde_json::error::Category::Data => "not a JSON object".to_owned(),
-                _ => format!("not JSON (line {} column {})", e.line(), e.column()),
-            })
-        })?;
+        // Rows have some ten members: to grow again and again costs more than a few empty places.
+        let mut members = Vec::with_capacity(8);
+        each(text, |key, value| members.push((key, value)))?;
         Ok(Self { text, members })
     }
 
@@ -160,15 +165,24 @@ impl<'a> Object<'a> {
         }
     }
 
+    /// The raw values of some members of an object member, `null` taken for absent; the last one where a name stands twice.
+    ///
+    /// # Errors
+    /// When it is there and not an object.
+    pub fn some_of<const N: usize>(
+        &self,
+        key: &str,
+        names: [&str; N],
+    ) -> Result<Option<[Option<&'a str>; N]>, ShapeError> {
+        self.some(key).map(|raw| some_of(key, raw, names)).transpose()
+    }
+
     /// A number member, as JavaScript would read it (1e400 is infinite).
     ///
     /// # Errors
     /// When it is there and not a number.
     pub fn number(&self, key: &str) -> Result<Option<f64>, ShapeError> {
-        match self.some(key) {
-            None => Ok(None),
-            Some(raw) => number(raw).map(Some).ok_or_else(|| ShapeError(format!("`{key}` is not a number"))),
-        }
+        self.some(key).map(|raw| number_of(key, raw)).transpose()
     }
 
     /// Whether the member is there and JavaScript would take it for true.
@@ -280,6 +294,32 @@ pub fn words(raw: &str) -> Option<Cow<'_, str>> {
 #[must_use]
 pub fn number(raw: &str) -> Option<f64> {
     raw.starts_with(|c: char| c == '-' || c.is_ascii_digit()).then(|| raw.parse().ok())?
+}
+
+/// The raw values of some members of the object that `raw` is, as [`Object::some_of`] of a member called `key`.
+///
+/// # Errors
+/// When it is not an object.
+pub fn some_of<'a, const N: usize>(
+    key: &str,
+    raw: &'a str,
+    names: [&str; N],
+) -> Result<[Option<&'a str>; N], ShapeError> {
+    let mut out = [None; N];
+    let read = each(raw, |name, value| {
+        if let Some(at) = names.iter().position(|wanted| *wanted == name) {
+            out[at] = Some(value).filter(|raw| *raw != "null");
+        }
+    });
+    if read.is_ok() { Ok(out) } else { shape(format!("`{key}` is not an object")) }
+}
+
+/// [`number`] of the raw value of a member.
+///
+/// # Errors
+/// When it is no number.
+pub fn number_of(key: &str, raw: &str) -> Result<f64, ShapeError> {
+    number(raw).ok_or_else(|| ShapeError(format!("`{key}` is not a number")))
 }
 
 /// Whether JavaScript takes the raw JSON value for true.
