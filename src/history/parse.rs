@@ -6,8 +6,8 @@ use super::leaked;
 use super::metadata;
 use super::refusal;
 use super::{
-    Assistant, Depth, Head, Media, MessageRow, ModelRef, Output, Part, PartKind, Revert, Role, RowError, Text, Tokens,
-    ToolCall, ToolState, User, Wrapper,
+    Assistant, Depth, Head, Media, MessageRow, ModelRef, Names, Output, Part, PartKind, Revert, Role, RowError, Text,
+    Tokens, ToolCall, ToolState, User, Wrapper,
 };
 use crate::json::{self, Object, ShapeError, shape};
 
@@ -28,6 +28,14 @@ pub const NEVER_ENDED: &str = "[Tool execution was interrupted]";
 /// # Errors
 /// When `data` is not the JSON object of a user or assistant row; the text names the field.
 pub fn head(row: MessageRow, data: &str) -> Result<Head, ShapeError> {
+    head_with(row, data, &mut Names::default())
+}
+
+/// [`head`], with strings and models that other rows have as well held once.
+///
+/// # Errors
+/// As [`head`].
+pub fn head_with(row: MessageRow, data: &str, names: &mut Names) -> Result<Head, ShapeError> {
     let object = Object::parse(data)?;
     let created = object.some_of("time", ["created"])?.and_then(|[created]| created);
     let created = created.map(|raw| json::number_of("created", raw)).transpose()?;
@@ -36,25 +44,25 @@ pub fn head(row: MessageRow, data: &str) -> Result<Head, ShapeError> {
     };
     let role = match object.required("role")?.as_ref() {
         "user" => Role::User(User {
-            agent: object.words("agent")?.map(Rc::from),
-            model: object.object("model")?.map(|m| model(&m)).transpose()?.map(Rc::new),
+            agent: object.words("agent")?.map(|agent| names.string(&agent)),
+            model: object.object("model")?.map(|m| model(&m, names)).transpose()?,
         }),
-        "assistant" => Role::Assistant(Box::new(assistant(&object)?)),
+        "assistant" => Role::Assistant(Box::new(assistant(&object, names)?)),
         _ => return shape("`role` is neither user nor assistant"),
     };
     Ok(Head { row, created, role })
 }
 
-pub(super) fn model(object: &Object<'_>) -> Result<ModelRef, ShapeError> {
-    Ok(ModelRef { provider: object.required_string("providerID")?, model: object.required_string("modelID")? })
+pub(super) fn model(object: &Object<'_>, names: &mut Names) -> Result<Rc<ModelRef>, ShapeError> {
+    Ok(names.model(&object.required("providerID")?, &object.required("modelID")?))
 }
 
-fn assistant(object: &Object<'_>) -> Result<Assistant, ShapeError> {
+fn assistant(object: &Object<'_>, names: &mut Names) -> Result<Assistant, ShapeError> {
     Ok(Assistant {
-        parent_id: object.words("parentID")?.map(Rc::from),
-        agent: object.words("agent")?.map(Rc::from),
-        model: Rc::new(model(object)?),
-        finish: object.words("finish")?.filter(|f| !f.is_empty()).map(Rc::from),
+        parent_id: object.words("parentID")?.map(|parent| names.string(&parent)),
+        agent: object.words("agent")?.map(|agent| names.string(&agent)),
+        model: model(object, names)?,
+        finish: object.words("finish")?.filter(|f| !f.is_empty()).map(|finish| names.string(&finish)),
         error: if object.truthy("error") { Some(Box::new(row_error(object)?)) } else { None },
         summary: object.truthy("summary"),
         tokens: tokens(object)?,

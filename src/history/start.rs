@@ -3,7 +3,7 @@
 //! A scan reads the first few hundred bytes of a large row. Where these do not tell, the row is read whole.
 
 use super::parse::model;
-use super::{Digest, Head, MessageRow, Output, Part, PartKind, Role, ToolCall, ToolState, User};
+use super::{Digest, Head, MessageRow, Names, Output, Part, PartKind, Role, ToolCall, ToolState, User};
 use crate::json::{Object, Start};
 
 /// What may stand behind the start of a part and still count.
@@ -54,7 +54,7 @@ pub fn head_of_start(row: MessageRow, start: &[u8]) -> Option<Head> {
     let agent = members.some("agent").map(|_| members.string("agent").ok_or(())).transpose().ok()?;
     let user = User {
         agent: agent.map(|agent| agent.into()),
-        model: Some(model(&Object::parse(members.some("model")?).ok()?).ok()?.into()),
+        model: Some(model(&Object::parse(members.some("model")?).ok()?, &mut Names::default()).ok()?),
     };
     Some(Head { row, created, role: Role::User(user) })
 }
