@@ -16,9 +16,11 @@ mod judge;
 mod live;
 mod mutate;
 mod opencode;
+mod preview;
 mod provider;
 #[path = "../pty.rs"]
 mod pty;
+mod responses;
 mod rng;
 mod rows;
 mod scenarios;

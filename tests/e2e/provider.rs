@@ -12,14 +12,18 @@ use serde_json::{Value, json};
 
 use crate::claude;
 use crate::claude::FOREIGN;
+use crate::responses;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Protocol {
     Anthropic,
     OpenAi,
+    /// OpenAI's newer one, which the preview of opencode 2 is asked with.
+    Responses,
 }
 
 impl Protocol {
+    /// The two that opencode 1 is asked with.
     pub(crate) const ALL: [Self; 2] = [Self::Anthropic, Self::OpenAi];
 
     /// The provider id under which the private configuration offers it.
@@ -27,6 +31,7 @@ impl Protocol {
         match self {
             Self::Anthropic => "mock",
             Self::OpenAi => "litellm",
+            Self::Responses => "gateway",
         }
     }
 
@@ -34,6 +39,7 @@ impl Protocol {
         match self {
             Self::Anthropic => "@ai-sdk/anthropic",
             Self::OpenAi => "@ai-sdk/openai-compatible",
+            Self::Responses => "@ai-sdk/openai",
         }
     }
 }
@@ -52,6 +58,16 @@ pub(crate) enum Refusal {
     /// The last turn is the assistant's.
     Prefill,
     Other(String),
+}
+
+impl Refusal {
+    /// What the service says.
+    pub(crate) fn text(&self) -> &str {
+        match self {
+            Self::Prefill => PREFILL,
+            Self::Other(message) => message,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -74,6 +90,18 @@ impl Request {
 
     pub(crate) fn ends_with_assistant(&self) -> bool {
         conversation(&self.body).next_back().is_some_and(|turn| turn["role"] == "assistant")
+    }
+
+    /// The turns as they are sent, the first system prompt aside.
+    pub(crate) fn turns_of_session(&self) -> impl Iterator<Item = &Value> {
+        conversation(&self.body)
+    }
+
+    /// [`Request::turns_of_session`] without cache markers.
+    pub(crate) fn whole_turns(&self) -> Vec<Value> {
+        let mut turns: Vec<Value> = self.turns_of_session().cloned().collect();
+        turns.iter_mut().for_each(drop_cache_markers);
+        turns
     }
 
     /// `user[text:12] assistant[text:5 tool_use:bash] …`, for people.
@@ -120,7 +148,8 @@ fn brief(text: &str) -> String {
 }
 
 fn conversation(body: &Value) -> impl DoubleEndedIterator<Item = &Value> {
-    body["messages"].as_array().into_iter().flatten().filter(|turn| turn["role"] != "system")
+    let turns = body["messages"].as_array().or_else(|| body["input"].as_array());
+    turns.into_iter().flatten().filter(|turn| turn["role"] != "system")
 }
 
 fn drop_cache_markers(value: &mut Value) {
@@ -266,6 +295,7 @@ fn serve(stream: TcpStream, state: &Mutex<State>, over: &AtomicBool) -> std::io:
     let protocol = match path.as_str() {
         "/v1/messages" => Protocol::Anthropic,
         "/v1/chat/completions" => Protocol::OpenAi,
+        "/v1/responses" => Protocol::Responses,
         _ => return plain(&stream, "404 Not Found", &json!({"error": {"message": format!("no such path: {path}")}})),
     };
     answer(stream, protocol, &headers, body, state, over)
@@ -364,13 +394,10 @@ const PREFILL: &str =
     "This model does not support assistant message prefill. The conversation must end with a user message.";
 
 fn error_body(protocol: Protocol, refusal: &Refusal) -> Value {
-    let message = match refusal {
-        Refusal::Prefill => PREFILL,
-        Refusal::Other(message) => message,
-    };
+    let message = refusal.text();
     let inner = json!({"type": "error", "error": {"type": "invalid_request_error", "message": message}, "request_id": "req_e2e"});
     match protocol {
-        Protocol::Anthropic => inner,
+        Protocol::Anthropic | Protocol::Responses => inner,
         Protocol::OpenAi => {
             let message = format!(
                 "litellm.BadRequestError: Azure_aiException - {inner}. Received Model Group=claude-opus-4-6\n\
@@ -384,14 +411,33 @@ fn error_body(protocol: Protocol, refusal: &Refusal) -> Value {
 /// The rule that a request breaks. The last turn is looked at first: it is what this project is about.
 fn refusal(protocol: Protocol, body: &Value) -> Option<Refusal> {
     let turns: Vec<&Value> = conversation(body).collect();
+    if protocol == Protocol::Responses {
+        return responses::refuses(&turns).map(Refusal::Other);
+    }
     if turns.last().is_some_and(|turn| turn["role"] == "assistant") {
         return Some(Refusal::Prefill);
     }
     let broken = match protocol {
         Protocol::Anthropic => anthropic_rule(&turns),
-        Protocol::OpenAi => openai_rule(&turns),
+        Protocol::OpenAi | Protocol::Responses => openai_rule(&turns),
     };
     broken.or_else(|| claude::refuses(&turns)).map(Refusal::Other)
+}
+
+/// The turns as Anthropic's API takes them: those of one side that follow each other are one. A text is a block.
+fn merged(turns: &[&Value]) -> Vec<(Value, Vec<Value>)> {
+    let mut out: Vec<(Value, Vec<Value>)> = Vec::new();
+    for turn in turns {
+        let blocks = match &turn["content"] {
+            Value::String(text) if !text.is_empty() => vec![json!({"type": "text", "text": text})],
+            other => other.as_array().cloned().unwrap_or_default(),
+        };
+        match out.last_mut() {
+            Some((role, all)) if *role == turn["role"] && !blocks.is_empty() && !all.is_empty() => all.extend(blocks),
+            _ => out.push((turn["role"].clone(), blocks)),
+        }
+    }
+    out
 }
 
 fn anthropic_rule(turns: &[&Value]) -> Option<String> {
@@ -400,9 +446,8 @@ fn anthropic_rule(turns: &[&Value]) -> Option<String> {
     }
     let mut seen = BTreeSet::new();
     let mut open = BTreeSet::new();
-    for (index, turn) in turns.iter().enumerate() {
-        let blocks = turn["content"].as_array().cloned().unwrap_or_default();
-        if turn["content"] == "" || blocks.is_empty() && !turn["content"].is_string() {
+    for (index, (_, blocks)) in merged(turns).into_iter().enumerate() {
+        if blocks.is_empty() {
             return Some(format!("messages.{index}: all messages must have non-empty content"));
         }
         let mut answered = BTreeSet::new();
@@ -482,6 +527,13 @@ fn stream_reply(
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\n\
                 transfer-encoding: chunked\r\nconnection: close\r\n\r\n";
     (&stream).write_all(head.as_bytes())?;
+    if protocol == Protocol::Responses {
+        for event in responses::events(reply, call) {
+            let text = format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap_or("?"));
+            (&stream).write_all(format!("{:x}\r\n{text}\r\n", text.len()).as_bytes())?;
+        }
+        return (&stream).write_all(b"0\r\n\r\n");
+    }
     let input = reply.iter().find_map(|event| match event {
         Event::InputTokens(tokens) => Some(*tokens),
         _ => None,
@@ -565,7 +617,9 @@ impl Writer<'_> {
                     "usage": {"input_tokens": self.input, "output_tokens": 1}});
                 self.anthropic(&json!({"type": "message_start", "message": message}))
             }
-            Protocol::OpenAi => self.chunk(&json!({"role": "assistant", "content": ""}), &Value::Null),
+            Protocol::OpenAi | Protocol::Responses => {
+                self.chunk(&json!({"role": "assistant", "content": ""}), &Value::Null)
+            }
         }
     }
 
@@ -587,7 +641,7 @@ impl Writer<'_> {
     fn no_text(&mut self) -> std::io::Result<()> {
         match self.protocol {
             Protocol::Anthropic => self.block(&json!({"type": "text", "text": ""}), &[], false),
-            Protocol::OpenAi => self.chunk(&json!({"content": ""}), &Value::Null),
+            Protocol::OpenAi | Protocol::Responses => self.chunk(&json!({"content": ""}), &Value::Null),
         }
     }
 
@@ -601,7 +655,7 @@ impl Writer<'_> {
                 }
                 self.block(&json!({"type": "thinking", "thinking": "", "signature": ""}), &deltas, whole)
             }
-            Protocol::OpenAi => self.chunk(&json!({"reasoning_content": text}), &Value::Null),
+            Protocol::OpenAi | Protocol::Responses => self.chunk(&json!({"reasoning_content": text}), &Value::Null),
         }
     }
 
@@ -613,7 +667,7 @@ impl Writer<'_> {
                     text.split_inclusive(' ').map(|word| json!({"type": "text_delta", "text": word})).collect();
                 self.block(&json!({"type": "text", "text": ""}), &deltas, !text.ends_with('…'))
             }
-            Protocol::OpenAi => {
+            Protocol::OpenAi | Protocol::Responses => {
                 text.split_inclusive(' ').try_for_each(|word| self.chunk(&json!({"content": word}), &Value::Null))
             }
         }
@@ -633,7 +687,7 @@ impl Writer<'_> {
                 &[json!({"type": "input_json_delta", "partial_json": arguments})],
                 whole,
             ),
-            Protocol::OpenAi => {
+            Protocol::OpenAi | Protocol::Responses => {
                 let call =
                     json!({"index": index, "id": id, "type": "function", "function": {"name": name, "arguments": ""}});
                 self.chunk(&json!({"tool_calls": [call]}), &Value::Null)?;
@@ -647,7 +701,7 @@ impl Writer<'_> {
         match self.protocol {
             Protocol::Anthropic => self
                 .anthropic(&json!({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}})),
-            Protocol::OpenAi => {
+            Protocol::OpenAi | Protocol::Responses => {
                 let message = "litellm.InternalServerError: Azure_aiException - {\"type\":\"error\",\"error\":\
                     {\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}";
                 let data =
@@ -667,7 +721,7 @@ impl Writer<'_> {
                 )?;
                 self.anthropic(&json!({"type": "message_stop"}))
             }
-            Protocol::OpenAi => {
+            Protocol::OpenAi | Protocol::Responses => {
                 let reason = if self.tools > 0 { "tool_calls" } else { "stop" };
                 self.chunk(&json!({}), &json!(reason))?;
                 let data = json!({"id": format!("chatcmpl-{}", self.call), "object": "chat.completion.chunk",

@@ -1,0 +1,6 @@
+//! What the preview of opencode 2 does with its sessions, and whether `src/opencode2` says so.
+
+mod capture;
+mod judge;
+mod program;
+mod stories;
