@@ -6,6 +6,7 @@ pub mod error;
 pub mod explain;
 
 pub mod history;
+pub mod opencode2;
 pub mod repair;
 pub mod replay;
 pub mod report;

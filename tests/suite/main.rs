@@ -26,6 +26,7 @@ mod links;
 mod log;
 #[cfg(target_os = "linux")]
 mod others;
+mod opencode2;
 mod outputs;
 mod place;
 mod predict;

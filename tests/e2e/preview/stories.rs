@@ -28,7 +28,7 @@ const STORIES: &[Story] = &[
         ])
     }),
     ("two-tools", |stage| stage.play([vec![shell("echo one"), shell("echo two")], hello()])),
-    ("tool-fails", |stage| stage.play([vec![Event::Tool("read", json!({"path": "/nowhere"}))], hello()])),
+    ("tool-fails", |stage| stage.play([vec![Event::Tool("read", json!({"path": "nowhere.txt"}))], hello()])),
     ("image", |stage| {
         let png = crate::claude::png(4, 4, 0);
         let file = stage.home.work().join("dot.png");
@@ -352,11 +352,14 @@ pub(crate) fn play(protocol: Protocol, store: &Path) -> Played {
     let sessions = Mutex::new(BTreeMap::new());
     let only = std::env::var("UNSTICK_E2E_STORIES").unwrap_or_default();
     let wanted = |name: &str| only.is_empty() || only.split_whitespace().any(|word| word == name);
+    let failed = Mutex::new(Vec::new());
     let server = home.start(Mode::Plain);
     let chosen: Vec<&Story> = STORIES.iter().filter(|(name, _)| wanted(name)).collect();
     side_by_side(3, &chosen, |(name, story)| {
         let stage = Stage { home: &home, server: &server, provider: &provider, protocol, name, sessions: &sessions };
-        story(&stage).unwrap_or_else(|why| panic!("{name}: {why}"));
+        if let Err(why) = story(&stage) {
+            failed.lock().expect("no story has panicked").push(format!("{name}: {why}"));
+        }
     });
     server.stop();
     for (mode, kind) in [(Mode::Plain, "kill"), (Mode::Service, "stop")] {
@@ -369,13 +372,15 @@ pub(crate) fn play(protocol: Protocol, store: &Path) -> Played {
         side_by_side(3, &names, |(name, (_, replies, so))| {
             let stage =
                 Stage { home: &home, server: &server, provider: &provider, protocol, name, sessions: &sessions };
-            let begun = (|| {
+            let begun: Done = (|| {
                 provider.script(&stage.marker(), replies());
                 let session = stage.create()?;
                 stage.send(&session, &json!({"text": stage.words()}))?;
                 stage.wait_for_row("row to cut off", &session, so)
             })();
-            begun.unwrap_or_else(|why: String| panic!("{name}: {why}"));
+            if let Err(why) = begun {
+                failed.lock().expect("no story has panicked").push(format!("{name}: {why}"));
+            }
         });
         match mode {
             Mode::Plain => {
@@ -386,6 +391,7 @@ pub(crate) fn play(protocol: Protocol, store: &Path) -> Played {
         }
     }
     rows::copy(&home.store(), store);
+    crate::report(&failed.into_inner().expect("no story has panicked"));
     let sessions = sessions.into_inner().expect("no story has panicked");
     Played { sessions, work: home.work() }
 }
