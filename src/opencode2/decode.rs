@@ -3,8 +3,8 @@
 use super::generation::Generation;
 use super::json::{Members, Raw, Text};
 use super::rows::{
-    AsUser, Assistant, Attachment, Message, MessageRow, Model, Output, Part, SessionRow, Status, Tool, Undecodable,
-    WaitingRow,
+    AsUser, Assistant, Attachment, Failure, Message, MessageRow, Model, Output, Part, SessionRow, Status, Tool,
+    Undecodable, WaitingRow,
 };
 use super::shape::{Misfit, Shape};
 use super::shapes;
@@ -59,7 +59,11 @@ pub fn session<'a>(row: &SessionRow<'a>) -> Result<(), Undecodable<'a>> {
     let named = [("model", row.model), ("revert", row.revert)];
     let named = named.into_iter().filter_map(|(name, text)| Some((name, text?)));
     for (name, text) in named.chain(row.documents.iter().copied()) {
-        let wanted = if name == "model" { &shapes::MODEL } else { &Shape::Any };
+        let wanted = match name {
+            "model" => &shapes::MODEL,
+            "revert" => &shapes::REVERT,
+            _ => &Shape::Any,
+        };
         let misfit = match Raw::parse(text) {
             None => Some(Misfit { place: String::new(), wanted: "JSON" }),
             Some(value) if value.as_str() == "null" => None,
@@ -126,7 +130,14 @@ fn narrow<'a>(kind: &str, data: &Members<'a>) -> Option<Message<'a>> {
 }
 
 fn attachment(raw: Raw<'_>) -> Option<Attachment<'_>> {
-    Some(Attachment { mime: raw.string("mime")?, data: raw.string("data")? })
+    let file = raw.members()?;
+    Some(Attachment {
+        mime: file.text("mime")?,
+        data: file.text("data")?,
+        name: file.text("name"),
+        uri: file.get("source").and_then(|source| source.string("uri")),
+        description: file.text("description"),
+    })
 }
 
 /// The model that a JSON text names.
@@ -178,6 +189,7 @@ fn part(raw: Raw<'_>) -> Option<Part<'_>> {
         state: members.get("providerState"),
         result_state: members.get("providerResultState"),
         status: status(&members.get("state")?.members()?)?,
+        ended: members.get("time")?.members()?.get("completed").and_then(Raw::number),
     }))
 }
 
@@ -188,7 +200,13 @@ fn status<'a>(state: &Members<'a>) -> Option<Status<'a>> {
         return Some(Status::Completed(pieces.collect::<Option<_>>()?));
     }
     if status == *"error" {
-        return Some(Status::Error(state.get("error")?.string("type")?));
+        let error = state.get("error")?.members()?;
+        let metadata = state.get("metadata").and_then(Raw::members);
+        return Some(Status::Error(Failure {
+            kind: error.text("type")?,
+            message: error.text("message")?,
+            interrupted: metadata.and_then(|m| m.get("interrupted")).is_some_and(Raw::is_true),
+        }));
     }
     Some(Status::Open)
 }

@@ -23,6 +23,11 @@ pub struct Generation {
     pub(super) joins_results: bool,
     /// A PDF of a prompt is sent.
     pub(super) sends_pdf: bool,
+    /// Ids of calls are spelled with the letters that Claude takes.
+    pub(super) spells_ids: bool,
+    /// A waiting compaction is made even if the program has just started. The preview fails it then, because it does not
+    /// know its models yet, and goes on without.
+    pub(super) compacts_at_once: bool,
 }
 
 /// The preview `0.0.0-next-16350`: measured.
@@ -36,6 +41,8 @@ pub static PREVIEW: Generation = Generation {
     unsigned_as_text: false,
     joins_results: false,
     sends_pdf: false,
+    spells_ids: false,
+    compacts_at_once: false,
 };
 
 /// Released programs, by the code of 2.0.26: read, not measured.
@@ -49,4 +56,6 @@ pub static RELEASED: Generation = Generation {
     unsigned_as_text: true,
     joins_results: true,
     sends_pdf: true,
+    spells_ids: true,
+    compacts_at_once: true,
 };

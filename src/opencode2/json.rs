@@ -132,10 +132,6 @@ impl<'a> Members<'a> {
         self.0.members().map(|(name, value)| (name, Raw(value)))
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.members().next().is_none()
-    }
-
     /// The object's text with a key set. Every other byte stays.
     pub(super) fn with(&self, name: &str, value: &str) -> String {
         self.0.with(name, value)

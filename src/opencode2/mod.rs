@@ -5,6 +5,8 @@
 //! ([`generation`]).
 
 pub mod decode;
+pub mod edit;
+pub mod findings;
 pub mod generation;
 pub mod history;
 mod json;

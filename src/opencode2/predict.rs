@@ -5,7 +5,7 @@ use super::generation::Generation;
 use super::history::{self, Entry};
 use super::json::Raw;
 use super::request::{self, Said, Speaker, Words};
-use super::rows::{Message, MessageRow, SessionRow, Status, Undecodable, WaitingRow};
+use super::rows::{Message, MessageRow, SessionRow, Undecodable, WaitingRow};
 use super::wire::{self, Api, Kind, Role, Turn, Unsendable};
 
 /// The two ways in.
@@ -76,7 +76,7 @@ pub fn predict<'a>(generation: &Generation, session: &Session<'a>, target: Targe
         Err(undecodable) => return Outcome::Unreadable(undecodable),
     };
     let compaction = waiting.iter().any(|row| row.kind == "compaction");
-    if compaction && history.iter().any(|entry| is_told(&entry.message)) {
+    if compaction && generation.compacts_at_once && history.iter().any(|entry| is_told(&entry.message)) {
         return Outcome::Compacts;
     }
     let promoted = promoted(&waiting, way);
@@ -116,11 +116,8 @@ fn promoted<'a>(waiting: &[WaitingRow<'a>], way: Way) -> Vec<WaitingRow<'a>> {
     let mut rows: Vec<WaitingRow<'a>> = waiting.iter().filter(|row| row.kind != "compaction").copied().collect();
     rows.sort_by_key(|row| row.seq);
     let steers = way == Way::Prompt || rows.iter().any(|row| row.delivery == Some("steer"));
-    if steers {
-        rows.retain(|row| row.delivery == Some("steer"));
-    } else {
-        rows.truncate(1);
-    }
+    rows.retain(|row| row.delivery == Some(if steers { "steer" } else { "queue" }));
+    rows.truncate(if steers { usize::MAX } else { 1 });
     rows
 }
 
@@ -163,6 +160,10 @@ pub enum Refused {
     Blank,
     /// The id of a call twice.
     CallTwice,
+    /// The id of a call that is spelled with other letters than Claude takes.
+    CallId,
+    /// An answer whose last block is thinking (Anthropic).
+    EndsWithThinking,
 }
 
 /// Whether a request ends with the assistant's turn.
@@ -173,7 +174,7 @@ pub fn ends_with_assistant(turns: &[Turn<'_>]) -> bool {
 
 /// The rule of Claude's API that a request breaks; the first that the service would name.
 #[must_use]
-pub fn refused(api: Api, turns: &[Turn<'_>]) -> Option<Refused> {
+pub fn refused(generation: &Generation, api: Api, turns: &[Turn<'_>]) -> Option<Refused> {
     if turns.is_empty() {
         return Some(Refused::NoTurns);
     }
@@ -183,15 +184,27 @@ pub fn refused(api: Api, turns: &[Turn<'_>]) -> Option<Refused> {
     if ends_with_assistant(turns) {
         return Some(Refused::Prefill);
     }
+    call_refused(generation, turns).or_else(|| blocks_refused(api, turns))
+}
+
+fn call_refused(generation: &Generation, turns: &[Turn<'_>]) -> Option<Refused> {
     let mut calls = std::collections::HashSet::new();
     for block in turns.iter().flat_map(|turn| &turn.blocks) {
-        if let Kind::Call(id) = block.kind
-            && !calls.insert(id.decode())
-        {
+        let Kind::Call(id) = block.kind else { continue };
+        let id = id.decode();
+        let spelled = id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+        if id.is_empty() || !spelled && !generation.spells_ids {
+            return Some(Refused::CallId);
+        }
+        if !calls.insert(id) {
             return Some(Refused::CallTwice);
         }
     }
-    blocks_refused(api, turns)
+    None
+}
+
+fn is_empty(block: &wire::Block<'_>) -> bool {
+    matches!(block.kind, Kind::Text(words) if words.render().is_empty())
 }
 
 fn blocks_refused(api: Api, turns: &[Turn<'_>]) -> Option<Refused> {
@@ -203,29 +216,25 @@ fn blocks_refused(api: Api, turns: &[Turn<'_>]) -> Option<Refused> {
         if api == Api::Anthropic && blocks().any(|block| unsigned(block.kind)) {
             return Some(Refused::Unsigned);
         }
-        let mut texts = blocks().filter_map(|block| match block.kind {
-            Kind::Text(words) => Some(words.is_blank()),
-            _ => None,
-        });
-        if texts.next() == Some(true) && texts.all(|blank| blank) {
+        let texts: Vec<Words<'_>> = blocks()
+            .filter_map(|block| match block.kind {
+                Kind::Text(words) => Some(words),
+                _ => None,
+            })
+            .collect();
+        let mut users = message.iter().filter(|turn| turn.role == Role::User && !turn.blocks.is_empty());
+        let empty = match api {
+            Api::Anthropic => texts.iter().any(|words| words.render().is_empty()),
+            _ => users.any(|turn| turn.blocks.iter().all(is_empty)),
+        };
+        if empty || !texts.is_empty() && texts.iter().all(Words::is_blank) {
             return Some(Refused::Blank);
+        }
+        let last = message.last().and_then(|turn| turn.blocks.last());
+        let thinking = last.is_some_and(|block| matches!(block.kind, Kind::Thinking(..)));
+        if api == Api::Anthropic && thinking {
+            return Some(Refused::EndsWithThinking);
         }
     }
     None
-}
-
-/// Calls that were cut off: their error is that of an interruption.
-#[must_use]
-pub fn interrupted(history: &[Entry<'_>]) -> usize {
-    let parts = history.iter().filter_map(|entry| match &entry.message {
-        Message::Assistant(answer) => Some(&answer.parts),
-        _ => None,
-    });
-    let tools = parts.flatten().filter_map(|part| match part {
-        super::rows::Part::Tool(tool) => Some(&tool.status),
-        _ => None,
-    });
-    tools
-        .filter(|status| matches!(status, Status::Error(kind) if *kind == *"aborted" || *kind == *"tool.interrupted"))
-        .count()
 }

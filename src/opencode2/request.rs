@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use base64::Engine as _;
+
 use super::generation::Generation;
 use super::history::Entry;
 use super::json::{Raw, Text};
@@ -36,7 +38,7 @@ pub enum Words<'a> {
 }
 
 impl Words<'_> {
-    /// The text, as it is sent; of an attached text file only its heading.
+    /// The text, as it is sent.
     #[must_use]
     pub fn render(&self) -> Cow<'_, str> {
         match self {
@@ -61,7 +63,7 @@ impl Words<'_> {
                 let text = text.decode().replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
                 Cow::Owned(format!("<system-update>\n{text}\n</system-update>"))
             }
-            Self::Attached(_) => Cow::Borrowed("\n\nAttached file: "),
+            Self::Attached(file) => Cow::Owned(attachment(file)),
         }
     }
 
@@ -74,6 +76,23 @@ impl Words<'_> {
             _ => false,
         }
     }
+}
+
+/// A text file or a folder as text: its name, its description and what is in it.
+fn attachment(file: &Attachment<'_>) -> String {
+    let folder = file.mime == *"application/x-directory";
+    let name = file.name.or(file.uri).map(Text::decode);
+    let (kind, unnamed) = if folder { ("directory", "directory") } else { ("file", "inline attachment") };
+    let mut out = format!("\n\nAttached {kind}: {}", name.as_deref().unwrap_or(unnamed));
+    if let Some(description) = file.description {
+        out.push_str(&format!("\nDescription: {}", description.decode()));
+    }
+    let data = base64::engine::general_purpose::STANDARD.decode(file.data.decode().as_bytes()).unwrap_or_default();
+    if !folder || !data.is_empty() {
+        out.push_str("\n\n");
+        out.push_str(&String::from_utf8_lossy(&data));
+    }
+    out
 }
 
 /// A piece of what somebody says.
@@ -176,12 +195,13 @@ fn answered<'a, 'h>(
         match part {
             Part::Text(text, state) => {
                 let state = state.filter(|_| same_provider);
-                if !text.is_empty() || generation.keeps_stateful_text && is_stateful(state) {
+                if !text.is_empty() || generation.keeps_stateful_text && state.is_some() {
                     push(Piece::Text(Words::Row(*text), state));
                 }
             }
             Part::Reasoning(text, state) if reused => {
-                if !text.is_empty() || is_stateful(*state) {
+                // State counts even if it is an empty object.
+                if !text.is_empty() || state.is_some() {
                     push(Piece::Reasoning(*text, *state));
                 }
             }
@@ -212,11 +232,6 @@ fn answered<'a, 'h>(
         out.push(Said { speaker: Speaker::Assistant, row, pieces });
     }
     out.extend(results);
-}
-
-/// Whether there is any provider state.
-fn is_stateful(state: Option<Raw<'_>>) -> bool {
-    state.and_then(Raw::members).is_some_and(|members| !members.is_empty())
 }
 
 /// Whether a call's result is an error: its own, or the one that settles an open call.

@@ -112,6 +112,12 @@ pub struct Attachment<'a> {
     pub mime: Text<'a>,
     /// `data`: base64.
     pub data: Text<'a>,
+    /// `name`.
+    pub name: Option<Text<'a>>,
+    /// `source.uri`.
+    pub uri: Option<Text<'a>>,
+    /// `description`.
+    pub description: Option<Text<'a>>,
 }
 
 /// An answer.
@@ -155,6 +161,8 @@ pub struct Tool<'a> {
     pub result_state: Option<Raw<'a>>,
     /// What became of it.
     pub status: Status<'a>,
+    /// `time.completed`, in ms since the epoch.
+    pub ended: Option<f64>,
 }
 
 /// What became of a call.
@@ -164,8 +172,19 @@ pub enum Status<'a> {
     Open,
     /// Its content.
     Completed(Vec<Output<'a>>),
-    /// The type of its error.
-    Error(Text<'a>),
+    /// Its error.
+    Error(Failure<'a>),
+}
+
+/// Why a call failed.
+#[derive(Debug)]
+pub struct Failure<'a> {
+    /// `error.type`.
+    pub kind: Text<'a>,
+    /// `error.message`.
+    pub message: Text<'a>,
+    /// `metadata.interrupted`, which orphans of opencode 1 keep.
+    pub interrupted: bool,
 }
 
 /// A piece of a result.

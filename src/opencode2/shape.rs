@@ -79,7 +79,7 @@ fn misfit(wanted: &'static str) -> Misfit {
 }
 
 /// A misfit, seen from one level further out.
-fn within(name: &str, inner: Misfit) -> Misfit {
+fn within(name: &str, inner: &Misfit) -> Misfit {
     let dot = if inner.place.is_empty() || inner.place.starts_with('[') { "" } else { "." };
     Misfit { place: format!("{name}{dot}{}", inner.place), wanted: inner.wanted }
 }
@@ -126,7 +126,7 @@ fn number(value: Raw<'_>, wanted: &'static str, fits: impl Fn(f64) -> bool) -> R
 
 fn record_of(value: Raw<'_>, inner: &'static Shape) -> Result<(), Misfit> {
     let members = value.members().ok_or_else(|| misfit("an object"))?;
-    members.each().try_for_each(|(name, value)| inner.check(value).map_err(|e| within(name, e)))
+    members.each().try_for_each(|(name, value)| inner.check(value).map_err(|e| within(name, &e)))
 }
 
 fn list(shape: &Shape, value: Raw<'_>, inner: &'static Shape) -> Result<(), Misfit> {
@@ -138,14 +138,14 @@ fn list(shape: &Shape, value: Raw<'_>, inner: &'static Shape) -> Result<(), Misf
         return Err(misfit("an array that is not empty"));
     }
     let mut items = items.into_iter().enumerate();
-    items.try_for_each(|(at, item)| inner.check(item).map_err(|e| within(&format!("[{at}]"), e)))
+    items.try_for_each(|(at, item)| inner.check(item).map_err(|e| within(&format!("[{at}]"), &e)))
 }
 
 fn structure(value: Raw<'_>, fields: &'static [Field]) -> Result<(), Misfit> {
     let members = value.members().ok_or_else(|| misfit("an object"))?;
     fields.iter().try_for_each(|field| match members.get(field.name) {
-        Some(value) => field.shape.check(value).map_err(|e| within(field.name, e)),
-        None if field.due => Err(within(field.name, misfit("is missing"))),
+        Some(value) => field.shape.check(value).map_err(|e| within(field.name, &e)),
+        None if field.due => Err(within(field.name, &misfit("is missing"))),
         None => Ok(()),
     })
 }
@@ -155,7 +155,7 @@ fn tagged(value: Raw<'_>, by: &'static str, cases: &'static [(&'static str, &'st
     let tag = members.text(by);
     match cases.iter().find(|(name, _)| tag.is_some_and(|tag| tag == **name)) {
         Some((_, shape)) => shape.check(value),
-        None => Err(within(by, misfit("one of the words that are known"))),
+        None => Err(within(by, &misfit("one of the words that are known"))),
     }
 }
 

@@ -11,6 +11,12 @@ static ERROR: Shape = Shape::Struct(&[due("type", &Shape::String), due("message"
 /// `model`: of a row, and of a session's column.
 pub(super) static MODEL: Shape =
     Shape::Struct(&[due("id", &Shape::String), due("providerID", &Shape::String), may("variant", &Shape::String)]);
+/// `revert` of a session, where one is staged.
+pub(super) static REVERT: Shape = Shape::Struct(&[
+    due("messageID", &Shape::Starts("msg_")),
+    may("partID", &Shape::String),
+    may("snapshot", &Shape::String),
+]);
 static REASON: Shape = Shape::OneOf(&["auto", "manual"]);
 static COUNT: Shape = Shape::Int(0.0);
 

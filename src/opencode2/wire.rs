@@ -18,6 +18,8 @@ pub enum Api {
         /// Whether the configuration says `store: false`.
         stateless: bool,
     },
+    /// Google's and Amazon's own: `@ai-sdk/google`, `@ai-sdk/amazon-bedrock`. Turns are told as they are said.
+    GeminiOrBedrock,
     /// Any other. Turns are told as they are said.
     Other,
 }
@@ -111,8 +113,28 @@ pub(super) fn turns<'a>(generation: &Generation, api: Api, said: &[Said<'a, '_>]
         Api::Anthropic => anthropic(generation, said),
         Api::Chat => chat(said),
         Api::Responses { stateless } => responses(stateless, said),
+        Api::GeminiOrBedrock => hosted(api, said).map_or_else(|| Ok(plain(said)), Err),
         Api::Other => Ok(plain(said)),
     }
+}
+
+/// Whether a call that a provider ran can be sent again.
+pub(super) fn takes_hosted(api: Api, tool: &Tool<'_>) -> bool {
+    match api {
+        Api::Anthropic => HOSTED.iter().any(|name| tool.name == **name),
+        Api::Chat | Api::GeminiOrBedrock => false,
+        Api::Responses { .. } | Api::Other => true,
+    }
+}
+
+/// The first call that a provider ran and that cannot be sent again.
+fn hosted<'a>(api: Api, said: &[Said<'a, '_>]) -> Option<Unsendable<'a>> {
+    said.iter().find_map(|one| {
+        let refused =
+            |piece: &Piece<'_, '_>| matches!(piece, Piece::Result(t, _) if t.executed && !takes_hosted(api, t));
+        let (part, _) = one.pieces.iter().find(|(_, piece)| refused(piece))?;
+        Some(Unsendable { row: one.row, part: *part, why: Why::HostedCall })
+    })
 }
 
 fn role(speaker: Speaker) -> Role {
@@ -172,7 +194,7 @@ fn anthropic_block<'a>(generation: &Generation, piece: &Piece<'a, '_>) -> Result
         Piece::Call(tool, _) if tool.executed => Some(Kind::HostedCall(tool.id)),
         Piece::Call(tool, _) => Some(Kind::Call(tool.id)),
         Piece::Result(tool, _) if tool.executed => {
-            if !HOSTED.iter().any(|name| tool.name == **name) {
+            if !takes_hosted(Api::Anthropic, tool) {
                 return Err(Why::HostedCall);
             }
             Some(Kind::HostedResult(tool.id))

@@ -24,9 +24,9 @@ mod json;
 mod large;
 mod links;
 mod log;
+mod opencode2;
 #[cfg(target_os = "linux")]
 mod others;
-mod opencode2;
 mod outputs;
 mod place;
 mod predict;

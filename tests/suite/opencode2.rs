@@ -20,6 +20,7 @@ pub(crate) struct Owned {
     model: Option<String>,
     revert: Option<String>,
     attempts: i64,
+    documents: Vec<(&'static str, String)>,
     /// id, type, seq, time_created, data
     pub(crate) messages: Vec<(String, String, i64, i64, String)>,
     /// id, type, data, delivery, seq
@@ -32,19 +33,32 @@ impl Owned {
         let messages: Vec<MessageRow<'_>> = self
             .messages
             .iter()
-            .map(|(id, kind, seq, time_created, data)| MessageRow { id, kind, seq: *seq, time_created: *time_created, data })
+            .map(|(id, kind, seq, time_created, data)| MessageRow {
+                id,
+                kind,
+                seq: *seq,
+                time_created: *time_created,
+                data,
+            })
             .collect();
         let waiting: Vec<WaitingRow<'_>> = self
             .waiting
             .iter()
-            .map(|(id, kind, data, delivery, seq)| WaitingRow { id, kind, data, delivery: delivery.as_deref(), seq: *seq })
+            .map(|(id, kind, data, delivery, seq)| WaitingRow {
+                id,
+                kind,
+                data,
+                delivery: delivery.as_deref(),
+                seq: *seq,
+            })
             .collect();
+        let documents: Vec<(&'static str, &str)> = self.documents.iter().map(|(n, v)| (*n, v.as_str())).collect();
         let row = SessionRow {
             id: &self.id,
             directory: &self.directory,
             model: self.model.as_deref(),
             revert: self.revert.as_deref(),
-            documents: &[],
+            documents: &documents,
             time_suspended: None,
             resume_attempts: self.attempts,
         };
@@ -89,11 +103,17 @@ pub(crate) fn load(store: &Path) -> Vec<Owned> {
         })
     });
     for session in &mut sessions {
+        for name in ["metadata", "permission", "summary_diffs"] {
+            let query = format!("SELECT {name} FROM {table} WHERE id = ? AND {name} IS NOT NULL");
+            let found: Vec<String> = rows(&db, &query, &session.id, |row| row.get(0));
+            session.documents.extend(found.into_iter().map(|value| (name, value)));
+        }
         let query = "SELECT id, type, seq, time_created, data FROM session_message WHERE session_id = ?";
         session.messages =
             rows(&db, query, &session.id, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)));
-        session.waiting =
-            rows(&db, waiting, &session.id, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)));
+        session.waiting = rows(&db, waiting, &session.id, |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+        });
     }
     sessions
 }
@@ -138,7 +158,9 @@ fn seen_turn(api: Api, turn: &Value) -> String {
         Value::Array(content) => {
             blocks.extend(content.iter().map(|block| match block["type"].as_str().unwrap_or("?") {
                 "text" | "input_text" | "output_text" => format!("text {:?}", text(&block["text"])),
-                "thinking" => format!("thinking {:?} signature {:?}", text(&block["thinking"]), block["signature"].as_str()),
+                "thinking" => {
+                    format!("thinking {:?} signature {:?}", text(&block["thinking"]), block["signature"].as_str())
+                }
                 "redacted_thinking" => "encrypted".to_owned(),
                 "tool_use" => format!("call {}", text(&block["id"])),
                 "server_tool_use" => format!("hosted call {}", text(&block["id"])),
@@ -201,6 +223,7 @@ fn predicted_turn(api: Api, turn: &Turn<'_>) -> String {
         .blocks
         .iter()
         .filter_map(|block| match &block.kind {
+            Kind::Text(w @ Words::Update(_)) if block.row != turn.blocks[0].row => Some(format!("\n{}", words(w))),
             Kind::Text(w) => Some(words(w)),
             _ => None,
         })
@@ -218,7 +241,7 @@ fn predicted_turn(api: Api, turn: &Turn<'_>) -> String {
         out.push(format!("thinking {:?}", thoughts.concat()));
     }
     if !texts.is_empty() {
-        out.push(format!("text {:?}", texts.join(if turn.role == Role::User { "" } else { "\n" })));
+        out.push(format!("text {:?}", if turn.role == Role::User { texts.concat() } else { texts.join("\n") }));
     }
     out.extend(turn.blocks.iter().filter(|b| matches!(b.kind, Kind::Call(_))).map(block));
     format!("{role}: {}", out.join(" | "))
@@ -236,18 +259,23 @@ fn outcome(outcome: &Outcome<'_>) -> &'static str {
     }
 }
 
-fn refusal(api: Api, turns: &[Turn<'_>]) -> Option<&'static str> {
-    Some(match predict::refused(api, turns)? {
-        Refused::Prefill => "assistant message prefill",
-        Refused::NoTurns => "at least one message",
-        Refused::Unsigned => "signature",
-        Refused::Blank => "non-whitespace",
-        Refused::CallTwice => "ids must be unique",
-    })
+/// Words of the service's refusal for each rule.
+fn refusal(refused: Refused) -> &'static [&'static str] {
+    match refused {
+        Refused::Prefill => &["assistant message prefill"],
+        Refused::NoTurns => &["at least one message", "Missing required parameter: 'input'"],
+        Refused::Unsigned => &["signature"],
+        Refused::Blank => &["non-whitespace", "must be non-empty", "must have non-empty content"],
+        Refused::CallTwice => &["ids must be unique"],
+        Refused::CallId => &["should match pattern"],
+        Refused::EndsWithThinking => &["cannot be `thinking`"],
+    }
 }
 
 /// What is wrong with a prediction; nothing if it agrees with what was seen.
 fn disagreement(generation: &Generation, session: &Session<'_>, api: Api, way: Way, seen: &Value) -> Option<String> {
+    // A session without a model gets the configuration's.
+    let api = if session.row.model == Some("null") { Api::Anthropic } else { api };
     let target = Target { api, limits: Some((200_000.0, 8_000.0)) };
     let predicted = predict::predict(generation, session, target, way);
     let said = seen["outcome"].as_str().unwrap();
@@ -256,18 +284,20 @@ fn disagreement(generation: &Generation, session: &Session<'_>, api: Api, way: W
     }
     let Outcome::Sends(turns) = &predicted else { return None };
     let ours: Vec<String> = turns.iter().map(|turn| predicted_turn(api, turn)).collect();
-    let theirs: Vec<String> =
-        seen["turns"].as_array().into_iter().flatten().map(|turn| seen_turn(api, turn)).collect();
+    let theirs: Vec<String> = seen["turns"].as_array().into_iter().flatten().map(|turn| seen_turn(api, turn)).collect();
     if ours != theirs {
         return Some(format!("predicted turns\n  {}\nseen\n  {}", ours.join("\n  "), theirs.join("\n  ")));
     }
     let text = seen["refused"].as_str();
-    let agree = match (refusal(api, turns), text) {
+    let refused = predict::refused(generation, api, turns);
+    let agree = match (refused, text) {
         (None, None) => true,
-        (Some(ours), Some(theirs)) => theirs.contains(ours),
-        _ => false,
+        // Only the service knows whether a signature or encrypted content is its own.
+        (None, Some(theirs)) => theirs.contains("Invalid `signature`") || theirs.contains("encrypted content"),
+        (Some(ours), Some(theirs)) => refusal(ours).iter().any(|words| theirs.contains(words)),
+        (Some(_), None) => false,
     };
-    (!agree).then(|| format!("predicted refusal {:?}, seen {text:?}", predict::refused(api, turns)))
+    (!agree).then(|| format!("predicted refusal {refused:?}, seen {text:?}"))
 }
 
 #[test]

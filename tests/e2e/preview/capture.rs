@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use super::{judge, program, stories};
+use super::stories::Played;
+use super::{judge, program, shapes, stories};
 use crate::capture::{neutralise, write};
 use crate::judge::How;
 use crate::provider::Protocol;
@@ -20,23 +21,34 @@ fn preview_capture() {
         return;
     };
     for protocol in Protocol::ALL {
-        let name = match protocol {
-            Protocol::Anthropic => "preview".to_owned(),
-            other => format!("preview-{}", other.provider()),
-        };
-        let folder = out.join(name);
-        assert!(!folder.exists(), "{} is there: a fixture is not changed", folder.display());
-        fs::create_dir_all(&folder).expect("the folder can be made");
-        let (raw, store) = (folder.join("raw.db"), folder.join("opencode-next.db"));
-        let played = stories::play(protocol, &raw);
-        neutralise(&raw, &played.work);
-        rows::copy(&raw, &store);
-        fs::remove_file(&raw).expect("the raw store is there");
-        let header = json!({"opencode": program::VERSION, "sdk": {protocol.provider(): protocol.package()},
-            "sessions": played.sessions});
-        write(&folder.join("sessions.json"), &header);
-        write(&folder.join("verdicts.json"), &verdicts(&store));
+        one(&out, "preview", protocol, stories::play);
     }
+    for protocol in [Protocol::Anthropic, Protocol::OpenAi, Protocol::Responses] {
+        one(&out, "shapes", protocol, shapes::store);
+    }
+}
+
+/// Makes a store, judges it, and writes both with what is needed to read them.
+fn one(out: &Path, kind: &str, protocol: Protocol, make: fn(Protocol, &Path) -> Played) {
+    if std::env::var("UNSTICK_E2E_KIND").is_ok_and(|only| only != kind) {
+        return;
+    }
+    let name = match protocol {
+        Protocol::Anthropic => kind.to_owned(),
+        other => format!("{kind}-{}", other.provider()),
+    };
+    let folder = out.join(name);
+    assert!(!folder.exists(), "{} is there: a fixture is not changed", folder.display());
+    fs::create_dir_all(&folder).expect("the folder can be made");
+    let (raw, store) = (folder.join("raw.db"), folder.join("opencode-next.db"));
+    let made = make(protocol, &raw);
+    neutralise(&raw, &made.work);
+    rows::copy(&raw, &store);
+    fs::remove_file(&raw).expect("the raw store is there");
+    let header = json!({"opencode": program::VERSION, "sdk": {protocol.provider(): protocol.package()},
+        "sessions": made.sessions});
+    write(&folder.join("sessions.json"), &header);
+    write(&folder.join("verdicts.json"), &verdicts(&store));
 }
 
 /// What the preview does with each session of a store.

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rusqlite::params;
 use serde_json::{Value, json};
 
-use super::program::{Home, Mode, Run, last_event, run_after, wait_until};
+use super::program::{Home, Mode, Run, last_event, run_after};
 use crate::judge::{How, side_by_side};
 use crate::provider::{Provider, Purpose, Request};
 use crate::rows;
@@ -33,6 +32,7 @@ impl Seen {
             (Some(request), _) if request.ends_with_assistant() => "ends with assistant".to_owned(),
             (Some(_), _) => "ends with user".to_owned(),
             (None, Run::Failed(why)) => format!("failed: {why}"),
+            (None, Run::Begun) => "failed: the run has no end".to_owned(),
             (None, run) => format!("no request ({run:?})"),
         }
     }
@@ -105,39 +105,60 @@ pub(crate) fn judge_prepared(store: &Path, how: How, prepare: impl Fn(&Path, &Pa
         .collect()
 }
 
-/// The one way in without a prompt: the service resumes what was suspended.
+/// The one way in without a prompt: the service resumes what was suspended. The defect of one session may end the
+/// resumption of all, so those that were left are asked again.
 fn resume(home: &Home, ids: &[String], before: i64) -> BTreeMap<String, Run> {
-    rows::open(&home.store()).execute("UPDATE session SET time_suspended = ?", params![1]).expect("suspended sessions");
-    let server = home.start(Mode::Service);
-    let runs = ids.iter().map(|id| {
-        let over = || run_after(&home.store(), id, before) != Run::None;
-        if let Err(why) = wait_until("end of the resumed run", Duration::from_secs(20), over) {
-            eprintln!("{id}: {why}");
+    let store = home.store();
+    let mut left: Vec<&String> = ids.iter().collect();
+    for _round in 0..8 {
+        let db = rows::open(&store);
+        for id in &left {
+            db.execute("UPDATE session SET time_suspended = 1 WHERE id = ?", [id]).expect("a suspended session");
         }
-        (id.clone(), run_after(&home.store(), id, before))
-    });
-    let runs = runs.collect();
-    server.stop();
-    runs
+        drop(db);
+        let server = home.start(Mode::Service);
+        wait_until_quiet(&store, &left, before);
+        // What has begun and is not over now never will be: to stop the service interrupts the others.
+        let begun: Vec<&String> =
+            left.iter().copied().filter(|id| run_after(&store, id, before) == Run::Begun).collect();
+        server.stop();
+        rows::open(&store).execute("UPDATE session SET time_suspended = NULL", []).expect("sessions at rest");
+        left.retain(|id| {
+            let ended = matches!(run_after(&store, id, before), Run::Succeeded | Run::Failed(_));
+            !ended && !begun.contains(id)
+        });
+        if left.is_empty() {
+            break;
+        }
+    }
+    ids.iter().map(|id| (id.clone(), run_after(&store, id, before))).collect()
+}
+
+/// Waits until all runs are over, or nothing has happened for a while.
+fn wait_until_quiet(store: &Path, ids: &[&String], before: i64) {
+    let (mut last, mut since) = (last_event(store), Instant::now());
+    while since.elapsed() < Duration::from_secs(8) && !ids.iter().all(|id| run_after(store, id, before).is_over()) {
+        std::thread::sleep(Duration::from_millis(200));
+        let now = last_event(store);
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+    }
 }
 
 fn prompt(home: &Home, ids: &[String], before: i64) -> BTreeMap<String, Run> {
     let server = home.start(Mode::Plain);
-    let runs = Mutex::new(BTreeMap::new());
+    let refused = Mutex::new(BTreeMap::new());
     side_by_side(6, ids, |id| {
         let answer = server.post(&format!("/api/session/{id}/prompt"), &json!({"text": "And now?"}));
-        let run = match answer {
-            Err(why) => Run::Failed(why),
-            Ok(_) => {
-                let over = || run_after(&home.store(), id, before) != Run::None;
-                if let Err(why) = wait_until("end of the run", Duration::from_secs(20), over) {
-                    eprintln!("{id}: {why}");
-                }
-                run_after(&home.store(), id, before)
-            }
-        };
-        runs.lock().expect("no judge has panicked").insert(id.clone(), run);
+        if let Err(why) = answer {
+            refused.lock().expect("no judge has panicked").insert(id.clone(), Run::Failed(why));
+        }
     });
+    let mut runs = refused.into_inner().expect("no judge has panicked");
+    let asked: Vec<&String> = ids.iter().filter(|id| !runs.contains_key(*id)).collect();
+    wait_until_quiet(&home.store(), &asked, before);
+    runs.extend(asked.into_iter().map(|id| (id.clone(), run_after(&home.store(), id, before))));
     server.stop();
-    runs.into_inner().expect("no judge has panicked")
+    runs
 }

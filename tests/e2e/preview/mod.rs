@@ -3,4 +3,5 @@
 mod capture;
 mod judge;
 mod program;
+mod shapes;
 mod stories;

@@ -121,7 +121,9 @@ pub(crate) enum Run {
     Succeeded,
     Interrupted,
     Failed(String),
-    /// It has not ended, or never began.
+    /// It began and has not ended. An answer that does not decode keeps the end from being recorded.
+    Begun,
+    /// It never began.
     None,
 }
 
@@ -145,7 +147,13 @@ pub(crate) fn run_after(store: &Path, session: &str, after: i64) -> Run {
             let data: Value = serde_json::from_str(&data).unwrap_or_default();
             Run::Failed(data["error"]["message"].as_str().unwrap_or("?").to_owned())
         }
-        _ => Run::None,
+        _ => Run::Begun,
+    }
+}
+
+impl Run {
+    pub(crate) fn is_over(&self) -> bool {
+        !matches!(self, Self::Begun | Self::None)
     }
 }
 

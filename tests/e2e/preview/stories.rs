@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::program::{Home, Mode, Run, last_event, run_after, wait_until};
+use super::program::{Home, Mode, last_event, run_after, wait_until};
 use crate::judge::side_by_side;
 use crate::opencode::{MODEL, MODELS, Server};
 use crate::provider::{Event, Protocol, Provider, Reply};
@@ -266,7 +266,7 @@ impl Stage<'_> {
         let before = last_event(&self.home.store());
         self.send(session, &body)?;
         wait_until("end of the run", Duration::from_secs(60), || {
-            run_after(&self.home.store(), session, before) != Run::None
+            run_after(&self.home.store(), session, before).is_over()
         })
     }
 
@@ -299,7 +299,7 @@ impl Stage<'_> {
         let before = last_event(&self.home.store());
         self.server.post(&format!("/api/session/{session}/interrupt"), &json!({}))?;
         wait_until("end of the run", Duration::from_secs(30), || {
-            run_after(&self.home.store(), session, before) != Run::None
+            run_after(&self.home.store(), session, before).is_over()
         })
     }
 
@@ -325,7 +325,7 @@ impl Stage<'_> {
         let before = last_event(&self.home.store());
         self.server.post(&format!("/api/session/{session}/compact"), &json!({}))?;
         wait_until("end of the compaction", Duration::from_secs(30), || {
-            run_after(&self.home.store(), &session, before) != Run::None
+            run_after(&self.home.store(), &session, before).is_over()
         })
     }
 
@@ -345,13 +345,17 @@ pub(crate) struct Played {
     pub(crate) work: std::path::PathBuf,
 }
 
+/// Whether `UNSTICK_E2E_STORIES` asks for it, or for nothing in particular.
+pub(crate) fn wanted(name: &str) -> bool {
+    let only = std::env::var("UNSTICK_E2E_STORIES").unwrap_or_default();
+    only.is_empty() || only.split_whitespace().any(|word| word == name)
+}
+
 /// Plays all stories with a package, and leaves a copy of the store.
 pub(crate) fn play(protocol: Protocol, store: &Path) -> Played {
     let provider = Provider::start();
     let home = Home::new(provider.port());
     let sessions = Mutex::new(BTreeMap::new());
-    let only = std::env::var("UNSTICK_E2E_STORIES").unwrap_or_default();
-    let wanted = |name: &str| only.is_empty() || only.split_whitespace().any(|word| word == name);
     let failed = Mutex::new(Vec::new());
     let server = home.start(Mode::Plain);
     let chosen: Vec<&Story> = STORIES.iter().filter(|(name, _)| wanted(name)).collect();
