@@ -53,6 +53,12 @@ pub fn session<'a>(row: &SessionRow<'a>) -> Result<(), Undecodable<'a>> {
     if !row.id.starts_with("ses") {
         return Err(undecodable(column("id", "an id with its prefix")));
     }
+    columns(row)
+}
+
+/// Whether the columns of a session decode that are more than plain values.
+pub(super) fn columns<'a>(row: &SessionRow<'a>) -> Result<(), Undecodable<'a>> {
+    let undecodable = |why| Undecodable { id: row.id, why };
     if !row.directory.is_empty() && !is_absolute(row.directory) {
         return Err(undecodable(column("directory", "an absolute path")));
     }
@@ -88,7 +94,7 @@ fn is_absolute(path: &str) -> bool {
     path.starts_with('/') || drive && matches!(chars.next(), Some('/' | '\\')) || path.starts_with("\\\\")
 }
 
-fn document<'a>(shape: &Shape, text: &'a str) -> Result<Members<'a>, Misfit> {
+pub(super) fn document<'a>(shape: &Shape, text: &'a str) -> Result<Members<'a>, Misfit> {
     let value = Raw::parse(text).ok_or(NO_JSON)?;
     shape.check(value)?;
     value.members().ok_or(NO_JSON)

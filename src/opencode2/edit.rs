@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn nothing_is_made_up() {
-        assert_eq!(apply(ROW, Edit::Output { part: 0 }), Err(EditError::NoSuchPart));
+        assert_eq!(apply(ROW, Edit::Output { part: 0 }), Err(EditError::NothingToDo));
         assert_eq!(apply(ROW, Edit::ThinkingAsText { part: 1 }), Err(EditError::NothingToDo));
         assert_eq!(apply(ROW, Edit::DropState { part: 2 }), Err(EditError::NoSuchPart));
         let whole = apply(ROW, Edit::Created { ms: 7 }).unwrap();

@@ -9,6 +9,7 @@ pub mod edit;
 pub mod findings;
 pub mod generation;
 pub mod history;
+pub mod import;
 mod json;
 pub mod predict;
 mod request;

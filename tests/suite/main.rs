@@ -20,6 +20,7 @@ mod held;
 mod histories;
 mod holder;
 mod hostile;
+mod import2;
 mod json;
 mod large;
 mod links;

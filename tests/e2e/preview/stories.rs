@@ -36,7 +36,7 @@ const STORIES: &[Story] = &[
         stage.provider.script(&stage.marker(), [hello()]);
         let session = stage.create()?;
         let files = json!([{"uri": format!("file://{}", file.display()), "name": "dot.png"}]);
-        stage.prompt(&session, json!({"text": stage.words(), "files": files}))
+        stage.prompt(&session, &json!({"text": stage.words(), "files": files}))
     }),
     ("reset-mid-tool", |stage| stage.play([vec![Event::Text("Let me look."), part_of_tool(), pause(), Event::Reset]])),
     ("reset-after-tool", |stage| {
@@ -51,9 +51,9 @@ const STORIES: &[Story] = &[
         stage.abort([vec![Event::Text("About to call."), part_of_tool(), Event::Hang]], |row| tool(row, "streaming"))
     }),
     ("abort-running-tool", |stage| stage.abort([slow_tool()], |row| tool(row, "running"))),
-    ("abort-second-step", |stage| stage.abort([two_steps().swap_remove(0), slow_text()], |row| second_step(row))),
+    ("abort-second-step", |stage| stage.abort([two_steps().swap_remove(0), slow_text()], second_step)),
     ("abort-one-done-one-running", |stage| {
-        stage.abort([vec![shell("echo one"), shell("echo two; sleep 60")]], |row| one_of_two(row))
+        stage.abort([vec![shell("echo one"), shell("echo two; sleep 60")]], one_of_two)
     }),
     ("abort-text-later", |stage| {
         stage.play(two_steps())?;
@@ -65,21 +65,21 @@ const STORIES: &[Story] = &[
     }),
     ("empty-prompt", |stage| {
         stage.play([hello()])?;
-        stage.prompt(&stage.known()?, json!({"text": ""}))
+        stage.prompt(&stage.known()?, &json!({"text": ""}))
     }),
     ("space-prompt", |stage| {
         stage.play([hello()])?;
-        stage.prompt(&stage.known()?, json!({"text": " "}))
+        stage.prompt(&stage.known()?, &json!({"text": " "}))
     }),
     ("empty-first", |stage| {
         let session = stage.create()?;
-        stage.prompt(&session, json!({"text": ""}))
+        stage.prompt(&session, &json!({"text": ""}))
     }),
     ("maxsteps", |stage| {
         stage.provider.script(&stage.marker(), [vec![shell("echo step")]]);
         let session = stage.create()?;
         stage.server.post(&format!("/api/session/{session}/agent"), &json!({"agent": "short"}))?;
-        stage.prompt(&session, json!({"text": stage.words()}))
+        stage.prompt(&session, &json!({"text": stage.words()}))
     }),
     ("compacted", |stage| {
         stage.play(two_steps().into_iter().chain([vec![Event::Text("Summary: all is well.")]]))?;
@@ -262,9 +262,9 @@ impl Stage<'_> {
     }
 
     /// Sends a prompt and waits until its run is over.
-    fn prompt(&self, session: &str, body: Value) -> Done {
+    fn prompt(&self, session: &str, body: &Value) -> Done {
         let before = last_event(&self.home.store());
-        self.send(session, &body)?;
+        self.send(session, body)?;
         wait_until("end of the run", Duration::from_secs(60), || {
             run_after(&self.home.store(), session, before).is_over()
         })
@@ -273,13 +273,13 @@ impl Stage<'_> {
     fn play(&self, replies: impl IntoIterator<Item = Reply>) -> Done {
         self.provider.script(&self.marker(), replies);
         let session = self.create()?;
-        self.prompt(&session, json!({"text": self.words()}))
+        self.prompt(&session, &json!({"text": self.words()}))
     }
 
     fn say_again(&self, words: &str, replies: impl IntoIterator<Item = Reply>) -> Done {
         let marker = format!("{}.again", self.marker());
         self.provider.script(&marker, replies);
-        self.prompt(&self.known()?, json!({"text": format!("{words} SCN:{marker}")}))
+        self.prompt(&self.known()?, &json!({"text": format!("{words} SCN:{marker}")}))
     }
 
     fn context(&self, session: &str) -> Result<Vec<Value>, String> {
