@@ -94,7 +94,7 @@ pub fn all<'a>(generation: &Generation, session: &Session<'a>, api: Api) -> Vec<
     calls_twice(&said, &mut out);
     unsigned(generation, api, &said, &mut out);
     refused_state(&entries, &said, &mut out);
-    prefills(generation, &entries, &mut out);
+    prefills(generation, &entries, model, &mut out);
     out
 }
 
@@ -215,16 +215,17 @@ fn is_prefill(error: Option<(Text<'_>, Text<'_>)>) -> bool {
     })
 }
 
-fn prefills<'a>(generation: &Generation, entries: &[Entry<'a>], out: &mut Vec<Finding<'a>>) {
-    for (at, entry) in entries.iter().enumerate() {
-        let Message::Assistant(answer) = &entry.message else { continue };
-        if !is_prefill(answer.error) {
-            continue;
+fn prefills<'a>(generation: &Generation, entries: &[Entry<'a>], model: Option<Model<'a>>, out: &mut Vec<Finding<'a>>) {
+    let mut last = None;
+    for entry in entries {
+        if let Message::Assistant(answer) = &entry.message
+            && is_prefill(answer.error)
+        {
+            let prefill = if last == Some(Speaker::Assistant) { Prefill::Tail } else { Prefill::StepLimit };
+            out.push(Finding { prefill: Some(prefill), ..Finding::new(Code::PrefillRefusal, entry.row.id) });
         }
-        let before: Option<Model<'a>> = Some(answer.model);
-        let ends = request::said(generation, &entries[..at], before).last().map(|said| said.speaker);
-        let prefill = if ends == Some(Speaker::Assistant) { Prefill::Tail } else { Prefill::StepLimit };
-        out.push(Finding { prefill: Some(prefill), ..Finding::new(Code::PrefillRefusal, entry.row.id) });
+        let said = request::said(generation, std::slice::from_ref(entry), model);
+        last = said.last().map(|said| said.speaker).or(last);
     }
 }
 

@@ -29,10 +29,8 @@ fn examined(store: &Path) -> Vec<(String, String, String, Effect)> {
     let mut out = Vec::new();
     for mut row in texts("SELECT id FROM session WHERE id <> ? ORDER BY id", "") {
         let id = row.remove(0).unwrap();
-        let null: Vec<&'static str> = NEEDED
-            .into_iter()
-            .filter(|name| has.iter().any(|n| n == name) && column(&id, name).is_none())
-            .collect();
+        let null: Vec<&'static str> =
+            NEEDED.into_iter().filter(|name| has.iter().any(|n| n == name) && column(&id, name).is_none()).collect();
         let messages = texts("SELECT id, time_created || '', data FROM message WHERE session_id = ?", &id);
         let parts = texts("SELECT id, message_id, data FROM part WHERE session_id = ?", &id);
         let text = |value: &Option<String>| value.clone().unwrap();
@@ -53,12 +51,13 @@ fn examined(store: &Path) -> Vec<(String, String, String, Effect)> {
         };
         let messages: Vec<V1Message<'_>> =
             messages.iter().map(|(id, time, data)| V1Message { id, time_created: *time, data }).collect();
-        let parts: Vec<V1Part<'_>> =
-            parts.iter().map(|[id, message, data]| V1Part { id, message, data }).collect();
+        let parts: Vec<V1Part<'_>> = parts.iter().map(|[id, message, data]| V1Part { id, message, data }).collect();
         let session = V1Session { row, null: &null, messages: &messages, parts: &parts };
-        out.extend(import::examine(&session).into_iter().map(|finding| {
-            (id.clone(), finding.effect.code().to_owned(), finding.row.to_owned(), finding.effect)
-        }));
+        out.extend(
+            import::examine(&session)
+                .into_iter()
+                .map(|finding| (id.clone(), finding.effect.code().to_owned(), finding.row.to_owned(), finding.effect)),
+        );
     }
     out
 }
@@ -67,21 +66,21 @@ const STORE: &str = "1.18.33";
 
 /// A prompt of a session, and its first part.
 fn prompt(place: &Place, story: &str) -> (String, String, String) {
-    let db = Connection::open(&place.store).unwrap();
+    let db = place.sql();
     let query = "SELECT s.id, m.id, p.id FROM session s JOIN message m ON m.session_id = s.id
                  JOIN part p ON p.message_id = m.id WHERE s.title = ? AND m.data ->> '$.role' = 'user' ORDER BY m.id, p.id";
     db.query_row(query, [story], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap()
 }
 
 fn plant(place: &Place, statement: &str, values: &[&str]) {
-    let db = Connection::open(&place.store).unwrap();
+    let db = place.sql();
     db.execute(statement, rusqlite::params_from_iter(values)).unwrap();
 }
 
 /// What is new since the store was whole.
 fn news(place: &Place) -> Vec<(String, String, String, Effect)> {
-    let before = examined(&Place::named(STORE).store);
-    let mut after = examined(&place.store);
+    let before = examined(&Place::named(STORE).db());
+    let mut after = examined(&place.db());
     after.retain(|finding| !before.contains(finding));
     after
 }
@@ -94,7 +93,7 @@ fn no_captured_store_stops_the_import() {
             continue;
         }
         let place = Place::named(entry.file_name().to_str().unwrap());
-        for (session, code, row, effect) in examined(&place.store) {
+        for (session, code, row, effect) in examined(&place.db()) {
             // What a kill has left open, and reverts that are staged: there are stories of both.
             let expected = ["import-hides-history", "import-forgets-revert"].contains(&code.as_str());
             assert!(expected, "{:?}, {session}, {row}: {effect:?}", entry.file_name());
@@ -112,7 +111,10 @@ fn a_broken_escape_stops_it_and_can_be_mended() {
     plant(&place, insert, &[&message, &session, data]);
     let found = news(&place);
     assert_eq!(found.len(), 1, "{found:?}");
-    assert_eq!((found[0].0.as_str(), found[0].1.as_str(), found[0].2.as_str()), (session.as_str(), "import-stops", "prt_planted"));
+    assert_eq!(
+        (found[0].0.as_str(), found[0].1.as_str(), found[0].2.as_str()),
+        (session.as_str(), "import-stops", "prt_planted")
+    );
     let fixed = fix::encode_escapes(data).unwrap();
     assert_eq!(fixed, data.replace("100% ", "100%25 "));
     plant(&place, "UPDATE part SET data = ? WHERE id = 'prt_planted'", &[&fixed]);
@@ -124,7 +126,7 @@ fn an_id_without_its_underscore_stops_it() {
     let place = Place::named(STORE);
     let (session, message, _) = prompt(&place, "healthy");
     let other = message.replacen("msg_", "msg", 1);
-    let db = Connection::open(&place.store).unwrap();
+    let db = place.sql();
     db.execute_batch("PRAGMA foreign_keys = OFF").unwrap();
     db.execute("UPDATE message SET id = ? WHERE id = ?", params![other, message]).unwrap();
     db.execute("UPDATE part SET message_id = ? WHERE message_id = ?", params![other, message]).unwrap();
@@ -137,14 +139,9 @@ fn an_id_without_its_underscore_stops_it() {
 fn a_missing_column_stops_it() {
     let place = Place::named(STORE);
     let (session, _, _) = prompt(&place, "healthy");
-    let db = Connection::open(&place.store).unwrap();
-    // The column does not allow it; a table of an older program, or one that was repaired by hand, may.
-    db.execute_batch(
-        "PRAGMA writable_schema = ON;
-         UPDATE sqlite_master SET sql = replace(sql, '`slug` text NOT NULL', '`slug` text') WHERE name = 'session';
-         PRAGMA writable_schema = RESET;",
-    )
-    .unwrap();
+    // The column does not allow it; a table that somebody has mended by hand may.
+    place.edit_schema("session", "`slug` text NOT NULL", "`slug` text");
+    let db = place.sql();
     db.execute("UPDATE session SET slug = NULL WHERE id = ?", [&session]).unwrap();
     let found = news(&place);
     assert_eq!(found.len(), 1, "{found:?}");
@@ -175,7 +172,7 @@ fn rows_that_do_not_decode_are_dropped() {
         assert_eq!((&found[0].0, found[0].1.as_str(), found[0].2.as_str()), (&session, "import-drops-row", *id));
     }
     let place = Place::named(STORE);
-    let db = Connection::open(&place.store).unwrap();
+    let db = place.sql();
     db.execute_batch("PRAGMA foreign_keys = OFF").unwrap();
     db.execute("UPDATE part SET message_id = 'msg_nowhere' WHERE id = ?", [&part]).unwrap();
     assert_eq!(news(&place)[0].3, Effect::DropsOrphan);
@@ -184,10 +181,10 @@ fn rows_that_do_not_decode_are_dropped() {
 #[test]
 fn an_answer_that_never_ended_hides_what_follows() {
     let place = Place::named(STORE);
-    let db = Connection::open(&place.store).unwrap();
     let query = "SELECT m.id, m.data FROM session s JOIN message m ON m.session_id = s.id
                  WHERE s.title = 'healthy' AND m.data ->> '$.role' = 'assistant' ORDER BY m.id";
     let answers: Vec<(String, String)> = {
+        let db = place.sql();
         let mut statement = db.prepare(query).unwrap();
         statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().collect::<Result<_, _>>().unwrap()
     };

@@ -1,6 +1,8 @@
 //! Tests of the library and the program on real stores. One crate of modules: one link step.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
+#[path = "../agreement.rs"]
+mod agreement;
 mod bad_input;
 mod bad_rows;
 #[path = "../../src/cli.rs"]

@@ -6,6 +6,8 @@
 pub mod fix;
 mod shapes;
 
+use std::collections::{HashMap, HashSet};
+
 use super::json::{Members, Raw, Text};
 use super::rows::{SessionRow, Undecodable};
 use super::shape::Misfit;
@@ -118,6 +120,15 @@ struct Known<'a, 's> {
     parts: Vec<(&'s V1Part<'a>, Members<'a>)>,
 }
 
+/// The messages that decode, oldest first.
+struct Messages<'a, 's> {
+    rows: Vec<Known<'a, 's>>,
+    /// Their places by their ids.
+    places: HashMap<&'a str, usize>,
+    /// For each place the first message that says it is its summary.
+    summaries: HashMap<usize, usize>,
+}
+
 impl<'a> Known<'a, '_> {
     fn is(&self, role: &str) -> bool {
         self.data.text("role").is_some_and(|said| said == *role)
@@ -158,8 +169,8 @@ pub fn examine<'a>(session: &V1Session<'a>) -> Vec<Finding<'a>> {
     }
     let mut dropped = Vec::new();
     let known = known(session, &mut dropped);
-    for (at, message) in known.iter().enumerate() {
-        examine_message(&known, at, message, &mut out);
+    for at in 0..known.rows.len() {
+        examine_message(&known, at, &mut out);
     }
     out.extend(dropped);
     hidden(&known, &mut out);
@@ -168,35 +179,43 @@ pub fn examine<'a>(session: &V1Session<'a>) -> Vec<Finding<'a>> {
 }
 
 /// The messages that decode, oldest first, each with its parts that do; what does not is dropped.
-fn known<'a, 's>(session: &'s V1Session<'a>, dropped: &mut Vec<Finding<'a>>) -> Vec<Known<'a, 's>> {
+fn known<'a, 's>(session: &'s V1Session<'a>, dropped: &mut Vec<Finding<'a>>) -> Messages<'a, 's> {
     let session_fits = session.row.id.starts_with("ses");
-    let mut out: Vec<Known<'a, 's>> = Vec::new();
+    let mut rows: Vec<Known<'a, 's>> = Vec::new();
     for row in session.messages {
         let fits = session_fits && row.id.starts_with("msg");
         match decoded(&shapes::INFO, fits, row.data) {
-            Ok(data) => out.push(Known { row, data, parts: Vec::new() }),
+            Ok(data) => rows.push(Known { row, data, parts: Vec::new() }),
             Err(misfit) => dropped.push(Finding { row: row.id, effect: Effect::Drops(misfit) }),
         }
     }
-    out.sort_by_key(|known| (known.row.time_created, known.row.id));
+    rows.sort_by_key(|known| (known.row.time_created, known.row.id));
+    let places: HashMap<&'a str, usize> = rows.iter().enumerate().map(|(at, known)| (known.row.id, at)).collect();
+    let ids: HashSet<&str> = session.messages.iter().map(|message| message.id).collect();
     let mut parts: Vec<&V1Part<'a>> = session.parts.iter().collect();
     parts.sort_by_key(|part| part.id);
     for part in parts {
-        if !session.messages.iter().any(|message| message.id == part.message) {
+        if !ids.contains(part.message) {
             dropped.push(Finding { row: part.id, effect: Effect::DropsOrphan });
             continue;
         }
         let fits = session_fits && part.id.starts_with("prt") && part.message.starts_with("msg");
         match decoded(&shapes::PART, fits, part.data) {
             Ok(data) => {
-                if let Some(owner) = out.iter_mut().find(|known| known.row.id == part.message) {
+                if let Some(owner) = places.get(part.message).and_then(|at| rows.get_mut(*at)) {
                     owner.parts.push((part, data));
                 }
             }
             Err(misfit) => dropped.push(Finding { row: part.id, effect: Effect::Drops(misfit) }),
         }
     }
-    out
+    let mut summaries = HashMap::new();
+    for (at, known) in rows.iter().enumerate().filter(|(_, known)| known.is("assistant") && known.flag("summary")) {
+        if let Some(parent) = known.parent().and_then(|id| places.get(id.decode().as_ref())) {
+            summaries.entry(*parent).or_insert(at);
+        }
+    }
+    Messages { rows, places, summaries }
 }
 
 fn decoded<'a>(shape: &'static super::shape::Shape, ids_fit: bool, data: &'a str) -> Result<Members<'a>, Misfit> {
@@ -208,35 +227,27 @@ fn decoded<'a>(shape: &'static super::shape::Shape, ids_fit: bool, data: &'a str
 
 /// Whether a message becomes a row of its own: not a compaction without a finished summary, its summary, a subtask, or the
 /// answer that a subtask gave.
-fn becomes_row(known: &[Known<'_, '_>], at: usize) -> bool {
-    let message = &known[at];
+fn becomes_row(known: &Messages<'_, '_>, at: usize) -> bool {
+    let message = &known.rows[at];
     if message.is("user") {
         if message.has("compaction") {
-            return summary_of(known, message)
-                .is_some_and(|summary| summary.data.get("error").is_none() && summary.is_completed());
+            let summary = known.summaries.get(&at).map(|summary| &known.rows[*summary]);
+            return summary.is_some_and(|summary| summary.data.get("error").is_none() && summary.is_completed());
         }
         let mut texts = message.of("text");
         let shown = texts.any(|(_, data)| !data.get("ignored").is_some_and(Raw::is_true));
         return !message.has("subtask") || shown || message.has("file") || message.has("agent");
     }
-    let parent = message.parent().and_then(|id| known.iter().find(|candidate| id == *candidate.row.id));
-    let summary = parent.is_some_and(|parent| {
-        parent.has("compaction") && summary_of(known, parent).is_some_and(|s| std::ptr::eq(s, message))
-    });
+    let parent = message.parent().and_then(|id| known.places.get(id.decode().as_ref()).copied());
+    let parent_has = |kind| parent.is_some_and(|parent| known.rows[parent].has(kind));
+    let summary = parent.is_some_and(|parent| known.summaries.get(&parent) == Some(&at)) && parent_has("compaction");
     let task = message.of("tool").any(|(_, data)| data.text("tool").is_some_and(|tool| tool == *"task"));
-    let subtask = task && parent.is_some_and(|parent| parent.has("subtask"));
+    let subtask = task && parent_has("subtask");
     !summary && !subtask
 }
 
-fn summary_of<'k, 'a, 's>(known: &'k [Known<'a, 's>], compaction: &Known<'_, '_>) -> Option<&'k Known<'a, 's>> {
-    known.iter().find(|candidate| {
-        candidate.is("assistant")
-            && candidate.flag("summary")
-            && candidate.parent().is_some_and(|id| id == *compaction.row.id)
-    })
-}
-
-fn examine_message<'a>(known: &[Known<'a, '_>], at: usize, message: &Known<'a, '_>, out: &mut Vec<Finding<'a>>) {
+fn examine_message<'a>(known: &Messages<'a, '_>, at: usize, out: &mut Vec<Finding<'a>>) {
+    let message = &known.rows[at];
     if !becomes_row(known, at) {
         return;
     }
@@ -255,10 +266,10 @@ fn examine_message<'a>(known: &[Known<'a, '_>], at: usize, message: &Known<'a, '
 }
 
 /// Answers that never ended, the last row aside.
-fn hidden<'a>(known: &[Known<'a, '_>], out: &mut Vec<Finding<'a>>) {
-    let rows: Vec<usize> = (0..known.len()).filter(|at| becomes_row(known, *at)).collect();
+fn hidden<'a>(known: &Messages<'a, '_>, out: &mut Vec<Finding<'a>>) {
+    let rows: Vec<usize> = (0..known.rows.len()).filter(|at| becomes_row(known, *at)).collect();
     let Some((_last, before)) = rows.split_last() else { return };
-    for message in before.iter().map(|at| &known[*at]) {
+    for message in before.iter().map(|at| &known.rows[*at]) {
         if message.is("assistant") && !message.is_completed() {
             out.push(Finding { row: message.row.id, effect: Effect::HidesHistory });
         }

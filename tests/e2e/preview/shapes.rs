@@ -10,7 +10,7 @@ use crate::opencode::MODEL;
 use crate::provider::{Protocol, Provider};
 use crate::rows;
 
-const TIME: i64 = 1_795_000_000_000;
+pub(crate) const TIME: i64 = 1_795_000_000_000;
 
 /// A row: its type and its data.
 type Row = (&'static str, String);
@@ -184,6 +184,11 @@ fn undecodable_parts(make: &mut Maker) {
             "content": []}),
         ),
         ("tool-error-no-error", json!({"status": "error", "input": {}})),
+        (
+            "tool-output-in-metadata",
+            json!({"status": "completed", "input": {}, "content": [],
+            "metadata": {"output": "ok\n"}}),
+        ),
         ("tool-content-unknown", json!({"status": "completed", "input": {}, "content": [{"type": "audio"}]})),
     ] {
         make.content(name, &tool(state));
@@ -425,12 +430,16 @@ pub(crate) fn all(protocol: Protocol) -> Vec<Shape> {
     content(&mut make);
     tools(&mut make);
     sessions(&mut make);
-    make.shapes.retain(|shape| super::stories::wanted(shape.name));
     make.shapes
 }
 
 /// Makes a store of the shapes: the preview makes its tables and one session, which the others are copies of.
 pub(crate) fn store(protocol: Protocol, store: &Path) -> super::stories::Played {
+    store_of(protocol, store, super::stories::wanted)
+}
+
+/// [`store`], of some shapes alone.
+pub(crate) fn store_of(protocol: Protocol, store: &Path, wanted: impl Fn(&str) -> bool) -> super::stories::Played {
     let provider = Provider::start();
     let home = Home::new(provider.port());
     let server = home.start(Mode::Plain);
@@ -441,7 +450,7 @@ pub(crate) fn store(protocol: Protocol, store: &Path) -> super::stories::Played 
     server.stop();
     let db = rows::open(&home.store());
     let mut names = std::collections::BTreeMap::new();
-    for (at, shape) in all(protocol).iter().enumerate() {
+    for (at, shape) in all(protocol).iter().filter(|shape| wanted(shape.name)).enumerate() {
         let id = format!("ses_{at:012x}shapeshapeshap");
         names.insert(shape.name.to_owned(), id.clone());
         db.execute_batch("DROP TABLE IF EXISTS temp.copy").expect("no copy");
