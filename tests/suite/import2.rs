@@ -151,10 +151,12 @@ fn a_missing_column_stops_it() {
     assert!(matches!(&found[0].3, Effect::Stops(import::Stop::Column(misfit)) if misfit.place == "model"), "{found:?}");
 }
 
+type Change = fn(&mut Value);
+
 #[test]
 fn rows_that_do_not_decode_are_dropped() {
     let (session, message, part) = prompt(&Place::named(STORE), "healthy");
-    let edits: &[(&str, &str, fn(&mut Value))] = &[
+    let edits: [(&str, &str, Change); 4] = [
         ("message", &message, |data| drop(data.as_object_mut().unwrap().remove("agent"))),
         ("message", &message, |data| data["time"]["created"] = json!(-1)),
         ("part", &part, |data| data["text"] = Value::Null),
@@ -169,7 +171,7 @@ fn rows_that_do_not_decode_are_dropped() {
         });
         let found = news(&place);
         assert_eq!(found.len(), 1, "{found:?}");
-        assert_eq!((&found[0].0, found[0].1.as_str(), found[0].2.as_str()), (&session, "import-drops-row", *id));
+        assert_eq!((&found[0].0, found[0].1.as_str(), found[0].2.as_str()), (&session, "import-drops-row", id));
     }
     let place = Place::named(STORE);
     let db = place.sql();

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use opencode_unstick::opencode2::Words;
 use opencode_unstick::opencode2::findings::{self, Code, EventKind};
 use opencode_unstick::opencode2::generation::{Generation, PREVIEW, RELEASED};
 use opencode_unstick::opencode2::predict::{self, Outcome, Target, Way};
-use opencode_unstick::opencode2::wire::{Api, Role};
+use opencode_unstick::opencode2::wire::{Api, Kind, Role};
 use serde_json::{Value, json};
 
 use crate::agreement::{Owned, disagreement, load};
@@ -197,4 +198,45 @@ fn rows_of_the_import_decode_and_their_orphans_are_counted() {
         assert_eq!(count(EventKind::Orphan), orphans, "{store}");
         assert!(events.iter().all(|(_, ms)| *ms > 1.7e12), "{store}: times are milliseconds");
     }
+}
+
+#[test]
+fn a_large_row_is_not_copied() {
+    let text = "a".repeat(20 << 20);
+    let data = format!(r#"{{"time":{{"created":1}},"text":"{text}"}}"#);
+    let mut session = load(&folder().join("preview/opencode-next.db")).swap_remove(0);
+    session.messages = vec![("msg_large".to_owned(), "user".to_owned(), 1, 1, data)];
+    session.with(|session| {
+        let target = Target { api: Api::Anthropic, limits: None };
+        let Outcome::Sends(turns) = predict::predict(&PREVIEW, session, target, Way::Resume) else {
+            panic!("a request")
+        };
+        let Kind::Text(Words::Row(text)) = turns[0].blocks[0].kind else { panic!("a text") };
+        let (row, sent) = (session.messages[0].data.as_bytes(), text.as_raw().as_str().as_bytes());
+        assert!(row.as_ptr_range().contains(&sent.as_ptr()), "what is sent is a part of the row");
+    });
+}
+
+#[test]
+fn a_row_that_is_cut_off_anywhere_does_not_decode() {
+    let sessions = load(&folder().join("preview/opencode-next.db"));
+    let longest = sessions.iter().flat_map(|session| &session.messages).max_by_key(|row| row.4.len()).unwrap();
+    let (id, kind, seq, time, data) = longest.clone();
+    let mut session = sessions[0].clone();
+    for end in (0..data.len()).filter(|end| data.is_char_boundary(*end)) {
+        session.messages = vec![(id.clone(), kind.clone(), seq, time, data[..end].to_owned())];
+        let found = session.with(|session| findings::all(&RELEASED, session, Api::Chat).len());
+        assert_eq!(found, 1, "cut off at {end}");
+    }
+}
+
+#[test]
+fn every_code_is_a_word_of_its_own() {
+    use strum::IntoEnumIterator as _;
+    let mut codes: Vec<String> = Code::iter().map(|code| code.to_string()).collect();
+    let count = codes.len();
+    codes.sort();
+    codes.dedup();
+    assert_eq!(codes.len(), count);
+    assert!(codes.iter().all(|code| code.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')), "{codes:?}");
 }

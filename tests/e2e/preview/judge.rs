@@ -81,7 +81,6 @@ pub(crate) fn judge_prepared(store: &Path, how: How, prepare: impl Fn(&Path, &Pa
     fs::copy(store, home.store()).expect("a copy of the store");
     prepare(&home.store(), &home.work());
     let ids = sessions(&home.store());
-    rows::open(&home.store()).execute("UPDATE session SET time_suspended = NULL", []).expect("sessions at rest");
     let opens: BTreeMap<String, bool> = {
         let server = home.start(Mode::Plain);
         let opens = ids.iter().map(|id| {
@@ -92,6 +91,7 @@ pub(crate) fn judge_prepared(store: &Path, how: How, prepare: impl Fn(&Path, &Pa
         server.stop();
         opens
     };
+    rows::open(&home.store()).execute("UPDATE session SET time_suspended = NULL", []).expect("sessions at rest");
     let before = last_event(&home.store());
     let runs = match how {
         How::Retry => resume(&home, &ids, before),
