@@ -1,12 +1,15 @@
 //! The command line: clap types, nothing else.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use opencode_unstick::replay::Version;
+use opencode_unstick::audit::Opencode;
+use opencode_unstick::diagnosis::Include;
 use opencode_unstick::sdk::SdkOverride;
+use strum::IntoEnumIterator;
 
 const EXIT_CODES: &str = "Exit codes: 0 nothing is stuck; 1 something is, or was left; 2 could not do it, nothing \
     changed; 130 interrupted, nothing changed.";
@@ -61,10 +64,9 @@ Examples:
   unstick stats --by model                one table
   unstick stats --svg timeline.svg        a picture
   unstick stats --json                    a report without paths, titles or texts
-  unstick stats --from reports/           many machines' reports as one
 
-Reports of --json hold ids, times, models and tools, but no paths, titles or texts: they can be handed on and put \
-together with --from.";
+A report of --json holds ids, times, models and tools, but no paths, titles or texts, so it can be handed on. \
+docs/json.md shows how DuckDB reads many of them at once.";
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
@@ -128,6 +130,9 @@ pub(crate) struct Global {
     /// Say more
     #[arg(short, long, global = true)]
     pub(crate) verbose: bool,
+    /// How many threads read a store [default: as many as the machine runs at once]
+    #[arg(long, value_name = "N", global = true, hide_short_help = true)]
+    pub(crate) threads: Option<NonZeroUsize>,
     /// No progress bars
     #[arg(long, global = true, hide_short_help = true)]
     pub(crate) no_progress: bool,
@@ -138,21 +143,6 @@ pub(crate) enum Color {
     Auto,
     Always,
     Never,
-}
-
-/// `--opencode`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Opencode {
-    Any,
-    From(Version),
-}
-
-impl FromStr for Opencode {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "any" { Ok(Self::Any) } else { text.parse().map(Self::From) }
-    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -268,7 +258,7 @@ pub(crate) struct Repair {
     #[arg(long)]
     pub(crate) text: bool,
     /// What to repair beyond sessions that are stuck
-    #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',')]
+    #[arg(long, value_parser = include(), value_name = "WHAT", value_delimiter = ',')]
     pub(crate) include: Vec<Include>,
     /// Save files that leave the history to this folder (never over a file that is there)
     #[arg(long, value_name = "DIR")]
@@ -307,31 +297,10 @@ pub(crate) struct Undo {
     pub(crate) wait: Duration,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Include {
-    /// Sessions whose model is not known to refuse
-    AtRisk,
-    /// Turns that a revert or a fork would make a stuck tail
-    Latent,
-    /// Tool calls that are stored as still going on
-    Unsettled,
-    /// Edits that change what opencode compares with the model's window
-    NearWindow,
-    /// Blank texts that every prompt is refused for: they are left out of what is sent
-    BlankText,
-    /// Images that every prompt is refused for: they are left out of what is sent
-    Media,
-    /// Tool calls that every prompt is refused for: they get another id, or are sent as ordinary calls
-    Calls,
-    /// Thinking that every prompt is refused for: it is left out of what is sent
-    Signatures,
-}
-
-impl Include {
-    /// Its name in a call.
-    pub(crate) fn name(&self) -> Option<String> {
-        self.to_possible_value().map(|value| value.get_name().to_owned())
-    }
+/// What `--include` takes, each with what it stands for.
+fn include() -> impl TypedValueParser<Value = Include> {
+    let value = |include: Include| PossibleValue::new(<&str>::from(include)).help(include.description());
+    PossibleValuesParser::new(Include::iter().map(value)).try_map(|name| name.parse::<Include>())
 }
 
 #[derive(Debug, Args)]
@@ -357,15 +326,9 @@ pub(crate) struct Stats {
     /// One table, by this key
     #[arg(long, value_enum, value_name = "KEY")]
     pub(crate) by: Option<By>,
-    /// Print CSV: the table of --by, or without it a row for each prefill 400 with its orphan
-    #[arg(long, conflicts_with = "json")]
-    pub(crate) csv: bool,
     /// Draw what happened when, and the times from orphan to 400, to a new file
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
-    /// Put reports of `stats --json` together instead of reading a store: files, or folders of *.json
-    #[arg(long, value_name = "REPORT", num_args = 1.., conflicts_with_all = ["db", "all_stores"])]
-    pub(crate) from: Vec<PathBuf>,
 }
 
 /// `stats --by`.

@@ -1,7 +1,173 @@
-//! Every error that a run can end with: a stable code, what is behind it, and what to do next.
+//! One error type for the whole program: a stable code, what happened, what is behind it, and what to do next.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
 
 use serde::Serialize;
 use strum::{Display, EnumIter, IntoStaticStr};
+
+/// The result of anything that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong. Nothing was changed when one of these is returned, but for [`ErrorCode::CommitUnclear`].
+#[derive(Debug)]
+pub struct Error {
+    code: ErrorCode,
+    message: String,
+    /// The message names the file that it is about, or is about none.
+    located: bool,
+    cause: Option<&'static str>,
+    hint: Option<String>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// An error with a message that says it all.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), located: true, cause: None, hint: None, source: None }
+    }
+
+    /// Sets what is behind it, where that is more exact than what the code tells.
+    #[must_use]
+    pub fn because(mut self, cause: &'static str) -> Self {
+        self.cause = Some(cause);
+        self
+    }
+
+    /// Sets what to do next, where that is more exact than what the code tells.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The operating system's error about `path`; `what` was to be done with it: `read`, `write`, `make`.
+    #[must_use]
+    pub fn io(path: &Path, what: &'static str, source: io::Error) -> Self {
+        let (code, message) = match source.kind() {
+            io::ErrorKind::NotFound => (ErrorCode::StoreMissing, format!("there is no file at {}", path.display())),
+            io::ErrorKind::PermissionDenied => (ErrorCode::NoPermission, denied(what, path)),
+            _ => (ErrorCode::Io, format!("{}: {source}", path.display())),
+        };
+        Self { source: Some(source.into()), ..Self::new(code, message) }
+    }
+
+    /// The operating system does not allow `what` with `path`.
+    #[must_use]
+    pub fn denied(what: &'static str, path: &Path) -> Self {
+        Self::new(ErrorCode::NoPermission, denied(what, path))
+    }
+
+    /// A row is not what it was when a plan was made. Everything was rolled back.
+    pub fn row_changed(row: impl fmt::Display, detail: impl fmt::Display) -> Self {
+        Self::new(ErrorCode::RowChanged, format!("{row}: {detail}; everything was rolled back"))
+    }
+
+    /// A page or an index of the store does not hold what it must. The path is set where the store is opened.
+    pub fn damaged(detail: impl Into<String>) -> Self {
+        Self { located: false, ..Self::new(ErrorCode::StoreCorrupt, detail) }
+    }
+
+    /// The tables have a form that nobody measured. The path is set where the store is opened.
+    #[must_use]
+    pub fn unknown_schema(detail: String) -> Self {
+        Self { located: false, ..Self::new(ErrorCode::UnknownSchema, detail) }
+    }
+
+    /// The program was stopped from outside.
+    #[must_use]
+    pub fn interrupted() -> Self {
+        Self::new(ErrorCode::Interrupted, "interrupted; nothing was changed")
+    }
+
+    /// Names the store that the error is about, where it does not yet.
+    #[must_use]
+    pub fn at(mut self, path: &Path) -> Self {
+        if self.located {
+            return self;
+        }
+        let (shown, detail) = (path.display(), &self.message);
+        if self.code == ErrorCode::Sqlite && self.is_cannot_open() && matches!(path.try_exists(), Ok(false)) {
+            self.code = ErrorCode::StoreMissing;
+        }
+        self.message = match self.code {
+            ErrorCode::StoreMissing => format!("there is no file at {shown}"),
+            ErrorCode::StoreInUse => format!("{shown} is in use by another process"),
+            ErrorCode::StoreCorrupt => format!("{shown} is damaged: {detail}"),
+            ErrorCode::UnknownSchema => format!("{shown} has a schema that this version does not know: {detail}"),
+            ErrorCode::NotSqlite => format!("{shown} is not a SQLite database"),
+            ErrorCode::NoPermission => format!("no permission to {detail} {shown}"),
+            _ => format!("{shown}: {detail}"),
+        };
+        self.located = true;
+        self
+    }
+
+    fn is_cannot_open(&self) -> bool {
+        let sqlite = self.source.as_ref().and_then(|e| e.downcast_ref::<rusqlite::Error>());
+        sqlite.and_then(rusqlite::Error::sqlite_error_code) == Some(rusqlite::ErrorCode::CannotOpen)
+    }
+
+    /// Its stable name (docs/errors.md).
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        self.code
+    }
+
+    /// What is behind it, in one sentence.
+    #[must_use]
+    pub fn cause(&self) -> &'static str {
+        self.cause.unwrap_or(self.code.cause())
+    }
+
+    /// What to do next.
+    #[must_use]
+    pub fn next(&self) -> &str {
+        self.hint.as_deref().unwrap_or(self.code.next())
+    }
+}
+
+fn denied(what: &str, path: &Path) -> String {
+    format!("no permission to {what} {}", path.display())
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|e| &**e as _)
+    }
+}
+
+/// SQLite's error by what it means for a person. It names no file: [`Error::at`] does, where the store is opened.
+impl From<rusqlite::Error> for Error {
+    fn from(source: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode as Sqlite;
+        let (code, message) = match source.sqlite_error_code() {
+            Some(Sqlite::DatabaseBusy | Sqlite::DatabaseLocked) => (ErrorCode::StoreInUse, String::new()),
+            Some(Sqlite::DatabaseCorrupt) => (ErrorCode::StoreCorrupt, source.to_string()),
+            Some(Sqlite::NotADatabase) => (ErrorCode::NotSqlite, String::new()),
+            Some(Sqlite::ReadOnly) => (ErrorCode::NoPermission, "write".to_owned()),
+            Some(Sqlite::PermissionDenied) => (ErrorCode::NoPermission, "read".to_owned()),
+            Some(Sqlite::OperationInterrupted) => return Self::interrupted(),
+            _ => (ErrorCode::Sqlite, source.to_string()),
+        };
+        Self { code, message, located: false, cause: None, hint: None, source: Some(source.into()) }
+    }
+}
+
+/// Standard output cannot be written.
+impl From<io::Error> for Error {
+    fn from(source: io::Error) -> Self {
+        let message = source.to_string();
+        Self { source: Some(source.into()), ..Self::new(ErrorCode::Failed, message) }
+    }
+}
 
 /// An error's code. Names are stable; a later version only adds (docs/errors.md, which a test holds against this).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Display, EnumIter, IntoStaticStr)]
@@ -61,10 +227,6 @@ pub enum ErrorCode {
     BadTime,
     /// Nobody is there to be asked.
     NeedsYes,
-    /// A file of `stats --from` is no report.
-    BadReport,
-    /// A file of `stats --from` has another schema version.
-    MixedSchema,
     /// The file that was to be written is there.
     FileExists,
     /// A file cannot be written.
@@ -124,8 +286,6 @@ impl ErrorCode {
             Self::SeveralStores => "what was asked for is about one store, and more than one is meant",
             Self::BadTime => "WHEN is neither a date, nor a local time, nor an age",
             Self::NeedsYes => "nothing is written without a yes, and input is not a terminal",
-            Self::BadReport => "a file is not what `unstick stats --json` writes",
-            Self::MixedSchema => "a report has another schema version than this program",
             Self::FileExists => "nothing is ever overwritten",
             Self::CannotWrite => "the operating system does not let the file be written there, or the disk is full",
             Self::NoSuchJournal => "no repair on record has that id",
@@ -181,8 +341,6 @@ impl ErrorCode {
             Self::SeveralStores => "name one with --db PATH",
             Self::BadTime => "give a date (2026-11-20), a local time (2026-11-20T08:00) or an age (90m, 36h, 7d, 4w)",
             Self::NeedsYes => "add --yes to go on without being asked, or --dry-run to see the plan alone",
-            Self::BadReport => "leave the file out, or make it again with `unstick stats --json`",
-            Self::MixedSchema => "make all reports with the same version of unstick, or merge each kind by itself",
             Self::FileExists | Self::CannotWrite => "name another file",
             Self::NoSuchJournal | Self::SeveralJournals | Self::NothingToUndo => {
                 "`unstick undo --list` shows what there is"

@@ -1,15 +1,21 @@
-//! Finds opencode sessions whose stored history makes every retry end with an assistant turn, and rewrites
-//! their rows so that they resume. See docs/architecture.md for the pipeline.
+//! Finds opencode sessions whose stored history makes requests fail, and rewrites their rows so that they resume. See
+//! docs/architecture.md for the rooms and the way of a row through them.
 
+pub mod apply;
+pub mod audit;
 pub mod diagnosis;
+pub mod environment;
 pub mod error;
 pub mod explain;
-
+pub mod files;
 pub mod history;
+pub mod journal;
+pub mod json;
 pub mod opencode2;
 pub mod repair;
 pub mod replay;
 pub mod report;
+pub mod rows;
 pub mod sdk;
 pub mod stats;
 pub mod store;

@@ -1,17 +1,25 @@
 //! Asking before anything is written.
 
-use anyhow::Error;
-use opencode_unstick::error::ErrorCode;
+use opencode_unstick::error::{Error, ErrorCode, Result};
+use opencode_unstick::repair::Plan;
 use opencode_unstick::report::{self, Output};
 
+use super::Context;
 use super::interrupt::while_asking;
-use super::{CallError, Context};
 
-/// Asks which of the `(id, title)` to go on with: all, or one by one.
-pub(crate) fn choose(context: &Context<'_>, verb: &str, choices: &[(String, String)]) -> Result<Vec<String>, Error> {
+/// Asks which sessions of the plan to go on with: all, or one by one. `titles` has theirs, by id.
+pub(crate) fn choose(
+    context: &Context<'_>,
+    verb: &str,
+    plan: &Plan,
+    titles: &[(String, String)],
+) -> Result<Vec<String>> {
     if !Output::interactive() || context.global.json {
-        return Err(CallError::new(ErrorCode::NeedsYes, "there is nobody to ask").into());
+        return Err(Error::new(ErrorCode::NeedsYes, "there is nobody to ask"));
     }
+    let title = |id: &str| titles.iter().find(|(known, _)| known == id).map_or("", |(_, title)| title);
+    let choices: Vec<(String, String)> =
+        plan.sessions.iter().map(|s| (s.id.clone(), title(&s.id).to_owned())).collect();
     let all = || choices.iter().map(|(id, _)| id.clone()).collect();
     let question = match choices.len() {
         1 => format!("{verb}: {}? [y/N]", report::clean(&choices[0].1)),
@@ -52,6 +60,6 @@ pub(crate) fn choose(context: &Context<'_>, verb: &str, choices: &[(String, Stri
     Ok(chosen)
 }
 
-fn ask(context: &Context<'_>, question: &str) -> Result<Option<String>, Error> {
+fn ask(context: &Context<'_>, question: &str) -> Result<Option<String>> {
     Ok(while_asking(|| context.out.ask(question))?)
 }

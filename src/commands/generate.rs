@@ -1,21 +1,20 @@
 //! `unstick completions`, `unstick man` and `unstick schema`: what follows from the program's own definitions.
 
-use anyhow::Error;
 use clap::CommandFactory;
-use opencode_unstick::error::ErrorCode;
+use opencode_unstick::error::{Error, ErrorCode, Result};
 use opencode_unstick::report::Output;
 
-use super::{CallError, Exit};
+use super::Exit;
 use crate::cli::{Cli, Completions, Document, Man, Schema};
 
-pub(crate) fn completions(out: &Output, args: &Completions) -> Result<Exit, Error> {
+pub(crate) fn completions(out: &Output, args: &Completions) -> Result<Exit> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "unstick", &mut script);
     out.print(&String::from_utf8_lossy(&script))?;
     Ok(Exit::Fine)
 }
 
-pub(crate) fn man(out: &Output, args: &Man) -> Result<Exit, Error> {
+pub(crate) fn man(out: &Output, args: &Man) -> Result<Exit> {
     let mut program = Cli::command();
     program.build();
     let command = match &args.command {
@@ -25,7 +24,7 @@ pub(crate) fn man(out: &Output, args: &Man) -> Result<Exit, Error> {
             .find(|c| c.get_name() == name)
             .cloned()
             .map(|c| c.display_name(format!("unstick-{name}")))
-            .ok_or_else(|| CallError::new(ErrorCode::Usage, format!("unstick has no command `{name}`")))?,
+            .ok_or_else(|| Error::new(ErrorCode::Usage, format!("unstick has no command `{name}`")))?,
     };
     let mut page = Vec::new();
     let source = concat!("unstick ", env!("CARGO_PKG_VERSION"));
@@ -34,7 +33,7 @@ pub(crate) fn man(out: &Output, args: &Man) -> Result<Exit, Error> {
     Ok(Exit::Fine)
 }
 
-pub(crate) fn schema(out: &Output, args: &Schema) -> Result<Exit, Error> {
+pub(crate) fn schema(out: &Output, args: &Schema) -> Result<Exit> {
     // The files are generated from the types by docs/make, and a test holds them to these: a generator in the program
     // would make it larger by more than they are.
     out.print(match args.document {

@@ -1,37 +1,33 @@
-//! One file per command, each reading top to bottom as its story.
+//! One file per command, each reading top to bottom as its story: parse, call the library, print.
 
 mod ask;
-mod audit;
-mod commit;
 mod explain;
-mod extract;
 mod generate;
 mod interrupt;
 mod repair;
 mod scan;
-mod select;
 mod stats;
 mod undo;
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::io;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Error;
 use clap::CommandFactory;
 use jiff::Timestamp;
-use opencode_unstick::error::ErrorCode;
+use opencode_unstick::apply::Warning;
+use opencode_unstick::audit::{Options, Selection, Want, when};
+use opencode_unstick::environment::Environment;
+use opencode_unstick::environment::locate::{all_stores, locate};
+use opencode_unstick::error::{Error, ErrorCode, Result};
 use opencode_unstick::history::ModelRef;
-use opencode_unstick::repair::journal::{Entry, Header, Journal, proven};
-use opencode_unstick::repair::{Plan, digest};
-use opencode_unstick::report::{self, ColorChoice, ErrorDoc, Output, clean};
-use opencode_unstick::sdk::{SdkError, SdkResolver};
-use opencode_unstick::store::StoreError;
-use opencode_unstick::store::environment::Environment;
-use opencode_unstick::store::journal::{default_folder, journals};
-use opencode_unstick::store::locate::{LocateError, all_stores, locate};
+use opencode_unstick::journal::{Entry, Header, Journal, journals, proven};
+use opencode_unstick::report::{self, ColorChoice, ErrorDoc, Output, Progress, clean};
+use opencode_unstick::sdk::SdkResolver;
 
-use crate::cli::{Cli, Color, Command, Global, Opencode};
+use crate::cli::{self, Cli, Color, Command, Global};
 
 /// What a run ends with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,31 +67,6 @@ pub(crate) struct Target {
     pub(crate) others: Vec<PathBuf>,
 }
 
-/// An error of the call.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-pub(crate) struct CallError {
-    code: ErrorCode,
-    message: String,
-    next: Option<&'static str>,
-}
-
-impl CallError {
-    /// Its stable name.
-    pub(crate) fn code(&self) -> ErrorCode {
-        self.code
-    }
-
-    pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), next: None }
-    }
-
-    /// With something more exact to do next than the code tells.
-    pub(crate) fn then(self, next: &'static str) -> Self {
-        Self { next: Some(next), ..self }
-    }
-}
-
 /// Says why the arguments were not understood, or the help that was asked for.
 pub(crate) fn misunderstood(error: &clap::Error, json: bool) -> Exit {
     // Help and version are data, not errors; a closed pipe below them is nobody's fault.
@@ -122,10 +93,9 @@ pub(crate) fn misunderstood(error: &clap::Error, json: bool) -> Exit {
     let named = std::env::args_os()
         .find(|arg| program.find_subcommand(arg).is_some())
         .map(|arg| arg.to_string_lossy().into_owned());
-    let cause = (!tips.is_empty()).then(|| tips.join("; "));
-    let next = format!("see `unstick{} --help`", named.map(|name| format!(" {name}")).unwrap_or_default());
-    show_error(&out, json, &ErrorDoc::new(ErrorCode::Usage, message, cause.as_deref(), Some(next)));
-    Exit::Failed
+    let see = format!("see `unstick{} --help`", named.map(|name| format!(" {name}")).unwrap_or_default());
+    let next = tips.into_iter().chain([see]).collect::<Vec<_>>().join("; ");
+    show_error(&out, json, &Error::new(ErrorCode::Usage, message).hint(next))
 }
 
 /// Runs the command and reports what went wrong, if anything did.
@@ -140,11 +110,11 @@ pub(crate) fn run(cli: &Cli) -> Exit {
     let out = Output::new(choice, cli.global.quiet, cli.global.verbose, |name| env.var(name).map(str::to_owned));
     match dispatch(cli, env, &out) {
         Ok(exit) => exit,
-        Err(error) => report(&error, cli.global.json, &out),
+        Err(error) => show_error(&out, cli.global.json, &error),
     }
 }
 
-fn dispatch(cli: &Cli, env: Environment, out: &Output) -> Result<Exit, Error> {
+fn dispatch(cli: &Cli, env: Environment, out: &Output) -> Result<Exit> {
     match &cli.command {
         Command::Completions(args) => return generate::completions(out, args),
         Command::Man(args) => return generate::man(out, args),
@@ -155,14 +125,13 @@ fn dispatch(cli: &Cli, env: Environment, out: &Output) -> Result<Exit, Error> {
     let now = now(&env);
     let mut out = out.clone();
     out.repeat = repeat(&cli.global);
-    let out = &out;
     let named = match &cli.command {
         Command::Repair(args) => args.journal.as_deref(),
         Command::Undo(args) => args.journal.as_deref(),
         _ => None,
     };
     let journals = named.map(|folder| env.absolute(folder));
-    let context = Context { global: &cli.global, env, out: out.clone(), resolver, now, journals };
+    let context = Context { global: &cli.global, env, out, resolver, now, journals };
     match &cli.command {
         Command::Scan(args) => scan::run(&context, args),
         Command::Repair(args) => repair::run(&context, args),
@@ -182,7 +151,7 @@ fn now(env: &Environment) -> i64 {
 
 impl Context<'_> {
     /// The stores that the call is about.
-    pub(crate) fn targets(&self) -> Result<Vec<Target>, LocateError> {
+    pub(crate) fn targets(&self) -> Result<Vec<Target>> {
         if self.global.all_stores {
             return Ok(all_stores(&self.env)?.into_iter().map(|path| Target { path, others: Vec::new() }).collect());
         }
@@ -193,18 +162,58 @@ impl Context<'_> {
         Ok(self.global.db.iter().map(|p| Target { path: self.env.absolute(p), others: Vec::new() }).collect())
     }
 
-    /// The folder in which journals are kept.
-    pub(crate) fn journal_folder(&self, named: Option<&Path>) -> Result<PathBuf, CallError> {
-        let folder = named.map(|p| self.env.absolute(p)).or_else(|| default_folder(&self.env));
-        folder.ok_or_else(|| {
-            CallError::new(ErrorCode::NoJournalFolder, "there is no home folder to keep the undo journal in")
+    /// The sessions that the call is about.
+    pub(crate) fn selection(&self, selection: &cli::Selection, since: Option<&str>) -> Result<Selection> {
+        let directory = match (&selection.directory, selection.here) {
+            (Some(path), _) => Some(self.env.absolute(path)),
+            (None, true) => Some(self.env.cwd.clone()),
+            (None, false) => None,
+        };
+        let since = since.map(|text| when(text, self.now)).transpose()?;
+        Ok(Selection { sessions: selection.sessions.clone(), directory, since })
+    }
+
+    /// How many threads read a store.
+    pub(crate) fn threads(&self) -> usize {
+        let machine = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        self.global.threads.map_or_else(machine, NonZeroUsize::get)
+    }
+
+    /// Runs `work` with what an audit is told by this call, and shows its progress.
+    pub(crate) fn audited<T>(
+        &self,
+        selection: &Selection,
+        want: Want,
+        work: impl FnOnce(&Options<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let shown = RefCell::new(Progress::new("reading", self.progress()));
+        let progress = |done, all| {
+            let mut shown = shown.borrow_mut();
+            shown.total(all);
+            shown.at(done);
+        };
+        let proven = |store: &str| self.proven_before(store);
+        work(&Options {
+            selection,
+            want,
+            opencode: self.global.opencode,
+            refusing: &self.global.refuses,
+            proven: &proven,
+            packages: &self.resolver,
+            progress: &progress,
         })
     }
 
+    /// The folder in which journals are kept.
+    pub(crate) fn journal_folder(&self) -> Result<PathBuf> {
+        let none = || Error::new(ErrorCode::NoJournalFolder, "there is no home folder to keep the undo journal in");
+        self.journals.clone().or_else(|| self.env.journal_folder()).ok_or_else(none)
+    }
+
     /// Models that earlier repairs of the store have proven to refuse: their refusals were removed.
-    pub(crate) fn proven_before(&self, store_id: &str) -> Vec<ModelRef> {
-        let found: Vec<(Journal, BTreeSet<ModelRef>)> =
-            self.journals_of(store_id, |models: &mut BTreeSet<ModelRef>, entry| models.extend(proven(&entry)));
+    fn proven_before(&self, store_id: &str) -> Vec<ModelRef> {
+        let found: Vec<(Journal, Vec<ModelRef>)> =
+            self.journals_of(store_id, |models: &mut Vec<ModelRef>, entry| models.extend(proven(&entry)));
         found.into_iter().flat_map(|(_, models)| models).collect()
     }
 
@@ -212,7 +221,7 @@ impl Context<'_> {
     /// with what `tell` makes of its rows.
     pub(crate) fn journals_of<T: Default>(&self, store_id: &str, tell: impl Fn(&mut T, Entry)) -> Vec<(Journal, T)> {
         // A folder that cannot be read proves nothing; whoever undoes will be told.
-        let folders = default_folder(&self.env).into_iter().chain(self.journals.clone());
+        let folders = self.env.journal_folder().into_iter().chain(self.journals.clone());
         let each = |told: &mut T, header: &Header, entry: Entry| {
             if header.store_id == store_id {
                 tell(told, entry);
@@ -230,13 +239,39 @@ impl Context<'_> {
     /// Files that were skipped while the SDK package was looked for.
     pub(crate) fn warn(&self) {
         for warning in self.resolver.warnings() {
-            self.out.note(&format!("warning: {}", opencode_unstick::report::clean(&warning)));
+            self.out.note(&format!("warning: {}", clean(&warning)));
         }
+    }
+}
+
+/// What has to be said of changes that were made.
+fn say_warning(context: &Context<'_>, path: &Path, warning: Option<&Warning>) {
+    match warning {
+        None => {}
+        Some(Warning::Moved) => {
+            let path = clean(&path.display().to_string());
+            let note = format!("warning: {path} was moved during the commit, and another file has taken its place");
+            context.out.note(&note);
+            context.out.note("  What was done was done to the file that was moved.");
+        }
+        Some(Warning::DiskFailed(error)) => {
+            let error = clean(error);
+            context.out.note(&format!("warning: the disk failed while the changes were made to last ({error})"));
+            context.out.note("  They are in force. Look after the disk, then run `unstick scan` again.");
+        }
+    }
+}
+
+/// That it could not be said what was done does not undo it: the exit code still tells of the store.
+fn say_unsaid(context: &Context<'_>, said: io::Result<()>) {
+    if let Err(error) = said {
+        context.out.note(&format!("warning: it was done, and standard output cannot be written: {error}"));
     }
 }
 
 /// The flags that say which store is meant and how it is to be judged, as they must be typed again.
 fn repeat(global: &Global) -> String {
+    use opencode_unstick::audit::Opencode;
     let mut words = Vec::new();
     for path in &global.db {
         words.extend(["--db".to_owned(), quoted(&path.to_string_lossy())]);
@@ -256,7 +291,19 @@ fn repeat(global: &Global) -> String {
         let model = sdk.model.as_ref().map(|m| format!("/{m}")).unwrap_or_default();
         words.extend(["--sdk".to_owned(), quoted(&format!("{}{model}={}", sdk.provider, sdk.package))]);
     }
-    opencode_unstick::report::clean(&words.join(" "))
+    clean(&words.join(" "))
+}
+
+/// The words of a selection as they must be typed again.
+fn words(selection: &cli::Selection) -> Vec<String> {
+    let mut words: Vec<String> = selection.sessions.iter().map(|s| quoted(s)).collect();
+    if let Some(folder) = &selection.directory {
+        words.extend(["--directory".to_owned(), quoted(&folder.to_string_lossy())]);
+    }
+    if selection.here {
+        words.push("--here".to_owned());
+    }
+    words
 }
 
 /// A word as a shell takes it.
@@ -269,42 +316,13 @@ pub(crate) fn quoted(word: &str) -> String {
     }
 }
 
-/// What `undo` calls a journal: when it was, and a piece of its plan's digest.
-pub(crate) fn journal_id(now: i64, plan: &Plan) -> String {
-    let when = Timestamp::from_millisecond(now).unwrap_or_default().strftime("%Y%m%dT%H%M%SZ");
-    let text = serde_json::to_string(plan).unwrap_or_default();
-    format!("{when}-{}", &digest(&format!("{now} {text}"))[..6])
-}
-
-fn report(error: &Error, json: bool, out: &Output) -> Exit {
-    let message = clean(&error.to_string());
-    let of_store = |e: &StoreError| ErrorDoc::new(e.code(), &message, None, None);
-    let of_call = |e: &CallError| ErrorDoc::new(e.code, &message, None, e.next.map(str::to_owned));
-    let doc = if let Some(e) = error.downcast_ref::<audit::AuditError>() {
-        match e {
-            audit::AuditError::Store(e) => of_store(e),
-            audit::AuditError::Call(e) => of_call(e),
-        }
-    } else if let Some(e) = error.downcast_ref::<StoreError>() {
-        of_store(e)
-    } else if let Some(e) = error.downcast_ref::<CallError>() {
-        of_call(e)
-    } else if let Some(e) = error.downcast_ref::<LocateError>() {
-        ErrorDoc::new(ErrorCode::NoStore, &message, Some(e.cause()), Some(clean(&e.next())))
-    } else if error.downcast_ref::<SdkError>().is_some() {
-        ErrorDoc::new(ErrorCode::Usage, &message, None, None)
-    } else {
-        ErrorDoc::new(ErrorCode::Failed, &message, None, None)
-    };
-    show_error(out, json, &doc);
-    if doc.code() == ErrorCode::Interrupted { Exit::Interrupted } else { Exit::Failed }
-}
-
-fn show_error(out: &Output, json: bool, doc: &ErrorDoc) {
+fn show_error(out: &Output, json: bool, error: &Error) -> Exit {
+    let doc = ErrorDoc::new(error);
     if json {
         // When standard output is gone as well, the exit code is all that is left to say.
-        let _ = out.json(doc);
+        let _ = out.json(&doc);
     } else {
-        out.note(&report::error(out, doc));
+        out.note(&report::error(out, &doc));
     }
+    if doc.code() == ErrorCode::Interrupted { Exit::Interrupted } else { Exit::Failed }
 }

@@ -1,15 +1,15 @@
 //! `unstick scan`
 
-use super::audit::{Audit, Judged, Want, audit_at};
-use super::select::{self, Filter};
+use opencode_unstick::audit::{Audit, Judged, Want, audit_at};
+use opencode_unstick::diagnosis::Status;
+use opencode_unstick::error::Result;
+use opencode_unstick::report::{self, ScanDoc, ScanLine, ScansDoc, SessionDoc, Shown, StoreDoc, Summary};
+
 use super::{Context, Exit, Target};
 use crate::cli::Scan;
-use anyhow::Error;
-use opencode_unstick::diagnosis::Status;
-use opencode_unstick::report::{self, ScanDoc, ScanLine, ScansDoc, SessionDoc, Shown, Summary};
 
-pub(crate) fn run(context: &Context<'_>, args: &Scan) -> Result<Exit, Error> {
-    let filter = Filter::new(context, &args.selection, args.since.as_deref())?;
+pub(crate) fn run(context: &Context<'_>, args: &Scan) -> Result<Exit> {
+    let selection = context.selection(&args.selection, args.since.as_deref())?;
     let targets = context.targets()?;
     let mut exit = Exit::Fine;
     let (mut docs, mut lines) = (Vec::new(), Vec::new());
@@ -20,29 +20,31 @@ pub(crate) fn run(context: &Context<'_>, args: &Scan) -> Result<Exit, Error> {
             Scan { all: true, .. } => Want::Everything,
             _ => Want::Findings,
         };
-        let audit = audit_at(context, &target.path, &filter, want)?;
+        let audit = context.audited(&selection, want, |options| audit_at(&target.path, context.threads(), options))?;
+        let store = StoreDoc::new(&audit.facts, &target.path, &audit.bound);
         let summary =
             Summary::of(audit.sessions.iter().map(|j| &j.diagnosis), audit.unreadable_rows.len() as u64, audit.tails);
         if summary.stuck > 0 || summary.dead.is_some_and(|n| n > 0) {
             exit = Exit::Findings;
         }
         let shown: Vec<&Judged> = audit.sessions.iter().filter(|j| wanted(args, j)).collect();
+        let line = |summary| ScanLine { path: target.path.display().to_string(), summary };
         if args.json_lines {
             for judged in shown {
                 context.out.json_line(&SessionDoc::new(&judged.diagnosis, judged.sdk.as_ref()))?;
             }
         } else if context.global.json {
             let sessions = shown.iter().map(|j| SessionDoc::new(&j.diagnosis, j.sdk.as_ref())).collect();
-            docs.push(ScanDoc::new(audit.store.clone(), summary, audit.unreadable_rows.clone(), sessions));
+            docs.push(ScanDoc::new(store, summary, audit.unreadable_rows.clone(), sessions));
         } else if several && context.global.quiet {
-            lines.push(ScanLine { path: target.path.display().to_string(), summary });
-        } else if audit.sessions.is_empty() && !filter.is_all() {
-            let none = format!("None of the {} sessions matches; nothing was judged.\n", audit.store.sessions);
+            lines.push(line(summary));
+        } else if audit.sessions.is_empty() && !selection.is_all() {
+            let none = format!("None of the {} sessions matches; nothing was judged.\n", store.sessions);
             context.out.print(&none)?;
-            lines.push(ScanLine { path: target.path.display().to_string(), summary });
+            lines.push(line(summary));
         } else {
             context.out.print(&human(context, args, target, &audit, &summary, &shown))?;
-            lines.push(ScanLine { path: target.path.display().to_string(), summary });
+            lines.push(line(summary));
         }
         if several && !args.json_lines && !context.global.json && !context.global.quiet {
             context.out.print("\n")?;
@@ -87,6 +89,7 @@ fn human(
     rows.sort_by_key(|row| row.diagnosis.status);
     let others: Vec<String> = target.others.iter().map(|p| p.display().to_string()).collect();
     let mut next = vec!["repair".to_owned(), "--dry-run".to_owned()];
-    next.extend(select::words(&args.selection));
-    report::scan(&context.out, &audit.store, summary, &rows, &others, &report::clean(&next.join(" ")), context.now)
+    next.extend(super::words(&args.selection));
+    let store = StoreDoc::new(&audit.facts, &target.path, &audit.bound);
+    report::scan(&context.out, &store, summary, &rows, &others, &report::clean(&next.join(" ")), context.now)
 }

@@ -5,23 +5,47 @@ use std::collections::HashSet;
 use super::code::Code;
 use super::refuses::Refuses;
 use super::{Finding, finding};
-use crate::history::{Message, Session};
+use crate::history::{Message, ModelRef, Session};
 use crate::replay::{Prefixes, RULE_SETS, Resume, RuleSet, Sdk, TurnRole};
 
-/// The prompts before which a revert or a fork would leave a stuck tail, with the row that would be in the way.
-pub(super) fn cuts<'a>(
-    session: &'a Session,
-    counting: &[&'static RuleSet],
-    sdk: &'a Sdk,
-    refuses: &Refuses,
-) -> Vec<(&'a Message, &'a str)> {
+/// A prompt before which a revert or a fork would leave a tail that ends with the assistant.
+#[derive(Debug, Clone)]
+pub(super) struct Cut {
+    /// The prompt's id.
+    pub(super) prompt: String,
+    /// The models that re-entering would send to, by rule set, each with the row that would be in the way.
+    pub(super) asked: Vec<(ModelRef, String)>,
+}
+
+impl Cut {
+    /// The row that would be in the way, if one of the models refuses.
+    pub(super) fn stuck(&self, refuses: &Refuses) -> Option<&str> {
+        self.asked.iter().find(|(model, _)| refuses.refuses(model)).map(|(_, row)| row.as_str())
+    }
+
+    /// The finding, if one of the models refuses.
+    pub(super) fn finding(&self, refuses: &Refuses) -> Option<Finding> {
+        let detail = "stuck again if a revert or fork makes it the last turn";
+        self.stuck(refuses).map(|row| finding(Code::LatentTail, row, None, detail))
+    }
+}
+
+/// The prompts before which a revert or a fork would leave a tail that ends with the assistant.
+pub(super) fn cuts(session: &Session, counting: &[&'static RuleSet], sdk: &Sdk) -> Vec<Cut> {
     let mut out = Vec::new();
     let mut orderly = Orderly::default();
     let mut before = Prefixes::new(&session.messages, sdk);
     for (at, message) in session.messages.iter().enumerate() {
         if at > 0 && message.user().is_some() && !orderly.sound() {
-            let stuck = counting.iter().find_map(|set| stuck(&mut before, set, refuses));
-            out.extend(stuck.map(|id| (message.as_ref(), id)));
+            let mut asked: Vec<(ModelRef, String)> = Vec::new();
+            for (model, row) in counting.iter().filter_map(|set| ends_with_assistant(&mut before, set)) {
+                if !asked.iter().any(|(m, r)| m == model && r == row) {
+                    asked.push((model.clone(), row.to_owned()));
+                }
+            }
+            if !asked.is_empty() {
+                out.push(Cut { prompt: message.row.id.clone(), asked });
+            }
         }
         orderly.add(message);
         before.advance();
@@ -29,23 +53,13 @@ pub(super) fn cuts<'a>(
     out
 }
 
-/// Buried tails: for each prompt, whether the history before it would be stuck if a revert or a fork cut it
-/// there. The finding names the row that would be in the way.
-pub(super) fn latent(session: &Session, counting: &[&'static RuleSet], sdk: &Sdk, refuses: &Refuses) -> Vec<Finding> {
-    cuts(session, counting, sdk, refuses)
-        .into_iter()
-        .map(|(_, id)| finding(Code::LatentTail, id, None, "stuck again if a revert or fork makes it the last turn"))
-        .collect()
-}
-
-/// The row that gives the last turn, where the rows so far would be a stuck session.
-fn stuck<'a>(before: &mut Prefixes<'a>, set: &RuleSet, refuses: &Refuses) -> Option<&'a str> {
+/// The model that re-entering would send to, and the row that gives the last turn, where that is an assistant's.
+fn ends_with_assistant<'a>(before: &mut Prefixes<'a>, set: &RuleSet) -> Option<(&'a ModelRef, &'a str)> {
     if before.resume(set) != Resume::EndsWithAssistant {
         return None;
     }
     let (user, turn) = before.last_turn(set)?;
-    let model = user.user()?.model.as_ref()?;
-    turn.filter(|_| refuses.refuses(model)).map(|(_, id)| id)
+    Some((user.user()?.model.as_deref()?, turn?.1))
 }
 
 /// A cheap test that clears nearly every prefix of a history: its last row is an answer at which every rule
@@ -83,7 +97,7 @@ pub(super) fn rest(session: &Session, sdk: &Sdk, tail: &[&str], newest_set: &'st
     let tail: HashSet<&str> = tail.iter().copied().collect();
     let mut before = Prefixes::new(&session.messages, sdk);
     for message in &session.messages {
-        for (part, call) in message.loud_tools() {
+        for (part, call) in message.open_calls() {
             if call.unsettled() {
                 let detail = format!("the {} call is stored as still going on", call.tool);
                 out.push(finding(Code::UnsettledTool, message.id(), Some(part.id()), detail));

@@ -1,25 +1,27 @@
-//! Every finding that a scan can make, and every reason for which a repair leaves a session.
+//! The table of problems: every finding that a scan can make, what it means, and what can be done about it.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 
-/// What can be done about a finding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema, Display)]
-#[serde(rename_all = "kebab-case")]
-#[strum(serialize_all = "kebab-case")]
-pub enum Applicability {
-    /// `repair` does it.
-    Automatic,
-    /// `repair --include …` does it.
-    OptIn,
-    /// It is only said.
-    ReportOnly,
-}
+use super::Include;
 
 /// A finding's code. Names are stable; a later version only adds.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Display, EnumIter, EnumString, IntoStaticStr,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumIter,
+    EnumString,
+    IntoStaticStr,
 )]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
@@ -53,6 +55,10 @@ pub enum Code {
     ProviderCall,
     /// See `request/empty_message.rs`.
     EmptyMessage,
+    /// See `request/thinking_last.rs`.
+    ThinkingLast,
+    /// See `request/unsendable_file.rs`.
+    UnsendableFile,
     /// See `request/signature.rs`.
     BadSignature,
     /// See `request/window.rs`.
@@ -77,139 +83,174 @@ pub enum Code {
     PendingTask,
 }
 
+/// What can be done about a finding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema, Display)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+pub enum Applicability {
+    /// `repair` does it.
+    Automatic,
+    /// `repair --include …` does it.
+    OptIn,
+    /// Nothing: it is only reported.
+    ReportOnly,
+}
+
+/// What mends a problem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fix {
+    /// `repair`.
+    Automatic,
+    /// `repair --include`, with this.
+    Include(Include),
+    /// `repair --include`, with this: every prompt is refused for it, and it leaves what the model is sent.
+    Redact(Include),
+    /// Nothing.
+    Report,
+}
+
+/// A row of the table.
+struct Problem {
+    code: Code,
+    fix: Fix,
+    means: &'static str,
+}
+
+const fn row(code: Code, fix: Fix, means: &'static str) -> Problem {
+    Problem { code, fix, means }
+}
+
+/// All problems, one row a code.
+const PROBLEMS: [Problem; 26] = [
+    row(
+        Code::OrphanTail,
+        Fix::Automatic,
+        "the last answer goes on after a tool call that opencode cut off, so the loop does not stop there",
+    ),
+    row(
+        Code::CompletedToolTail,
+        Fix::Automatic,
+        "the last answer holds a tool call and text after it in one row, so the loop does not stop there",
+    ),
+    row(
+        Code::FailedPrefillTail,
+        Fix::Automatic,
+        "a request that was refused for its prefill is stored as the newest answer",
+    ),
+    row(
+        Code::AbortedTextTail,
+        Fix::Automatic,
+        "the last answer was aborted while its text streamed and is not marked as finished",
+    ),
+    row(
+        Code::UnfinishedTextTail,
+        Fix::Automatic,
+        "the last answer is not marked as finished, or answers another prompt",
+    ),
+    row(Code::EmptyAnswerTail, Fix::Automatic, "the last answer holds no word and is sent as an empty assistant turn"),
+    row(
+        Code::EmptyPromptTail,
+        Fix::Automatic,
+        "the last prompt has nothing that is sent, so the request ends with the answer before it",
+    ),
+    row(
+        Code::BlankText,
+        Fix::Redact(Include::BlankText),
+        "a message whose text is nothing but white space, which Claude refuses",
+    ),
+    row(Code::ImageSize, Fix::Redact(Include::Media), "an image of more bytes or pixels than the provider takes"),
+    row(
+        Code::BadImage,
+        Fix::Redact(Include::Media),
+        "a file that is said to be an image and is none, or one of another type",
+    ),
+    row(Code::TooManyImages, Fix::Redact(Include::Media), "more images than the provider takes in one request"),
+    row(Code::CallId, Fix::Redact(Include::Calls), "a tool call whose id is empty or used twice, which Claude refuses"),
+    row(
+        Code::ProviderCall,
+        Fix::Redact(Include::Calls),
+        "a call that another provider ran itself, which cannot be sent to this one",
+    ),
+    row(
+        Code::EmptyMessage,
+        Fix::Redact(Include::BlankText),
+        "an answer of which nothing is left when it is sent, which Claude refuses",
+    ),
+    row(
+        Code::ThinkingLast,
+        Fix::Redact(Include::Signatures),
+        "an answer that ends with thinking, which Claude refuses",
+    ),
+    row(Code::UnsendableFile, Fix::Redact(Include::Media), "a file of a kind that the AI SDK package cannot send"),
+    row(Code::BadSignature, Fix::Redact(Include::Signatures), "thinking whose signature the provider has refused"),
+    row(Code::OverWindow, Fix::Report, "a request that was refused for its length, with nothing that worked since"),
+    row(
+        Code::LatentTail,
+        Fix::Include(Include::Latent),
+        "a turn that would make the session stuck if a revert or a fork made it the last one",
+    ),
+    row(
+        Code::UnsettledTool,
+        Fix::Include(Include::Unsettled),
+        "a tool call is stored as still running; its process is gone or still at work",
+    ),
+    row(Code::BuriedOrphan, Fix::Report, "a tool call that opencode cut off, where it does no harm now"),
+    row(
+        Code::RecoveredPrefill400,
+        Fix::Report,
+        "a request that was refused for its prefill, with later turns that worked",
+    ),
+    row(
+        Code::StepLimitPrefill,
+        Fix::Report,
+        "a request that was refused because the step limit added an assistant turn; nothing stored is wrong",
+    ),
+    row(Code::LeakedToolCallText, Fix::Report, "an answer's text holds raw tool-call markup"),
+    row(Code::UnreadableRow, Fix::Report, "a row could not be understood"),
+    row(Code::PendingTask, Fix::Report, "a compaction or subtask is worked off before anything is sent"),
+];
+
 impl Code {
+    fn problem(self) -> Option<&'static Problem> {
+        PROBLEMS.iter().find(|problem| problem.code == self)
+    }
+
+    fn fix(self) -> Fix {
+        self.problem().map_or(Fix::Report, |problem| problem.fix)
+    }
+
     /// One sentence for people.
     #[must_use]
     pub fn description(self) -> &'static str {
-        match self {
-            Self::OrphanTail => {
-                "the last answer goes on after a tool call that opencode cut off, so the loop does not stop there"
-            }
-            Self::CompletedToolTail => {
-                "the last answer holds a tool call and text after it in one row, so the loop does not stop there"
-            }
-            Self::FailedPrefillTail => "a request that was refused for its prefill is stored as the newest answer",
-            Self::AbortedTextTail => {
-                "the last answer was aborted while its text streamed and is not marked as finished"
-            }
-            Self::UnfinishedTextTail => "the last answer is not marked as finished, or answers another prompt",
-            Self::EmptyAnswerTail => "the last answer holds no word and is sent as an empty assistant turn",
-            Self::EmptyPromptTail => {
-                "the last prompt has nothing that is sent, so the request ends with the answer before it"
-            }
-            Self::BlankText => "a message whose text is nothing but white space, which Claude refuses",
-            Self::ImageSize => "an image of more bytes or pixels than the provider takes",
-            Self::BadImage => "a file that is said to be an image and is none, or one of another type",
-            Self::TooManyImages => "more images than the provider takes in one request",
-            Self::CallId => "a tool call whose id is empty or used twice, which Claude refuses",
-            Self::ProviderCall => "a call that another provider ran itself, which cannot be sent to this one",
-            Self::EmptyMessage => "an answer of which nothing is left when it is sent, which Claude refuses",
-            Self::BadSignature => "thinking whose signature the provider has refused",
-            Self::OverWindow => "a request that was refused for its length, with nothing that worked since",
-            Self::LatentTail => "a turn that would make the session stuck if a revert or a fork made it the last one",
-            Self::UnsettledTool => "a tool call is stored as still running; its process is gone or still at work",
-            Self::BuriedOrphan => "a tool call that opencode cut off, where it does no harm now",
-            Self::RecoveredPrefill400 => "a request that was refused for its prefill, with later turns that worked",
-            Self::StepLimitPrefill => {
-                "a request that was refused because the step limit added an assistant turn; nothing stored is wrong"
-            }
-            Self::LeakedToolCallText => "an answer's text holds raw tool-call markup",
-            Self::UnreadableRow => "a row could not be understood",
-            Self::PendingTask => "a compaction or subtask is worked off before anything is sent",
+        self.problem().map_or("", |problem| problem.means)
+    }
+
+    /// What `repair --include` has to name for it to be mended.
+    #[must_use]
+    pub fn include(self) -> Option<Include> {
+        match self.fix() {
+            Fix::Include(include) | Fix::Redact(include) => Some(include),
+            Fix::Automatic | Fix::Report => None,
         }
     }
 
-    /// What `repair --include` calls it, where it is something that every prompt is refused for.
+    /// What `repair --include` has to name for it to leave what the model is sent; `None` where it is not something that
+    /// every prompt is refused for.
     #[must_use]
-    pub fn include(self) -> Option<&'static str> {
-        Some(match self {
-            Self::BlankText | Self::EmptyMessage => "blank-text",
-            Self::ImageSize | Self::BadImage | Self::TooManyImages => "media",
-            Self::CallId | Self::ProviderCall => "calls",
-            Self::BadSignature => "signatures",
-            _ => return None,
-        })
+    pub fn redacted_by(self) -> Option<Include> {
+        match self.fix() {
+            Fix::Redact(include) => Some(include),
+            Fix::Automatic | Fix::Include(_) | Fix::Report => None,
+        }
     }
 
     /// What can be done about it.
     #[must_use]
     pub fn applicability(self) -> Applicability {
-        match self {
-            Self::OrphanTail
-            | Self::CompletedToolTail
-            | Self::FailedPrefillTail
-            | Self::AbortedTextTail
-            | Self::UnfinishedTextTail
-            | Self::EmptyAnswerTail
-            | Self::EmptyPromptTail => Applicability::Automatic,
-            Self::LatentTail
-            | Self::UnsettledTool
-            | Self::BlankText
-            | Self::ImageSize
-            | Self::BadImage
-            | Self::TooManyImages
-            | Self::CallId
-            | Self::ProviderCall
-            | Self::EmptyMessage
-            | Self::BadSignature => Applicability::OptIn,
-            Self::OverWindow
-            | Self::BuriedOrphan
-            | Self::RecoveredPrefill400
-            | Self::StepLimitPrefill
-            | Self::LeakedToolCallText
-            | Self::UnreadableRow
-            | Self::PendingTask => Applicability::ReportOnly,
-        }
-    }
-}
-
-/// Why a repair (or an undo) leaves a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Display, EnumIter, IntoStaticStr)]
-#[serde(rename_all = "kebab-case")]
-#[strum(serialize_all = "kebab-case")]
-#[non_exhaustive]
-pub enum LeftReason {
-    /// A pending revert names the rows that would have to change.
-    PendingRevert,
-    /// A compaction or subtask is worked off first.
-    PendingTask,
-    /// The edit would change what opencode compares with the model's window.
-    NearWindow,
-    /// A row of it could not be understood.
-    Unreadable,
-    /// The row would have to be cut inside a request's block.
-    SplitInsideBlock,
-    /// The next prompt would be sent other turns.
-    WouldChangePrompt,
-    /// No edit without loss leads to a sound tail.
-    NoLosslessEdit,
-    /// What is refused cannot be taken out by what was asked for.
-    NoMend,
-    /// A row is not what it was.
-    RowChanged,
-    /// Something newer names an id that undo would take away.
-    Referenced,
-}
-
-impl LeftReason {
-    /// One sentence for people.
-    #[must_use]
-    pub fn description(self) -> &'static str {
-        match self {
-            Self::PendingRevert => {
-                "a revert is pending on the rows that would have to change; take it back or send a message first"
-            }
-            Self::PendingTask => "a compaction or subtask is pending; retrying works it off first",
-            Self::NearWindow => {
-                "its newest answer fills 100,000 tokens or more, and the repair would hide that from opencode's overflow check (--include near-window)"
-            }
-            Self::Unreadable => "a row of it could not be understood",
-            Self::SplitInsideBlock => "its last answer would have to be cut inside one request's block",
-            Self::WouldChangePrompt => "every edit that helps would change what the model is sent next",
-            Self::NoLosslessEdit => "no edit without loss leads to a history that resumes",
-            Self::NoMend => "what is refused cannot be taken out of its history",
-            Self::RowChanged => "a row has changed since",
-            Self::Referenced => "something newer refers to a row that undo would take away",
+        match self.fix() {
+            Fix::Automatic => Applicability::Automatic,
+            Fix::Include(_) | Fix::Redact(_) => Applicability::OptIn,
+            Fix::Report => Applicability::ReportOnly,
         }
     }
 }
@@ -217,21 +258,19 @@ impl LeftReason {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+
     use strum::IntoEnumIterator;
 
     use super::*;
 
     #[test]
-    fn codes_are_unique_and_serialise_as_they_print() {
-        let names: BTreeSet<String> = Code::iter().map(|c| c.to_string()).collect();
-        assert_eq!(names.len(), Code::iter().count());
+    fn every_code_has_one_row_and_is_written_as_it_prints() {
+        let rows: BTreeSet<Code> = PROBLEMS.iter().map(|problem| problem.code).collect();
+        assert_eq!((rows.len(), PROBLEMS.len()), (Code::iter().count(), Code::iter().count()));
         let texts: BTreeSet<&str> = Code::iter().map(Code::description).collect();
-        assert_eq!(texts.len(), names.len());
+        assert_eq!(texts.len(), rows.len(), "no two mean the same");
         for code in Code::iter() {
             assert_eq!(serde_json::to_value(code).unwrap(), code.to_string());
-        }
-        for reason in LeftReason::iter() {
-            assert_eq!(serde_json::to_value(reason).unwrap(), reason.to_string());
         }
     }
 }

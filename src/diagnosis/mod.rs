@@ -1,7 +1,10 @@
 //! Requests to findings: which sessions are stuck, who would refuse them, and why.
 
 mod buried;
-pub mod code;
+mod code;
+mod include;
+mod left;
+pub mod limits;
 mod outline;
 pub mod refuses;
 pub mod request;
@@ -12,12 +15,14 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use strum::Display;
 
-pub use code::{Applicability, Code, LeftReason};
-pub use outline::{Outline, Scope};
+pub use code::{Applicability, Code};
+pub use include::{Include, Includes};
+pub use left::{Left, LeftReason};
+pub use outline::{prompted, settled};
 pub use refuses::Refuses;
 pub use tail::Tail;
 
-use crate::history::{ModelRef, Session, SessionInfo, UnreadableRow};
+use crate::history::{Message, ModelRef, Session, SessionInfo, UnreadableRow};
 use crate::replay::{RULE_SETS, Resume, RuleSet, Sdk, after_revert, newest, resume, view};
 
 /// How a session stands; the first that matches.
@@ -69,10 +74,11 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// What `repair --include` calls it, where every prompt is surely refused for it and it may be taken out.
+    /// What `repair --include` has to name, where every prompt is surely refused for it and it may leave what the model is
+    /// sent.
     #[must_use]
-    pub fn takes_out(&self) -> Option<&'static str> {
-        self.code.include().filter(|_| self.applicability == Applicability::OptIn)
+    pub fn redacted_by(&self) -> Option<Include> {
+        self.code.redacted_by().filter(|_| self.applicability == Applicability::OptIn)
     }
 }
 
@@ -106,6 +112,8 @@ pub struct Diagnosis {
     pub tail: Status,
     /// How sure that is, where it is dead, stuck or at risk.
     pub evidence: Option<Evidence>,
+    /// Why it is only at risk.
+    pub doubts: Doubts,
     /// The model that re-entering would send to.
     pub model: Option<ModelRef>,
     /// Tool calls that opencode cut off, where they were counted.
@@ -116,6 +124,32 @@ pub struct Diagnosis {
     pub resume: Vec<(&'static str, Resume)>,
     /// What there is to say.
     pub findings: Vec<Finding>,
+}
+
+impl Diagnosis {
+    /// Whether nothing but doubt about its package keeps the session from being repaired.
+    #[must_use]
+    pub fn left_for_its_package(&self, includes: Includes) -> bool {
+        let known = Doubts { package: false, ..self.doubts };
+        self.tail == Status::AtRisk && !self.doubts.allowed_by(includes) && known.allowed_by(includes)
+    }
+}
+
+/// What keeps a tail that looks stuck from being called so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Doubts {
+    /// The model is not known to refuse.
+    pub model: bool,
+    /// The package is a guess or was never measured, and not every measured package sends a request that is refused.
+    pub package: bool,
+}
+
+impl Doubts {
+    /// Whether a person has allowed to repair all the same.
+    #[must_use]
+    pub fn allowed_by(self, includes: Includes) -> bool {
+        (!self.model || includes.has(Include::AtRisk)) && (!self.package || includes.has(Include::Unmeasured))
+    }
 }
 
 /// The model that re-entering sends to: that of the newest user row, a pending revert carried out.
@@ -129,8 +163,8 @@ pub fn model_of(session: &Session) -> Option<ModelRef> {
 /// The rows right before which a revert or a fork would leave a stuck tail.
 #[must_use]
 pub fn latent_cuts(session: &Session, sdk: &Sdk, judge: &Judge) -> Vec<String> {
-    let cuts = buried::cuts(session, &judge.counting, sdk, &judge.refuses);
-    cuts.into_iter().map(|(prompt, _)| prompt.row.id.clone()).collect()
+    let cuts = buried::cuts(session, &judge.counting, sdk).into_iter();
+    cuts.filter(|cut| cut.stuck(&judge.refuses).is_some()).map(|cut| cut.prompt).collect()
 }
 
 /// A session of which a row could not be understood.
@@ -141,6 +175,7 @@ pub fn unreadable(info: &SessionInfo, rows: &[UnreadableRow], known: Option<&Ses
         status: Status::Unreadable,
         tail: Status::Unreadable,
         evidence: None,
+        doubts: Doubts::default(),
         model: known.and_then(model_of),
         orphans: Some(known.map_or(0, count_orphans)),
         prefill_400s: Some(known.map_or(0, count_400s)),
@@ -157,131 +192,246 @@ pub fn unreadable(info: &SessionInfo, rows: &[UnreadableRow], known: Option<&Ses
 }
 
 fn count_orphans(session: &Session) -> u64 {
-    session.messages.iter().flat_map(|m| m.loud_tools()).filter(|(_, t)| t.orphan()).count() as u64
+    session.messages.iter().flat_map(|m| m.open_calls()).filter(|(_, t)| t.orphan()).count() as u64
 }
 
 fn count_400s(session: &Session) -> u64 {
     session.messages.iter().filter(|m| m.prefill_400()).count() as u64
 }
 
-/// A session that the outline of its rows clears: every rule set stops at its last row.
+/// How much is to be said about a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything.
+    All,
+    /// Whether it is stuck.
+    Tail,
+}
+
+/// A session at whose last row every rule set stops, and of which there is nothing to say. `model` is that of its newest
+/// prompt.
 #[must_use]
-pub fn plain(info: SessionInfo, model: Option<&ModelRef>) -> Diagnosis {
+fn plain(info: SessionInfo, model: Option<&ModelRef>, scope: Scope) -> Diagnosis {
+    let counted = (scope == Scope::All).then_some(0);
     Diagnosis {
         info,
         status: Status::Healthy,
         tail: Status::Healthy,
         evidence: None,
+        doubts: Doubts::default(),
         model: model.cloned(),
-        orphans: Some(0),
-        prefill_400s: Some(0),
+        orphans: counted,
+        prefill_400s: counted,
         resume: RULE_SETS.iter().map(|set| (set.key, Resume::NoRequest)).collect(),
         findings: Vec::new(),
     }
 }
 
-/// Judges a session by its tail alone: stuck, at risk, or neither, which is said as healthy. Of a session that is
-/// neither, only what the counting rule sets do is told.
-#[must_use]
-pub fn diagnose_tail(session: &Session, sdk: &Sdk, judge: &Judge) -> Diagnosis {
-    let outcome: Vec<_> = judge.counting.iter().map(|set| (set.key, resume(session, set, sdk))).collect();
-    if outcome.iter().any(|(_, r)| *r == Resume::EndsWithAssistant) {
-        return diagnose_within(session, sdk, judge, Scope::Tail);
+/// A verdict but for one question: which models refuse a request that ends with an assistant turn. Refusals that other
+/// sessions hold count for that, so it is answered last.
+#[derive(Debug)]
+pub struct Draft {
+    diagnosis: Diagnosis,
+    /// It is sound at first sight.
+    plain: bool,
+    /// What every prompt is refused for, and how sure that is.
+    refused_for: Option<Evidence>,
+    /// Its tail ends with the assistant, under a rule set that counts.
+    ends_with_assistant: bool,
+    cuts: Vec<buried::Cut>,
+    /// Where the findings about `cuts` belong.
+    cuts_at: usize,
+}
+
+impl Draft {
+    /// A session of which nothing more than this was looked at, for it is sound at first sight.
+    #[must_use]
+    pub fn plain(info: &SessionInfo, model: Option<&ModelRef>, scope: Scope) -> Self {
+        Self { plain: true, ..plain(info.clone(), model, scope).into() }
     }
-    Diagnosis {
-        resume: outcome,
-        model: model_of(session),
-        orphans: None,
-        prefill_400s: None,
-        ..plain(session.info.clone(), None)
+
+    /// Whether the session is sound at first sight.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.plain
+    }
+
+    /// The verdict.
+    #[must_use]
+    pub fn settle(self, refuses: &Refuses) -> Diagnosis {
+        let Self { mut diagnosis, plain: _, refused_for, ends_with_assistant, cuts, cuts_at } = self;
+        let latent = cuts.iter().filter_map(|cut| cut.finding(refuses));
+        diagnosis.findings.splice(cuts_at..cuts_at, latent.collect::<Vec<_>>());
+        let has = |code: Code| diagnosis.findings.iter().any(|f| f.code == code);
+        diagnosis.doubts.model = ends_with_assistant && !diagnosis.model.as_ref().is_some_and(|m| refuses.refuses(m));
+        diagnosis.tail = match ends_with_assistant {
+            true if diagnosis.doubts == Doubts::default() => Status::Stuck,
+            true => Status::AtRisk,
+            false if has(Code::LatentTail) => Status::Latent,
+            false if has(Code::RecoveredPrefill400) => Status::Recovered,
+            false => Status::Healthy,
+        };
+        if diagnosis.status != Status::Unreadable {
+            diagnosis.status = if refused_for.is_some() { Status::Dead } else { diagnosis.tail };
+        } else {
+            diagnosis.tail = Status::Unreadable;
+        }
+        diagnosis
+    }
+}
+
+impl From<Diagnosis> for Draft {
+    fn from(diagnosis: Diagnosis) -> Self {
+        Self { diagnosis, plain: false, refused_for: None, ends_with_assistant: false, cuts: Vec::new(), cuts_at: 0 }
     }
 }
 
 /// Judges one session whose rows were all understood.
 #[must_use]
 pub fn diagnose(session: &Session, sdk: &Sdk, judge: &Judge) -> Diagnosis {
-    diagnose_within(session, sdk, judge, Scope::All)
+    draft(session, sdk, &judge.counting, Scope::All).settle(&judge.refuses)
 }
 
-fn diagnose_within(session: &Session, sdk: &Sdk, judge: &Judge, scope: Scope) -> Diagnosis {
-    let outcome: Vec<(&'static RuleSet, Resume)> =
-        RULE_SETS.iter().map(|set| (set, resume(session, set, sdk))).collect();
-    let stuck_under = |sets: &dyn Fn(&RuleSet) -> bool| {
-        outcome.iter().rev().find(|(set, r)| *r == Resume::EndsWithAssistant && sets(set)).map(|(set, _)| *set)
-    };
-    let counts = |set: &RuleSet| judge.counting.iter().any(|c| c.key == set.key);
-    let counting = stuck_under(&|set| counts(set));
-    let any = stuck_under(&|_| true);
-    let model = model_of(session);
-    let refused = model.as_ref().is_some_and(|m| judge.refuses.refuses(m));
+/// Judges a session by its tail alone: stuck, at risk, or neither, which is said as healthy. Of a session that is
+/// neither, only what the counting rule sets do is told.
+#[must_use]
+pub fn diagnose_tail(session: &Session, sdk: &Sdk, judge: &Judge) -> Diagnosis {
+    draft(session, sdk, &judge.counting, Scope::Tail).settle(&judge.refuses)
+}
 
-    let mut findings = Vec::new();
-    let mut evidence = None;
-    let mut tail_ids: Vec<&str> = Vec::new();
-    let cut = counting.or(any).map(|set| after_revert(session, set));
-    if let (Some(set), Some(cut)) = (counting, &cut)
-        && let Some(tail) = Tail::of(&view(&cut.messages, set), set, sdk)
-    {
-        for row in &tail.rows {
-            if let Some((code, seen)) = rules::first_match(row, &tail) {
-                findings.push(finding(code, row.id(), seen.part_id.as_deref(), seen.detail));
+/// Judges one session whose rows were all understood, but for who refuses. With [`Scope::Tail`], of a session whose tail
+/// does not end with the assistant only what the counting rule sets do is told.
+#[must_use]
+pub fn draft(session: &Session, sdk: &Sdk, counting: &[&'static RuleSet], scope: Scope) -> Draft {
+    if scope == Scope::Tail {
+        let outcome: Vec<_> = counting.iter().map(|set| (set.key, resume(session, set, sdk))).collect();
+        if !outcome.iter().any(|(_, r)| *r == Resume::EndsWithAssistant) {
+            let plain = plain(session.info.clone(), model_of(session).as_ref(), scope);
+            return Diagnosis { resume: outcome, ..plain }.into();
+        }
+    } else if let Some(model) = outline::plainly_sound(session) {
+        return Draft::plain(&session.info, model, scope);
+    }
+    Drafting::new(session, sdk, counting, scope).draft()
+}
+
+/// A verdict on its way.
+struct Drafting<'a> {
+    session: &'a Session,
+    sdk: &'a Sdk,
+    counting: &'a [&'static RuleSet],
+    scope: Scope,
+    outcome: Vec<(&'static RuleSet, Resume)>,
+}
+
+impl<'a> Drafting<'a> {
+    fn new(session: &'a Session, sdk: &'a Sdk, counting: &'a [&'static RuleSet], scope: Scope) -> Self {
+        let outcome = RULE_SETS.iter().map(|set| (set, resume(session, set, sdk))).collect();
+        Self { session, sdk, counting, scope, outcome }
+    }
+
+    fn counts(&self, set: &RuleSet) -> bool {
+        self.counting.iter().any(|c| c.key == set.key)
+    }
+
+    /// The newest of the rule sets under which the tail ends with the assistant.
+    fn stuck_under(&self, sets: impl Fn(&RuleSet) -> bool) -> Option<&'static RuleSet> {
+        let stuck = |(set, r): &&(&'static RuleSet, Resume)| *r == Resume::EndsWithAssistant && sets(set);
+        self.outcome.iter().rev().find(stuck).map(|(set, _)| *set)
+    }
+
+    fn draft(self) -> Draft {
+        let (session, sdk) = (self.session, self.sdk);
+        let counting = self.stuck_under(|set| self.counts(set));
+        let mut findings = Vec::new();
+        let mut evidence = None;
+        let mut tail_ids: Vec<&str> = Vec::new();
+        let shown = counting.or(self.stuck_under(|_| true));
+        let cut = shown.map(|set| after_revert(session, set));
+        if let (Some(set), Some(cut)) = (shown, &cut)
+            && let Some(tail) = Tail::of(&view(&cut.messages, set), set, sdk)
+        {
+            if counting.is_some() {
+                findings.extend(of_tail(&tail, &view(&cut.messages, set)));
+                let refused = tail.rows.iter().any(|m| m.prefill_400());
+                evidence = Some(if refused { Evidence::Evidenced } else { Evidence::Predicted });
+                tail_ids = tail.rows.iter().map(|m| m.id()).collect();
+            } else {
+                findings.extend(tail.speaker().map(|speaker| self.left_behind(speaker)));
             }
         }
-        if findings.is_empty() {
-            // Every row of the tail is in order: what the loop takes for the newest answer stands elsewhere.
-            let newest = newest(&view(&cut.messages, set), set).assistant.or(tail.speaker());
-            let detail = "its clocks disagree with its order: opencode takes it for the newest answer";
-            findings.extend(newest.map(|row| finding(Code::UnfinishedTextTail, row.id(), None, detail)));
+        findings.extend(self.pending_task());
+        let cuts_at = findings.len();
+        let (mut cuts, mut refused_for) = (Vec::new(), None);
+        let everything = self.scope == Scope::All;
+        if everything {
+            let newest_set = self.counting.last().copied().unwrap_or(&RULE_SETS[RULE_SETS.len() - 1]);
+            cuts = buried::cuts(session, self.counting, sdk);
+            findings.extend(buried::rest(session, sdk, &tail_ids, newest_set));
         }
-        evidence =
-            Some(if tail.rows.iter().any(|m| m.prefill_400()) { Evidence::Evidenced } else { Evidence::Predicted });
-        tail_ids = tail.rows.iter().map(|m| m.id()).collect();
-    } else if let (Some(set), Some(cut)) = (any, &cut)
-        && let Some(tail) = Tail::of(&view(&cut.messages, set), set, sdk)
-        && let Some(speaker) = tail.speaker()
-    {
-        let sets: Vec<&str> =
-            outcome.iter().filter(|(_, r)| *r == Resume::EndsWithAssistant).map(|(s, _)| s.key).collect();
+        let mut first = Vec::new();
+        if everything
+            && (request::risky(session) || request::unsendable(session) || request::refused_or_cut_off(session))
+        {
+            let broken = request::broken_in(session, sdk, self.counting);
+            refused_for = broken.iter().filter_map(|b| b.evidence).max_by_key(|e| *e == Evidence::Evidenced);
+            // What a prompt is refused for comes first.
+            first = broken.iter().map(request::Broken::finding).collect();
+        }
+        let cuts_at = cuts_at + first.len();
+        first.append(&mut findings);
+        let diagnosis = Diagnosis {
+            info: session.info.clone(),
+            status: Status::Healthy,
+            tail: Status::Healthy,
+            evidence: refused_for.or(evidence),
+            doubts: Doubts { model: false, package: counting.is_some() && self.differs_by_package() },
+            model: model_of(session),
+            orphans: everything.then(|| count_orphans(session)),
+            prefill_400s: everything.then(|| count_400s(session)),
+            resume: self.outcome.iter().map(|(set, r)| (set.key, *r)).collect(),
+            findings: first,
+        };
+        Draft { diagnosis, plain: false, refused_for, ends_with_assistant: counting.is_some(), cuts, cuts_at }
+    }
+
+    /// Whether the package is not known, and some package that it may be sends a request that goes through.
+    fn differs_by_package(&self) -> bool {
+        let ends_with_assistant =
+            |sdk: &Sdk| self.counting.iter().any(|set| resume(self.session, set, sdk) == Resume::EndsWithAssistant);
+        !self.sdk.candidates().iter().all(ends_with_assistant)
+    }
+
+    /// A tail that only rule sets before the store's own trip over.
+    fn left_behind(&self, speaker: &Message) -> Finding {
+        let stuck = self.outcome.iter().filter(|(_, r)| *r == Resume::EndsWithAssistant);
+        let sets: Vec<&str> = stuck.map(|(set, _)| set.key).collect();
         let detail = format!("stuck under the rules of {} alone, which this store has left behind", sets.join(", "));
-        findings.push(finding(Code::LatentTail, speaker.id(), None, detail));
-    }
-    let newest_set = judge.counting.last().copied().unwrap_or(&RULE_SETS[RULE_SETS.len() - 1]);
-    if let Some((set, _)) = outcome.iter().find(|(set, r)| counts(set) && *r == Resume::RunsTask)
-        && let Some(user) = newest(&view(&after_revert(session, set).messages, set), set).user
-    {
-        findings.push(finding(Code::PendingTask, user.id(), None, "worked off before anything is sent"));
-    }
-    if scope == Scope::All {
-        findings.extend(buried::latent(session, &judge.counting, sdk, &judge.refuses));
-        findings.extend(buried::rest(session, sdk, &tail_ids, newest_set));
+        finding(Code::LatentTail, speaker.id(), None, detail)
     }
 
-    let mut refused_for = None;
-    if scope == Scope::All && session.suspect {
-        let broken = request::broken_in(session, sdk, &judge.counting);
-        refused_for = broken.iter().filter_map(|b| b.evidence).max_by_key(|e| *e == Evidence::Evidenced);
-        // What a prompt is refused for comes first.
-        findings.splice(0..0, broken.iter().map(request::Broken::finding));
+    fn pending_task(&self) -> Option<Finding> {
+        let task = |(set, r): &&(&'static RuleSet, Resume)| self.counts(set) && *r == Resume::RunsTask;
+        let (set, _) = self.outcome.iter().find(task)?;
+        let cut = after_revert(self.session, set);
+        let user = newest(&view(&cut.messages, set), set).user?;
+        Some(finding(Code::PendingTask, user.id(), None, "worked off before anything is sent"))
     }
+}
 
-    let counted = scope == Scope::All;
-    let has = |code: Code| findings.iter().any(|f| f.code == code);
-    let tail = match counting {
-        Some(_) if refused => Status::Stuck,
-        Some(_) => Status::AtRisk,
-        None if has(Code::LatentTail) => Status::Latent,
-        None if has(Code::RecoveredPrefill400) => Status::Recovered,
-        None => Status::Healthy,
-    };
-    Diagnosis {
-        info: session.info.clone(),
-        status: if refused_for.is_some() { Status::Dead } else { tail },
-        tail,
-        evidence: refused_for.or(evidence.filter(|_| counting.is_some())),
-        model,
-        orphans: counted.then(|| count_orphans(session)),
-        prefill_400s: counted.then(|| count_400s(session)),
-        resume: outcome.iter().map(|(set, r)| (set.key, *r)).collect(),
-        findings,
+/// What is wrong with a tail that ends with the assistant; `seen` is the history that it is the tail of.
+fn of_tail(tail: &Tail<'_>, seen: &[&Message]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for row in &tail.rows {
+        if let Some((code, found)) = rules::first_match(row, tail) {
+            findings.push(finding(code, row.id(), found.part_id.as_deref(), found.detail));
+        }
     }
+    if findings.is_empty() {
+        // Every row of the tail is in order: what the loop takes for the newest answer stands elsewhere.
+        let newest = newest(seen, tail.set).assistant.or(tail.speaker());
+        let detail = "its clocks disagree with its order: opencode takes it for the newest answer";
+        findings.extend(newest.map(|row| finding(Code::UnfinishedTextTail, row.id(), None, detail)));
+    }
+    findings
 }

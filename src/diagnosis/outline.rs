@@ -1,36 +1,25 @@
-//! A session in passing: what a walk over its message rows can tell without its parts.
+//! Sessions that are sound at first sight.
 //!
-//! Most sessions are plainly sound: their rows are in one order by every measure, and each prompt comes after an
-//! answer at which every rule set stops. Of such a session nothing else has to be read. All others are judged by
-//! their history.
+//! Most sessions are: their rows are in one order by every measure, each prompt comes after an answer at which every rule set
+//! stops, and no part is out of the ordinary. Of such a session there is nothing to say, so it is not replayed.
+//! `tests/suite/tails.rs` holds this against the verdict of the whole history.
 
-use crate::history::{Message, MessageFact, ModelRef, Role, RoleFact};
+use super::request::{is_claude, risky, unsendable};
+use crate::history::{Head, Message, ModelRef, PartKind, Role, Session};
 use crate::replay::RULE_SETS;
 
-/// How much is to be said about a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
-    /// Everything.
-    All,
-    /// Whether it is stuck.
-    Tail,
-}
-
-/// What is known of a session after a walk over its message rows.
-#[derive(Debug, Clone, Default)]
-pub struct Outline {
-    rows: u64,
-    last_id: String,
-    last_time: i64,
-    last_created: f64,
+/// A history without its parts, row by row.
+#[derive(Default)]
+struct Rows<'a> {
+    last: Option<(&'a str, i64, f64)>,
+    user: Option<&'a str>,
     /// The last row is an answer at which every rule set stops, tool calls aside.
     stops: bool,
     summary: bool,
-    user: Option<String>,
-    model: Option<ModelRef>,
-    /// Something is out of order, or an older turn could be a stuck tail: the history itself has to tell.
-    buried: bool,
+    /// Rows are in no single order.
     shuffled: bool,
+    /// A prompt follows a row at which some rule set goes on.
+    buried: bool,
 }
 
 /// Whether every rule set takes an answer with this finish for finished.
@@ -38,78 +27,72 @@ fn finished(finish: Option<&str>) -> bool {
     finish.is_some_and(|f| RULE_SETS.iter().all(|set| !set.unfinished.contains(&f)))
 }
 
-impl Outline {
-    /// Takes in the session's next row. Returns whether the session rests on that row having no tool calls.
-    pub fn add(&mut self, id: &str, time_created: i64, fact: &MessageFact<'_>) -> bool {
-        let after = self.rows == 0
-            || ((time_created, id) > (self.last_time, self.last_id.as_str())
-                && id > self.last_id.as_str()
-                && fact.created.total_cmp(&self.last_created).is_ge());
-        self.shuffled |= !after;
-        match &fact.role {
-            RoleFact::User(model) => {
-                self.buried |= self.rows > 0 && !self.stops;
-                self.stops = false;
-                self.summary = false;
-                let user = self.user.get_or_insert_default();
-                user.clear();
-                user.push_str(id);
-                if self.model.as_ref().map(|m| (m.provider.as_str(), m.model.as_str())) != *model {
-                    self.model = model.map(|(p, m)| ModelRef { provider: p.to_owned(), model: m.to_owned() });
-                }
+impl<'a> Rows<'a> {
+    fn add(&mut self, id: &'a str, time: i64, created: f64, role: &'a Role) {
+        let after = |(last, last_time, last_created): (&str, i64, f64)| {
+            (time, id) > (last_time, last) && id > last && created.total_cmp(&last_created).is_ge()
+        };
+        self.shuffled |= !self.last.is_none_or(after);
+        match role {
+            Role::User(_) => {
+                self.buried |= self.last.is_some() && !self.stops;
+                (self.stops, self.summary, self.user) = (false, false, Some(id));
             }
-            RoleFact::Assistant { parent, finish, summary } => {
-                self.stops = finished(*finish) && parent.is_some() && *parent == self.user.as_deref();
-                self.summary = *summary;
+            Role::Assistant(a) => {
+                let answers = a.parent_id.is_some() && a.parent_id.as_deref() == self.user;
+                self.stops = finished(a.finish.as_deref()) && answers;
+                self.summary = a.summary;
             }
         }
-        self.rows += 1;
-        self.last_id.clear();
-        self.last_id.push_str(id);
-        self.last_time = time_created;
-        self.last_created = fact.created;
-        self.stops
+        self.last = Some((id, time, created));
     }
 
-    /// The same for a row that was parsed. One that holds an error says something, wherever it stands.
-    pub fn add_message(&mut self, message: &Message) -> bool {
-        let role = match &message.role {
-            Role::User(u) => RoleFact::User(u.model.as_ref().map(|m| (m.provider.as_str(), m.model.as_str()))),
-            Role::Assistant(a) => {
-                self.buried |= a.error.is_some();
-                RoleFact::Assistant { parent: a.parent_id.as_deref(), finish: a.finish.as_deref(), summary: a.summary }
-            }
-        };
-        self.add(message.id(), message.row.time_created, &MessageFact { created: message.created, role })
+    /// Whether every rule set stops at the last row.
+    fn settled(&self) -> bool {
+        self.stops && !self.summary && !self.shuffled
     }
+}
 
-    /// Takes in what another walk knows of rows of the same session: nobody has seen in which order both come.
-    pub fn join(&mut self, other: &Self) {
-        self.rows += other.rows;
-        self.shuffled = true;
-    }
+/// Whether every rule set stops at the last of these rows, if that row holds no tool call. In replay order.
+#[must_use]
+pub fn settled(heads: &[Head]) -> bool {
+    let mut rows = Rows::default();
+    heads.iter().for_each(|head| rows.add(&head.row.id, head.row.time_created, head.created, &head.role));
+    rows.settled()
+}
 
-    /// Notes that an answer which the outline took for finished holds a tool call after all.
-    pub fn doubt(&mut self) {
-        self.buried = true;
-    }
+/// The model of the newest prompt. In replay order.
+#[must_use]
+pub fn prompted(heads: &[Head]) -> Option<&ModelRef> {
+    heads.iter().rev().find(|head| head.assistant().is_none()).and_then(|head| head.prompted()).map(|model| &**model)
+}
 
-    /// Whether there is nothing to say about the session, for all that its rows tell, parts aside: every rule set
-    /// stops at its last row, and, where more than its tail is asked for, at the row before each prompt.
-    #[must_use]
-    pub fn plain(&self, scope: Scope) -> bool {
-        self.rows > 0 && self.stops && !self.summary && !self.shuffled && (scope == Scope::Tail || !self.buried)
+/// The model of the newest prompt, if there is nothing to say about the session.
+pub(super) fn plainly_sound(session: &Session) -> Option<Option<&ModelRef>> {
+    if session.info.revert.is_some() {
+        return None;
     }
+    let mut rows = Rows::default();
+    let mut model = None;
+    for message in &session.messages {
+        rows.add(message.id(), message.row.time_created, message.created, &message.role);
+        if rows.buried || !ordinary(message) || (rows.stops && message.tools().next().is_some()) {
+            return None;
+        }
+        if let Some(user) = message.user() {
+            model = user.model.as_deref();
+        }
+    }
+    let refused_by_nature = unsendable(session) || model.is_none_or(|model| is_claude(&model.model)) && risky(session);
+    (rows.settled() && !refused_by_nature).then_some(model)
+}
 
-    /// The last row's id.
-    #[must_use]
-    pub fn last(&self) -> &str {
-        &self.last_id
-    }
-
-    /// The newest prompt's model, where the session is plain.
-    #[must_use]
-    pub fn model(&self) -> Option<&ModelRef> {
-        self.model.as_ref()
-    }
+/// Whether the message is no failed or cut-off answer, and holds no call that was cut off, never ended or leaked.
+fn ordinary(message: &Message) -> bool {
+    let part = |kind: &PartKind| match kind {
+        PartKind::Tool(call) => !call.orphan() && !call.unsettled(),
+        PartKind::Text { text, .. } => !text.leaked_call,
+        _ => true,
+    };
+    message.assistant().is_none_or(|a| a.error.is_none()) && message.parts.iter().all(|p| part(&p.kind))
 }

@@ -31,6 +31,15 @@ pub fn successor(id: &str) -> Option<String> {
     None
 }
 
+/// The id of a call as opencode sends it to a Claude, which takes letters, digits, `_` and `-` alone: JavaScript replaces
+/// UTF-16 units, so a character beyond the first plane becomes two.
+pub fn sent(id: &str) -> impl Iterator<Item = u8> {
+    id.encode_utf16().map(|unit| match u8::try_from(unit) {
+        Ok(c) if c.is_ascii_alphanumeric() || c == b'_' || c == b'-' => c,
+        _ => b'_',
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::successor;

@@ -1,15 +1,22 @@
-//! A prompt's row of many megabytes in little memory.
+//! Rows of many megabytes in little memory: a prompt's row, and the part of a tool call.
 //!
 //! opencode keeps the changes of a turn in its prompt's row (`summary.diffs`), and some of those rows have hundreds of
 //! megabytes. What the rules ask stands in a few short members; the rest is looked at as it passes, for it must be JSON.
 
 use std::fmt;
-use std::io::{self, BufReader, Read};
+use std::io::{BufReader, Read};
 
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Message, MessageRow, Shrink, message};
+use super::{Depth, Head, MessageRow, Part, PartKind, Role, ToolState, head, part};
+use crate::json::{self, ShapeError, Shorten};
+
+/// A row's JSON beyond this size is read piece by piece, in bytes.
+pub const LARGE: usize = 1 << 20;
+
+/// Longest string of a large part that is kept as it is, in bytes.
+const LONGEST_OF_PART: usize = 16 << 10;
 
 /// Members of a user's row that are read.
 const ASKED: [&str; 4] = ["role", "time", "agent", "model"];
@@ -20,17 +27,48 @@ const LONGEST: usize = 256;
 /// Reads a user's row from its JSON, which is read piece by piece. `None` where it is another row, or anything about it
 /// is odd: then it has to be read whole, which tells what.
 #[must_use]
-pub fn large_user(row: MessageRow, json: impl Read) -> Option<Message> {
-    let mut short = Shortened::new(json);
+pub fn large_user(row: MessageRow, json: impl Read) -> Option<Head> {
+    let mut short = Shorten::new(json, LONGEST);
     let mut read = serde_json::Deserializer::from_reader(BufReader::new(&mut short));
     let members = read.deserialize_map(Members).and_then(|members| read.end().map(|()| members)).ok()?;
     drop(read);
-    if !short.shrink.is_sound() || members.iter().any(|(_, raw)| raw.get().len() > LONGEST) {
+    if !short.is_sound() || members.iter().any(|(_, raw)| raw.get().len() > LONGEST) {
         return None;
     }
     // What was passed over is said nowhere else: the row without it is the same to every rule.
     let members: Vec<String> = members.iter().map(|(key, raw)| format!("\"{key}\":{raw}")).collect();
-    message(row, &format!("{{{}}}", members.join(","))).ok().filter(|message| message.user().is_some())
+    head(row, &format!("{{{}}}", members.join(","))).ok().filter(|head| matches!(head.role, Role::User(_)))
+}
+
+/// Reads the part of a tool call from its JSON, which is read piece by piece; long strings of it are known by their SHA-256
+/// alone. `None` where it is another part, or anything about it is odd: then it has to be read whole.
+///
+/// # Errors
+/// When the JSON cannot be read.
+pub fn large_part(id: &str, time_created: i64, bytes: u64, json: impl Read) -> std::io::Result<Option<Part>> {
+    let short = json::shortened(json, LONGEST_OF_PART)?;
+    let Some(Ok(mut part)) = short.map(|short| part(id, time_created, &short, Depth::Whole)) else { return Ok(None) };
+    part.bytes = bytes;
+    // A file's facts are in its bytes, and of a text every word may count.
+    Ok(Some(part).filter(|part| match &part.kind {
+        PartKind::Tool(call) => {
+            !matches!(&call.state, ToolState::Completed { attachments, .. } if !attachments.is_empty())
+        }
+        _ => false,
+    }))
+}
+
+/// A part from its JSON, in the form in which a store gives it back.
+///
+/// # Errors
+/// When it is no part.
+pub fn stored_part(id: &str, time_created: i64, data: &str) -> Result<Part, ShapeError> {
+    if data.len() > LARGE
+        && let Ok(Some(part)) = large_part(id, time_created, data.len() as u64, data.as_bytes())
+    {
+        return Ok(part);
+    }
+    part(id, time_created, data, Depth::Whole)
 }
 
 struct Members;
@@ -56,52 +94,19 @@ impl<'de> Visitor<'de> for Members {
     }
 }
 
-/// A JSON text with its long strings cut short.
-struct Shortened<R> {
-    json: R,
-    shrink: Shrink,
-    piece: Vec<u8>,
-    short: Vec<u8>,
-    at: usize,
-}
-
-impl<R> Shortened<R> {
-    fn new(json: R) -> Self {
-        Self { json, shrink: Shrink::to(LONGEST), piece: vec![0; 1 << 16], short: Vec::new(), at: 0 }
-    }
-}
-
-impl<R: Read> Read for Shortened<R> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        while self.at == self.short.len() {
-            let got = self.json.read(&mut self.piece)?;
-            if got == 0 {
-                return Ok(0);
-            }
-            self.shrink.push(&self.piece[..got]);
-            self.at = 0;
-            self.shrink.take(&mut self.short);
-        }
-        let many = out.len().min(self.short.len() - self.at);
-        out[..many].copy_from_slice(&self.short[self.at..self.at + many]);
-        self.at += many;
-        Ok(many)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::large_user;
-    use crate::history::{Message, MessageRow, message};
+    use crate::history::{Head, MessageRow, head};
 
     fn row() -> MessageRow {
         MessageRow { rowid: 1, id: "m".into(), session_id: "s".into(), time_created: 1, time_updated: 1 }
     }
 
     /// What the rules see of a row.
-    fn seen(message: &Message) -> String {
+    fn seen(message: &Head) -> String {
         format!("{:?}", (&message.row, message.created.to_bits(), &message.role))
     }
 
@@ -168,7 +173,7 @@ mod tests {
             if let Some(at) = bytes.filter(|at| *at < text.len()) {
                 text[at] = 0xff;
             }
-            let whole = std::str::from_utf8(&text).ok().and_then(|text| message(row(), text).ok());
+            let whole = std::str::from_utf8(&text).ok().and_then(|text| head(row(), text).ok());
             if let Some(large) = large_user(row(), text.as_slice()) {
                 prop_assert_eq!(Some(seen(&large)), whole.as_ref().map(seen));
             }
@@ -184,7 +189,7 @@ mod tests {
             vec![diff; 40].join(",")
         );
         let large = large_user(row(), text.as_bytes()).unwrap();
-        assert_eq!(seen(&large), seen(&message(row(), &text).unwrap()));
+        assert_eq!(seen(&large), seen(&head(row(), &text).unwrap()));
         let answer = text.replacen("\"user\"", "\"assistant\"", 1);
         assert!(large_user(row(), answer.as_bytes()).is_none(), "of an answer, other members count as well");
     }

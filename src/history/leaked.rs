@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag};
 
-use super::json;
+use crate::json;
 
 /// The markup's opening tags, each with and without the namespace. A cut-off answer may stop inside the
 /// name, so only what comes before it is asked for.

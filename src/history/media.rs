@@ -6,7 +6,9 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use imagesize::{ImageType, blob_size, image_type};
 
-use super::json::{self, Object};
+use super::Depth;
+use super::metadata::Digest;
+use crate::json::{self, Object};
 
 /// How much of a file is decoded first: an image's size stands near its start, in bytes. Only a photograph with a large
 /// preview in front needs more, and is then decoded whole.
@@ -29,6 +31,10 @@ pub struct Media {
     pub base64: Option<u64>,
     /// What the bytes are.
     pub found: Found,
+    /// Of its address, its type and its name.
+    pub digest: Digest,
+    /// Its address holds the file itself: `data:…,…`.
+    pub inline: bool,
 }
 
 /// What the bytes of a file are.
@@ -56,17 +62,21 @@ impl Media {
     ///
     /// # Errors
     /// When `mime` is missing or no string.
-    pub fn of(object: &Object<'_>) -> Result<Self, json::ShapeError> {
+    pub fn of(object: &Object<'_>, depth: Depth) -> Result<Self, json::ShapeError> {
         let mime = object.required_string("mime")?;
-        let Some(data) = object.get("url").and_then(data_of) else {
-            return Ok(Self { mime, base64: None, found: Found::Other });
+        let url = object.get("url").unwrap_or_default();
+        let name = object.get("filename").unwrap_or_default();
+        let digest = depth.digest(&[url.as_bytes(), mime.as_bytes(), name.as_bytes()]);
+        let inline = url.starts_with("\"data:") && url.contains(',');
+        let Some(data) = data_of(url) else {
+            return Ok(Self { mime, base64: None, found: Found::Other, digest, inline });
         };
         let found = match () {
             () if data.is_empty() => Found::Nothing,
             () if mime.starts_with("image/") => look(data),
             () => Found::Other,
         };
-        Ok(Self { mime, base64: Some(data.len() as u64), found })
+        Ok(Self { mime, base64: Some(data.len() as u64), found, digest, inline })
     }
 
     /// Whether it is sent to a model as media: an image or a PDF document (read in opencode 1.14.48 and 1.18.33).
@@ -130,7 +140,7 @@ mod tests {
     fn of(mime: &str, bytes: &[u8]) -> Media {
         let url = format!("data:{mime};base64,{}", BASE64.encode(bytes));
         let text = format!(r#"{{"mime":"{mime}","url":"{url}"}}"#);
-        Media::of(&Object::parse(&text).unwrap()).unwrap()
+        Media::of(&Object::parse(&text).unwrap(), Depth::Whole).unwrap()
     }
 
     fn png(width: u32, height: u32) -> Vec<u8> {
@@ -150,9 +160,9 @@ mod tests {
         assert_eq!(of("image/png", b"").found, Found::Nothing);
         assert_eq!(of("application/pdf", b"%PDF-").found, Found::Other);
         let away = Object::parse(r#"{"mime":"image/png","url":"https://x/y.png"}"#).unwrap();
-        assert_eq!(Media::of(&away).unwrap().base64, None);
+        assert_eq!(Media::of(&away, Depth::Whole).unwrap().base64, None);
         let broken = Object::parse(r#"{"mime":"image/png","url":"data:image/png;base64,*"}"#).unwrap();
-        assert_eq!(Media::of(&broken).unwrap().found, Found::NoImage);
+        assert_eq!(Media::of(&broken, Depth::Whole).unwrap().found, Found::NoImage);
     }
 
     #[test]

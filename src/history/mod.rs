@@ -1,31 +1,28 @@
-//! Typed, narrow and faithful view of one session's rows: what the rules need, and nothing re-serialised.
+//! Rows as types: of each row what the rules ask, and nothing serialised anew.
 
 mod head;
 pub mod ids;
-pub mod json;
 mod large;
 mod leaked;
-pub mod limits;
+pub mod log;
 mod media;
+pub mod metadata;
 mod parse;
 mod refusal;
-mod shrink;
+mod start;
 
-use schemars::JsonSchema;
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-pub(crate) use head::sent_id;
-pub use head::{
-    BEHIND_OUTPUT, FactKind, MessageFact, PartFact, Risk, RoleFact, ids_at_start, message_fact, message_fact_of_start,
-    part_fact, part_fact_of_start,
-};
-pub use large::large_user;
+use schemars::JsonSchema;
+
+pub use head::Head;
+pub use large::{LARGE, large_part, large_user, stored_part};
 pub use media::{Found, Media, bytes_of};
-pub use parse::{NEVER_ENDED, message, part, revert};
+pub use metadata::{Detail, Digest, Meta, MetaKind, Metadata};
+pub use parse::{NEVER_ENDED, head, part, revert};
 pub use refusal::{Pointer, Refusal, RefusalClass};
-pub use shrink::Shrink;
+pub use start::{Behind, head_of_start, part_of_start};
 
 /// A model as opencode names it: `PROVIDER/MODEL` in print.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -79,9 +76,28 @@ pub struct Session {
     pub info: SessionInfo,
     /// The messages in replay order. Histories that differ in few rows share all the others.
     pub messages: Vec<Rc<Message>>,
-    /// Whether a request of this history may break a rule other than that of its last turn. False only where a walk
-    /// over all its rows has seen nothing of the kind.
-    pub suspect: bool,
+    /// How much of each row was read.
+    pub depth: Depth,
+}
+
+/// How much of a session's rows was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Of each row what a verdict asks: of the long result of a tool that returns text alone, only its start, and no digest
+    /// of any content. Two histories of this depth cannot be compared.
+    Scan,
+    /// Every row whole. Edits are planned and proven on such a history alone.
+    Whole,
+}
+
+impl Depth {
+    /// The digest of content that is only told from other content in a history that was read whole.
+    pub(crate) fn digest(self, pieces: &[&[u8]]) -> Digest {
+        match self {
+            Self::Scan => Digest::default(),
+            Self::Whole => Digest::of(pieces),
+        }
+    }
 }
 
 /// A row of `message` and its parts.
@@ -95,43 +111,8 @@ pub struct Message {
     pub created: f64,
     /// What the row says about its turn.
     pub role: Role,
-    /// The parts in replay order, as far as they were read: see `depth`.
+    /// All of its parts, in replay order.
     pub parts: Vec<Part>,
-    /// How much of the parts was read.
-    pub depth: Depth,
-}
-
-/// How much of a message's parts was read.
-///
-/// A verdict needs the parts of few messages. So a history may be judged with most of them unread: whatever asks
-/// for a message's parts leaves a note, the store reads those, and the history is judged again. A verdict that was
-/// reached without leaving a note has seen nothing but what was read, so it is the one of the whole history.
-#[derive(Debug, Clone, Default)]
-pub enum Depth {
-    /// All of them.
-    #[default]
-    Whole,
-    /// None; with what is known of them all the same.
-    Unread(Rc<Unread>),
-}
-
-/// What is known of parts that were not read, and what was asked.
-#[derive(Debug, Default)]
-pub struct Unread {
-    /// There is no tool call among them.
-    pub no_tools: bool,
-    /// Whether a call among them was run by the provider, where that was looked up.
-    pub provider_call: Cell<Option<bool>>,
-    parts_asked: Cell<bool>,
-    provider_asked: Cell<bool>,
-}
-
-impl Depth {
-    /// Parts that were not read; `no_tools` where it is known that there is no tool call among them.
-    #[must_use]
-    pub fn unread(no_tools: bool) -> Self {
-        Self::Unread(Rc::new(Unread { no_tools, ..Unread::default() }))
-    }
 }
 
 /// The columns of a `message` row other than `data`.
@@ -215,7 +196,6 @@ pub struct RowError {
     Hash,
     serde::Serialize,
     JsonSchema,
-    serde::Deserialize,
     strum::Display,
     strum::EnumIter,
 )]
@@ -232,8 +212,7 @@ pub enum Wrapper {
     Litellm,
     /// A LiteLLM proxy in front of Azure.
     AzureLitellm,
-    /// Another wording; also any that a newer report may name.
-    #[serde(other)]
+    /// Another wording.
     Other,
 }
 
@@ -301,6 +280,8 @@ pub struct Text {
     pub blank: bool,
     /// It holds raw tool-call markup outside of code. Looked at in text parts only, not in thinking.
     pub leaked_call: bool,
+    /// Of the text as it stands in the JSON.
+    pub digest: Digest,
 }
 
 /// What a part is.
@@ -312,14 +293,15 @@ pub enum PartKind {
         text: Text,
         /// Not sent to the model.
         ignored: bool,
+        /// What the provider's package has stored with it.
+        metadata: Metadata,
     },
     /// The model's thinking.
     Reasoning {
         /// The text.
         text: Text,
-        /// The metadata's namespaces (`anthropic`, `bedrock`, a provider's id) that hold a signature, or
-        /// redacted thinking, which stands for one.
-        proofs: Box<[Proof]>,
+        /// What the provider's package has stored with it.
+        metadata: Metadata,
     },
     /// A request's start: where the replay cuts a row into blocks.
     StepStart,
@@ -343,19 +325,6 @@ pub enum PartKind {
     Other(Box<str>),
 }
 
-/// A signature of thinking, by the namespace of the metadata that holds it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Proof {
-    /// `anthropic`, `bedrock` or a provider's id.
-    pub namespace: String,
-    /// It holds `signature`.
-    pub signature: bool,
-    /// It holds `redactedData`.
-    pub redacted_data: bool,
-    /// It holds `redactedContent`.
-    pub redacted_content: bool,
-}
-
 /// A tool part.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ToolCall {
@@ -365,8 +334,27 @@ pub struct ToolCall {
     pub call_id: String,
     /// The provider ran it: its result stays in the assistant's turn.
     pub provider_executed: bool,
+    /// What the provider's package has stored with it.
+    pub metadata: Metadata,
+    /// Of the tool's name, the id and the input.
+    pub call: Digest,
+    /// Of the id and what is said of how it came out, for an interrupted call by opencode.
+    pub result: Digest,
     /// How far it came.
     pub state: ToolState,
+}
+
+/// What a tool's output is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// A text.
+    Text,
+    /// `""`.
+    Silent,
+    /// There is none. A provider's own tool leaves its result elsewhere.
+    Missing,
+    /// An object or a list.
+    Other,
 }
 
 /// How far a tool call came.
@@ -376,8 +364,8 @@ pub enum ToolState {
     Completed {
         /// Its output was pruned: attachments are not sent either.
         compacted: bool,
-        /// Its output is `""`.
-        silent: bool,
+        /// Its output.
+        output: Output,
         /// Its attachments.
         attachments: Vec<Media>,
     },
@@ -399,6 +387,15 @@ pub enum ToolState {
 }
 
 impl ToolCall {
+    /// The files that its result carries, where that is still sent whole.
+    #[must_use]
+    pub fn attachments(&self) -> &[Media] {
+        match &self.state {
+            ToolState::Completed { compacted: false, attachments, .. } => attachments,
+            _ => &[],
+        }
+    }
+
     /// Whether opencode cut the call off (docs/opencode.md §3).
     #[must_use]
     pub fn orphan(&self) -> bool {
@@ -450,15 +447,6 @@ impl Message {
         }
     }
 
-    /// The parts. Where they were not read, that they were asked for is noted.
-    #[must_use]
-    pub fn parts(&self) -> &[Part] {
-        if let Depth::Unread(unread) = &self.depth {
-            unread.parts_asked.set(true);
-        }
-        &self.parts
-    }
-
     /// The part with this id.
     #[must_use]
     pub fn part(&self, id: &str) -> Option<&Part> {
@@ -467,52 +455,26 @@ impl Message {
         self.parts.get(at)
     }
 
-    /// Whether its parts were asked for and are still unread.
-    #[must_use]
-    pub fn parts_asked(&self) -> bool {
-        matches!(&self.depth, Depth::Unread(unread) if unread.parts_asked.get())
-    }
-
-    /// Whether it was asked for calls that the provider ran, and nobody knows.
-    #[must_use]
-    pub fn provider_asked(&self) -> bool {
-        matches!(&self.depth, Depth::Unread(u) if u.provider_asked.get() && u.provider_call.get().is_none())
-    }
-
     /// Whether the provider ran a tool call of the row.
     #[must_use]
     pub fn provider_call(&self) -> bool {
-        match &self.depth {
-            Depth::Unread(unread) if unread.no_tools => false,
-            Depth::Unread(unread) => unread.provider_call.get().unwrap_or_else(|| {
-                unread.provider_asked.set(true);
-                false
-            }),
-            Depth::Whole => self.tools().any(|(_, t)| t.provider_executed),
-        }
+        self.tools().any(|(_, call)| call.provider_executed)
     }
 
     /// The tool calls of the row with their parts.
     pub fn tools(&self) -> impl Iterator<Item = (&Part, &ToolCall)> {
-        let known = matches!(&self.depth, Depth::Unread(unread) if unread.no_tools);
-        let parts = if known { &self.parts } else { self.parts() };
-        Self::calls(parts)
-    }
-
-    /// The calls that were cut off or are stored as still going on. Messages that hold any are read by whoever
-    /// counts them, so this leaves no note.
-    pub fn loud_tools(&self) -> impl Iterator<Item = (&Part, &ToolCall)> {
-        Self::calls(&self.parts).filter(|(_, call)| call.orphan() || call.unsettled())
-    }
-
-    fn calls(parts: &[Part]) -> impl Iterator<Item = (&Part, &ToolCall)> {
-        parts.iter().filter_map(|p| match &p.kind {
-            PartKind::Tool(t) => Some((p, t.as_ref())),
+        self.parts.iter().filter_map(|p| match &p.kind {
+            PartKind::Tool(call) => Some((p, call.as_ref())),
             _ => None,
         })
     }
 
-    /// The text parts of an assistant's row that hold raw tool-call markup. Leaves no note, as `loud_tools`.
+    /// The calls that opencode cut off, and those that are stored as still going on.
+    pub fn open_calls(&self) -> impl Iterator<Item = (&Part, &ToolCall)> {
+        self.tools().filter(|(_, call)| call.orphan() || call.unsettled())
+    }
+
+    /// The text parts of an assistant's row that hold raw tool-call markup.
     pub fn leaked_calls(&self) -> impl Iterator<Item = &Part> {
         let leaks = |p: &&Part| matches!(p.kind, PartKind::Text { text: Text { leaked_call: true, .. }, .. });
         self.parts.iter().filter(move |_| self.assistant().is_some()).filter(leaks)
@@ -526,21 +488,23 @@ impl Message {
 
     /// A row that a repair may remove, for it holds nothing (docs/architecture.md, "Removable rows"):
     /// a user row without parts; an assistant row without finish, cost and tokens, whose parts are at most
-    /// step marks, `""` text and unsigned `""` thinking, and whose error is absent, an abort or a prefill 400.
+    /// step marks, `""` text and `""` thinking, neither with metadata of a provider, and whose error is absent, an abort
+    /// or a prefill 400.
     #[must_use]
     pub fn removable(&self) -> bool {
         let Some(a) = self.assistant() else {
-            return self.parts().is_empty();
+            return self.parts.is_empty();
         };
         a.finish.is_none()
             && !a.summary
             && a.cost == 0.0
             && a.tokens.is_zero()
             && a.error.as_deref().is_none_or(|e| e.prefill_400 || e.aborted())
-            && self.parts().iter().all(|p| match &p.kind {
+            && self.parts.iter().all(|p| match &p.kind {
                 PartKind::StepStart | PartKind::StepFinish { spent: false } => true,
-                PartKind::Text { text, .. } => text.empty,
-                PartKind::Reasoning { text, proofs } => text.empty && proofs.is_empty(),
+                PartKind::Text { text, metadata, .. } | PartKind::Reasoning { text, metadata } => {
+                    text.empty && metadata.as_deref().unwrap_or_default().is_empty()
+                }
                 _ => false,
             })
     }

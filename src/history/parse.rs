@@ -2,13 +2,14 @@
 
 use std::rc::Rc;
 
-use super::json::{self, Object, ShapeError, shape};
 use super::leaked;
+use super::metadata;
 use super::refusal;
 use super::{
-    Assistant, Depth, Media, Message, MessageRow, ModelRef, Part, PartKind, Proof, Revert, Role, RowError, Text,
-    Tokens, ToolCall, ToolState, User, Wrapper,
+    Assistant, Depth, Head, Media, MessageRow, ModelRef, Output, Part, PartKind, Revert, Role, RowError, Text, Tokens,
+    ToolCall, ToolState, User, Wrapper,
 };
+use crate::json::{self, Object, ShapeError, shape};
 
 /// What error texts say when a model takes no assistant prefill, lower case (docs/opencode.md §9).
 const PREFILL_TEXTS: [&str; 5] = [
@@ -22,11 +23,11 @@ const PREFILL_TEXTS: [&str; 5] = [
 /// What the replay says of a tool call that is still pending or running (docs/opencode.md §5.5).
 pub const NEVER_ENDED: &str = "[Tool execution was interrupted]";
 
-/// A message row's JSON, without its parts.
+/// Reads a message row's JSON.
 ///
 /// # Errors
 /// When `data` is not the JSON object of a user or assistant row; the text names the field.
-pub fn message(row: MessageRow, data: &str) -> Result<Message, ShapeError> {
+pub fn head(row: MessageRow, data: &str) -> Result<Head, ShapeError> {
     let object = Object::parse(data)?;
     let created = match object.object("time")? {
         Some(time) => time.number("created")?,
@@ -43,10 +44,10 @@ pub fn message(row: MessageRow, data: &str) -> Result<Message, ShapeError> {
         "assistant" => Role::Assistant(Box::new(assistant(&object)?)),
         _ => return shape("`role` is neither user nor assistant"),
     };
-    Ok(Message { row, changed: None, created, role, parts: Vec::new(), depth: Depth::Whole })
+    Ok(Head { row, created, role })
 }
 
-fn model(object: &Object<'_>) -> Result<ModelRef, ShapeError> {
+pub(super) fn model(object: &Object<'_>) -> Result<ModelRef, ShapeError> {
     Ok(ModelRef { provider: object.required_string("providerID")?, model: object.required_string("modelID")? })
 }
 
@@ -135,22 +136,22 @@ fn wrapper_of(says: impl Fn(&str) -> bool) -> Wrapper {
 ///
 /// # Errors
 /// When `data` is not the JSON object of a part, or a field that the replay reads has another kind.
-pub fn part(id: &str, time_created: i64, data: &str) -> Result<Part, ShapeError> {
+pub fn part(id: &str, time_created: i64, data: &str, depth: Depth) -> Result<Part, ShapeError> {
     let object = Object::parse(data)?;
     let kind = match object.required_string("type")?.as_str() {
         "text" => {
-            let mut text = text(&object)?;
+            let mut text = text(&object, depth)?;
             text.leaked_call = object.some("text").is_some_and(leaked::in_json);
-            PartKind::Text { text, ignored: object.truthy("ignored") }
+            PartKind::Text { text, ignored: object.truthy("ignored"), metadata: metadata::of(&object, depth) }
         }
-        "reasoning" => PartKind::Reasoning { text: text(&object)?, proofs: proofs(&object)? },
+        "reasoning" => PartKind::Reasoning { text: text(&object, depth)?, metadata: metadata::of(&object, depth) },
         "step-start" => PartKind::StepStart,
         "step-finish" => {
             let spent = !tokens(&object)?.is_zero() || object.number("cost")?.is_some_and(|c| c != 0.0);
             PartKind::StepFinish { spent }
         }
-        "file" => PartKind::File(Box::new(Media::of(&object)?)),
-        "tool" => PartKind::Tool(Box::new(tool(&object)?)),
+        "file" => PartKind::File(Box::new(Media::of(&object, depth)?)),
+        "tool" => PartKind::Tool(Box::new(tool(&object, depth)?)),
         "compaction" => PartKind::Compaction {
             tail_start_id: object.string("tail_start_id")?.filter(|t| !t.is_empty()).map(Box::from),
         },
@@ -160,36 +161,17 @@ pub fn part(id: &str, time_created: i64, data: &str) -> Result<Part, ShapeError>
     Ok(Part { id: id.into(), time_created, bytes: data.len() as u64, changed: None, kind })
 }
 
-fn text(object: &Object<'_>) -> Result<Text, ShapeError> {
+fn text(object: &Object<'_>, depth: Depth) -> Result<Text, ShapeError> {
     let Some(raw) = object.some("text").filter(|raw| raw.starts_with('"')) else {
         return shape("`text` is not a string");
     };
     // Most texts start with something visible: only those that start with white space are decoded.
     let visible = raw.as_bytes().get(1).is_some_and(|b| b.is_ascii_graphic() && !matches!(b, b'\\' | b'"'));
     let blank = !visible && json::string(raw).is_some_and(|t| json::is_blank(&t));
-    Ok(Text { empty: raw == "\"\"", blank, leaked_call: false })
+    Ok(Text { empty: raw == "\"\"", blank, leaked_call: false, digest: depth.digest(&[raw.as_bytes()]) })
 }
 
-fn proofs(object: &Object<'_>) -> Result<Box<[Proof]>, ShapeError> {
-    let Some(metadata) = object.object("metadata")? else {
-        return Ok(Box::default());
-    };
-    Ok(metadata
-        .members()
-        .filter_map(|(namespace, raw)| {
-            let inner = Object::parse(raw).ok()?;
-            let proof = Proof {
-                namespace: namespace.to_owned(),
-                signature: inner.some("signature").is_some(),
-                redacted_data: inner.some("redactedData").is_some(),
-                redacted_content: inner.some("redactedContent").is_some(),
-            };
-            (proof.signature || proof.redacted_data || proof.redacted_content).then_some(proof)
-        })
-        .collect())
-}
-
-fn tool(object: &Object<'_>) -> Result<ToolCall, ShapeError> {
+fn tool(object: &Object<'_>, depth: Depth) -> Result<ToolCall, ShapeError> {
     let Some(state) = object.object("state")? else {
         return shape("`state` is missing");
     };
@@ -204,15 +186,20 @@ fn tool(object: &Object<'_>) -> Result<ToolCall, ShapeError> {
                     return shape("`state.attachments` is not an array");
                 };
                 for item in items {
-                    attachments.push(Media::of(&Object::parse(item)?)?);
+                    attachments.push(Media::of(&Object::parse(item)?, depth)?);
                 }
             }
             // opencode reads `state.time.compacted` of a completed call without asking whether `time` is there.
             let Some(time) = time else {
                 return shape("`state.time` is missing");
             };
-            let silent = state.get("output") == Some("\"\"");
-            ToolState::Completed { compacted: time.truthy("compacted"), silent, attachments }
+            let output = match state.get("output") {
+                None => Output::Missing,
+                Some("\"\"") => Output::Silent,
+                Some(raw) if raw.starts_with('"') => Output::Text,
+                Some(_) => Output::Other,
+            };
+            ToolState::Completed { compacted: time.truthy("compacted"), output, attachments }
         }
         "error" => ToolState::Error {
             orphan: metadata.as_ref().is_some_and(|m| m.get("interrupted") == Some("true")),
@@ -226,8 +213,19 @@ fn tool(object: &Object<'_>) -> Result<ToolCall, ShapeError> {
         "pending" => ToolState::Pending,
         _ => return shape("`state.status` is none of pending, running, completed, error"),
     };
+    let tool = object.required_string("tool")?;
+    // What is said of a call that never ended is the same whether its row says so or opencode.
+    let said = match &status {
+        ToolState::Completed { .. } => state.get("output"),
+        ToolState::Error { has_output: true, .. } => metadata.as_ref().and_then(|m| m.get("output")),
+        ToolState::Error { never_ended: false, .. } => state.get("error"),
+        _ => None,
+    };
     Ok(ToolCall {
-        tool: object.required_string("tool")?,
+        call: depth.digest(&[tool.as_bytes(), call_id.as_bytes(), state.get("input").unwrap_or_default().as_bytes()]),
+        result: depth.digest(&[call_id.as_bytes(), said.unwrap_or_default().as_bytes()]),
+        metadata: metadata::of(object, depth),
+        tool,
         call_id,
         provider_executed: object.object("metadata").ok().flatten().is_some_and(|m| m.truthy("providerExecuted")),
         state: status,
@@ -259,7 +257,7 @@ mod tests {
             let data = format!(
                 r#"{{"type":"tool","tool":"bash","callID":"c","state":{{"status":"{status}","input":{{}},"time":{{"start":5}},"metadata":{metadata}}}}}"#
             );
-            match part("prt_1", 0, &data).unwrap().kind {
+            match part("prt_1", 0, &data, Depth::Whole).unwrap().kind {
                 PartKind::Tool(t) => t.orphan(),
                 _ => false,
             }
@@ -278,7 +276,7 @@ mod tests {
                 r#"{{"role":"assistant","modelID":"m","providerID":"p","time":{{"created":1}},"error":{{"name":"UnknownError","data":{data}}}}}"#
             );
             let row = MessageRow { rowid: 1, id: "m".into(), session_id: "s".into(), time_created: 1, time_updated: 1 };
-            message(row, &raw).unwrap().prefill_400()
+            head(row, &raw).unwrap().with(Vec::new()).prefill_400()
         };
         assert!(base(
             r#"{"message":"This model does not support assistant message prefill. The conversation must end with a user message."}"#
@@ -303,7 +301,7 @@ mod tests {
                 r#"{{"role":"assistant","modelID":"m","providerID":"p","time":{{"created":1}},"error":{error}}}"#
             );
             let row = MessageRow { rowid: 1, id: "m".into(), session_id: "s".into(), time_created: 1, time_updated: 1 };
-            message(row, &raw).unwrap().assistant().and_then(|a| a.error.as_deref()?.wrapper)
+            head(row, &raw).unwrap().assistant().and_then(|a| a.error.as_deref()?.wrapper)
         };
         let plain =
             "This model does not support assistant message prefill. The conversation must end with a user message.";
@@ -349,17 +347,18 @@ mod tests {
             (r#"{"text":"x"}"#, "type"),
             ("nonsense", "not JSON"),
         ] {
-            let error = part("prt_1", 0, data).unwrap_err().to_string();
+            let error = part("prt_1", 0, data, Depth::Whole).unwrap_err().to_string();
             assert!(error.contains(field), "{data}: {error}");
         }
     }
 
     #[test]
     fn blank_and_empty_text() {
-        let of = |t: &str| match part("prt_1", 0, &format!(r#"{{"type":"text","text":{t}}}"#)).unwrap().kind {
-            PartKind::Text { text, .. } => (text.empty, text.blank),
-            _ => (false, false),
-        };
+        let of =
+            |t: &str| match part("prt_1", 0, &format!(r#"{{"type":"text","text":{t}}}"#), Depth::Whole).unwrap().kind {
+                PartKind::Text { text, .. } => (text.empty, text.blank),
+                _ => (false, false),
+            };
         assert_eq!(of(r#""""#), (true, true));
         assert_eq!(of(r#"" \n""#), (false, true));
         assert_eq!(of(r#""\u0020""#), (false, true));

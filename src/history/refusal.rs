@@ -1,13 +1,11 @@
 //! What a stored 400 says is wrong with the request, prefill aside: which rule, and where.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use strum::{Display, EnumIter};
 
 /// What a provider refused a request for. Each stands for the texts in [`TEXTS`] (docs/opencode.md §12).
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema, Display, EnumIter,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema, Display, EnumIter)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 #[non_exhaustive]
@@ -30,15 +28,16 @@ pub enum RefusalClass {
     CallPairs,
     /// Thinking whose signature does not hold.
     Signature,
+    /// An answer that ends with thinking.
+    ThinkingLast,
     /// A history longer than the model's window.
     Window,
     /// Anything else.
-    #[serde(other)]
     Other,
 }
 
 /// Words of each class, lower case; the first that is found decides. Sources: docs/opencode.md §12.
-const TEXTS: [(&str, RefusalClass); 33] = [
+const TEXTS: [(&str, RefusalClass); 34] = [
     ("must contain non-whitespace text", RefusalClass::BlankText),
     ("text content blocks must be non-empty", RefusalClass::BlankText),
     ("text field in the contentblock object", RefusalClass::BlankText),
@@ -67,6 +66,7 @@ const TEXTS: [(&str, RefusalClass); 33] = [
     ("must be followed by tool messages", RefusalClass::CallPairs),
     ("invalid `signature` in `thinking` block", RefusalClass::Signature),
     ("invalid signature in thinking block", RefusalClass::Signature),
+    ("final block in an assistant message cannot be", RefusalClass::ThinkingLast),
     ("prompt is too long", RefusalClass::Window),
     ("maximum context length", RefusalClass::Window),
     ("input is too long", RefusalClass::Window),

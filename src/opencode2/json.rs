@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use crate::history::json::{self, Object};
+use crate::json::{self, Object};
 
 /// What kind of value a raw text is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,10 +3,11 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::Rows;
 use crate::diagnosis::Code;
-use crate::history::json::{Object, ShapeError};
+use crate::error::Result;
 use crate::history::{self, Message, Session};
+use crate::json::{Object, ShapeError};
+use crate::rows::{Lookup, Table};
 
 /// One edit of a history. Content never changes: rows without content go, parts move to the row after
 /// theirs, and `finish`, `parentID`, `error` and totals of an assistant row may be set. Where a person asked for content
@@ -79,16 +80,25 @@ impl Change {
         }
     }
 
-    /// The rows that it touches or makes.
-    pub fn messages(&self) -> impl Iterator<Item = &str> {
-        let (id, new) = match self {
+    /// The message that it is about.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        match self {
             Self::Remove { id, .. }
+            | Self::Split { id, .. }
             | Self::SetData { id, .. }
             | Self::SetPart { id, .. }
-            | Self::RemovePart { id, .. } => (id, None),
-            Self::Split { id, new_id, .. } => (id, Some(new_id)),
+            | Self::RemovePart { id, .. } => id,
+        }
+    }
+
+    /// The rows that it touches or makes.
+    pub fn messages(&self) -> impl Iterator<Item = &str> {
+        let new = match self {
+            Self::Split { new_id, .. } => Some(new_id.as_str()),
+            _ => None,
         };
-        [Some(id), new].into_iter().flatten().map(String::as_str)
+        std::iter::once(self.message()).chain(new)
     }
 }
 
@@ -103,7 +113,7 @@ pub fn apply_change(session: &Session, change: &Change) -> Result<Session, Shape
     let reread = |message: &Message, id: &str, data: &str| -> Result<Message, ShapeError> {
         let mut row = message.row.clone();
         row.id = id.to_owned();
-        Ok(Message { changed: Some(Arc::from(data)), ..history::message(row, data)? })
+        Ok(Message { changed: Some(Arc::from(data)), ..history::head(row, data)?.with(Vec::new()) })
     };
     match change {
         Change::Remove { id, .. } => {
@@ -125,7 +135,7 @@ pub fn apply_change(session: &Session, change: &Change) -> Result<Session, Shape
             let message = out.messages.iter_mut().find(|m| m.row.id == *id).ok_or_else(missing)?;
             let part = Rc::make_mut(message).parts.iter_mut().find(|p| p.id() == part).ok_or_else(missing)?;
             let changed = Some(Arc::from(data.as_str()));
-            *part = history::Part { changed, ..history::part(&part.id, part.time_created, data)? };
+            *part = history::Part { changed, ..history::stored_part(&part.id, part.time_created, data)? };
         }
         Change::Split { id, at_part, new_id, first, second, .. } => {
             let message = out.messages.iter_mut().find(|m| m.row.id == *id).ok_or_else(missing)?;
@@ -154,10 +164,15 @@ fn parts_of(message: &mut Rc<Message>) -> Vec<history::Part> {
 pub(super) struct RowJson(Arc<str>);
 
 impl RowJson {
-    /// The row's JSON as it is now; `None` where it cannot be read.
-    pub(super) fn of(message: &Message, rows: &dyn Rows) -> Option<Self> {
-        let stored = || rows.message(message.id()).map(Arc::from);
-        message.changed.clone().or_else(stored).map(Self)
+    /// The row's JSON as it is now; `None` where there is no such row.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn of(message: &Message, rows: &dyn Lookup) -> Result<Option<Self>> {
+        if let Some(changed) = &message.changed {
+            return Ok(Some(Self(changed.clone())));
+        }
+        Ok(rows.data(Table::Message, message.id())?.map(|data| Self(Arc::from(data))))
     }
 
     fn edit(self, edit: impl FnOnce(&Object<'_>) -> String) -> Self {

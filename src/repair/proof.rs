@@ -5,14 +5,13 @@ use std::rc::Rc;
 
 use strum::Display;
 
-use super::Allowed;
-use super::mend::Leaves;
-use crate::diagnosis::Code;
+use super::step::Step;
 use crate::diagnosis::request::broken_in;
+use crate::diagnosis::{Code, Include, Includes};
 use crate::history::{Message, ModelRef, Part, PartKind, Session, Tokens};
 use crate::replay::{
-    Block, BlockKind, RULE_SETS, Resume, RuleSet, Sdk, TurnRole, after_revert, newest, overflow_tokens, pending_task,
-    prompt, resume, view,
+    RULE_SETS, Request, Resume, RuleSet, Sdk, Turn, after_revert, newest, overflow_tokens, pending_task, prompt,
+    resume, view,
 };
 
 /// Newest finished answers below this many tokens cannot be near any model's window, in tokens.
@@ -42,6 +41,9 @@ pub enum Check {
     /// Cost and tokens add up to the same.
     #[strum(serialize = "cost and tokens add up to the same")]
     Totals,
+    /// What the next prompt is refused for is still found.
+    #[strum(serialize = "what every prompt is refused for is still found")]
+    Findings,
 }
 
 /// Proves `after` against `before`, all checks but the tail's; `None` when they hold.
@@ -49,8 +51,8 @@ pub enum Check {
 /// Each is looked at for the history as it stands and, where a revert is pending, for what is left of it; the
 /// next prompt for each of the packages.
 #[must_use]
-pub(super) fn unchanged(before: &Session, after: &Session, sdks: &[Sdk], allowed: Allowed) -> Option<Check> {
-    in_every_view(before, after, allowed, |b, a, set| turns(b, a, set, sdks))
+pub(super) fn unchanged(before: &Session, after: &Session, sdks: &[Sdk], includes: Includes) -> Option<Check> {
+    in_every_view(before, after, includes, |b, a, set| turns(b, a, set, sdks))
 }
 
 /// Whether the totals are the same, and, under every rule set, what steers the loop and what `more` looks at: for the
@@ -58,7 +60,7 @@ pub(super) fn unchanged(before: &Session, after: &Session, sdks: &[Sdk], allowed
 fn in_every_view(
     before: &Session,
     after: &Session,
-    allowed: Allowed,
+    includes: Includes,
     more: impl Fn(&Session, &Session, &RuleSet) -> Option<Check>,
 ) -> Option<Check> {
     if totals(before) != totals(after) {
@@ -69,7 +71,7 @@ fn in_every_view(
     for set in &RULE_SETS {
         let cut = (after_revert(before, set), after_revert(after, set));
         for (b, a) in std::iter::once(whole).chain(reverted.then_some((cut.0.as_ref(), cut.1.as_ref()))) {
-            if let Some(check) = steering(b, a, set, allowed).or_else(|| more(b, a, set)) {
+            if let Some(check) = steering(b, a, set, includes).or_else(|| more(b, a, set)) {
                 return Some(check);
             }
         }
@@ -82,8 +84,8 @@ fn in_every_view(
 ///
 /// # Errors
 /// The first check that does not hold.
-pub fn prove(before: &Session, after: &Session, sdk: &Sdk, allowed: Allowed) -> Result<(), Check> {
-    if let Some(check) = unchanged(before, after, std::slice::from_ref(sdk), allowed) {
+pub fn prove(before: &Session, after: &Session, sdk: &Sdk, includes: Includes) -> Result<(), Check> {
+    if let Some(check) = unchanged(before, after, std::slice::from_ref(sdk), includes) {
         return Err(check);
     }
     if blocked(after, sdk).is_some() { Err(Check::Tail) } else { Ok(()) }
@@ -92,8 +94,8 @@ pub fn prove(before: &Session, after: &Session, sdk: &Sdk, allowed: Allowed) -> 
 /// What was taken out of a history on purpose.
 #[derive(Debug, Clone, Copy)]
 pub struct Mending<'a> {
-    /// What left.
-    pub leaves: &'a [Leaves],
+    /// How it was done.
+    pub steps: &'a [Step],
     /// The rule sets that count.
     pub counting: &'a [&'static RuleSet],
 }
@@ -108,7 +110,7 @@ pub fn prove_mended(
     before: &Session,
     after: &Session,
     sdk: &Sdk,
-    allowed: Allowed,
+    includes: Includes,
     mending: Mending<'_>,
 ) -> Result<(), Check> {
     // An answer of which only thinking is left is passed over as a whole.
@@ -117,40 +119,80 @@ pub fn prove_mended(
         was && message.assistant().is_some_and(|a| a.error.is_some())
     };
     let parts = after.messages.iter().filter(passed_over).flat_map(|m| &m.parts).map(Part::id);
-    let blank = Code::BlankText.to_string();
-    let blank: HashSet<&str> =
-        mending.leaves.iter().filter(|l| l.code == blank).map(|l| l.message_id.as_str()).collect();
+    let of_blanks = mending.steps.iter().filter(|step| step.reason == Code::BlankText);
+    let blank: HashSet<&str> = of_blanks.map(|step| step.message_id.as_str()).collect();
     let thinking = before.messages.iter().filter(|m| blank.contains(m.id()));
     let thinking =
         thinking.flat_map(|m| &m.parts).filter(|p| matches!(p.kind, PartKind::Reasoning { .. })).map(Part::id);
-    let named: HashSet<&str> = mending.leaves.iter().map(|l| l.part_id.as_str()).chain(parts).chain(thinking).collect();
+    let named: HashSet<&str> = mending
+        .steps
+        .iter()
+        .filter_map(Step::redaction)
+        .map(|r| r.part_id.as_str())
+        .chain(parts)
+        .chain(thinking)
+        .collect();
     let differ = |b: &Session, a: &Session, set: &RuleSet| {
         let (was, is) = (view(&b.messages, set), view(&a.messages, set));
-        let was = without(content(&was, model(&was, set), set, sdk), &named);
-        let is = without(content(&is, model(&is, set), set, sdk), &named);
-        (was != is).then_some(Check::Prompt)
+        let (was, is) = (prompt(&was, set, sdk, model(&was, set)), prompt(&is, set, sdk, model(&is, set)));
+        let same = sends_the_same(without(was.turns, &named), without(is.turns, &named));
+        (!same).then_some(Check::Prompt)
     };
-    if let Some(check) = in_every_view(before, after, allowed, differ) {
+    if let Some(check) = in_every_view(before, after, includes, differ) {
         return Err(check);
     }
-    let sure = |session: &Session| -> HashSet<(Code, Option<String>)> {
-        let found = broken_in(session, sdk, mending.counting).into_iter().filter(|b| b.evidence.is_some());
-        found.map(|b| (b.code, b.part_id)).collect()
-    };
-    let (was, is) = (sure(before), sure(after));
-    if is.iter().any(|b| allowed.mends(b.0) || !was.contains(b)) {
+    let (was, is) = (sure(before, sdk, mending.counting), sure(after, sdk, mending.counting));
+    if is.iter().any(|b| includes.redacts(b.0) || !was.contains(b)) {
         return Err(Check::Request);
     }
     if worse(before, after, sdk) { Err(Check::Tail) } else { Ok(()) }
 }
 
-/// Turns without the blocks of some parts, and without those that are empty then.
-fn without<'a>(turns: Vec<Content<'a>>, named: &HashSet<&str>) -> Vec<Content<'a>> {
-    let rest = turns.into_iter().map(|(role, mut blocks)| {
-        blocks.retain(|b| b.part_id.is_none_or(|id| !named.contains(id)));
-        (role, blocks)
+/// What the next prompt is surely refused for, and the part that it is about.
+fn sure(session: &Session, sdk: &Sdk, counting: &[&'static RuleSet]) -> HashSet<(Code, Option<String>)> {
+    let found = broken_in(session, sdk, counting).into_iter().filter(|b| b.evidence.is_some());
+    found.map(|b| (b.code, b.part_id)).collect()
+}
+
+/// Whether everything that the next prompt is refused for before, under any rule set, is still found after. An edit
+/// that only hides it would make a dead session look healthy.
+pub(super) fn finds_the_same(before: &Session, after: &Session, sdk: &Sdk) -> bool {
+    RULE_SETS.iter().all(|set| sure(before, sdk, &[set]).is_subset(&sure(after, sdk, &[set])))
+}
+
+/// Turns without the blocks of some parts, and without those of which nothing is sent then.
+fn without<'a>(turns: Vec<Turn<'a>>, named: &HashSet<&str>) -> Vec<Turn<'a>> {
+    let rest = turns.into_iter().map(|mut turn| {
+        turn.blocks.retain(|b| b.part_id().is_none_or(|id| !named.contains(id)));
+        turn
     });
-    rest.filter(|(_, blocks)| !blocks.is_empty()).collect()
+    rest.filter(|turn| !turn.is_nothing()).collect()
+}
+
+fn sends_the_same<'a>(was: impl IntoIterator<Item = Turn<'a>>, is: impl IntoIterator<Item = Turn<'a>>) -> bool {
+    let mut is = is.into_iter();
+    let same = was.into_iter().all(|turn| is.next().is_some_and(|other| turn.sends_the_same(&other)));
+    same && is.next().is_none()
+}
+
+/// How two requests differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Difference {
+    /// They send the same.
+    None,
+    /// One has answers in which nothing is sent that the other lacks.
+    EmptyAnswers,
+    /// They send something else.
+    Content,
+}
+
+fn difference(was: Request<'_>, is: Request<'_>) -> Difference {
+    if was.turns.len() == is.turns.len() && was.turns.iter().zip(&is.turns).all(|(a, b)| a.sends_the_same(b)) {
+        return Difference::None;
+    }
+    let filled = |turn: &Turn<'_>| !(turn.is_assistant() && turn.is_nothing());
+    let same = sends_the_same(was.turns.into_iter().filter(filled), is.turns.into_iter().filter(filled));
+    if same { Difference::EmptyAnswers } else { Difference::Content }
 }
 
 /// The newest rule set under which the tail does not resume; `None` when it does under all.
@@ -164,7 +206,8 @@ pub(super) fn blocked(session: &Session, sdk: &Sdk) -> Option<&'static RuleSet> 
             let seen = view(&cut.messages, set);
             let model = model(&seen, set);
             // From the end, for nearly always the last row says something.
-            !seen.iter().rev().any(|row| !content(&[*row], model, set, sdk).is_empty())
+            let speaks = |row: &&Message| prompt(&[*row], set, sdk, model).turns.iter().any(|turn| !turn.is_nothing());
+            !seen.iter().rev().any(speaks)
         }
         _ => true,
     })
@@ -179,7 +222,7 @@ pub fn worse(before: &Session, after: &Session, sdk: &Sdk) -> bool {
     RULE_SETS.iter().any(|set| resumes(before, set) && !resumes(after, set))
 }
 
-fn steering(before: &Session, after: &Session, set: &RuleSet, allowed: Allowed) -> Option<Check> {
+fn steering(before: &Session, after: &Session, set: &RuleSet, includes: Includes) -> Option<Check> {
     let seen = (view(&before.messages, set), view(&after.messages, set));
     if pending_task(&seen.0, set) != pending_task(&seen.1, set) {
         return Some(Check::Tasks);
@@ -195,7 +238,7 @@ fn steering(before: &Session, after: &Session, set: &RuleSet, allowed: Allowed) 
     }
     let tokens = (overflow_tokens(&seen.0, set).unwrap_or(0.0), overflow_tokens(&seen.1, set).unwrap_or(0.0));
     let harmless = tokens.0 < NEAR_WINDOW && tokens.1 < NEAR_WINDOW;
-    if tokens.0 != tokens.1 && !harmless && !allowed.near_window {
+    if tokens.0 != tokens.1 && !harmless && !includes.has(Include::NearWindow) {
         return Some(Check::Overflow);
     }
     None
@@ -215,38 +258,34 @@ fn apart<'v, 'a>(mut was: &'v [&'a Message], mut is: &'v [&'a Message]) -> (&'v 
     (&was[..was.len() - last], &is[..is.len() - last])
 }
 
-type Content<'a> = (TurnRole, Vec<Block<'a>>);
-
 /// The model that the next prompt goes to, as far as the rows tell.
 fn model<'a>(seen: &[&'a Message], set: &RuleSet) -> Option<&'a ModelRef> {
     newest(seen, set).user.and_then(|u| u.user()).and_then(|u| u.model.as_deref())
 }
 
-/// What the next prompt to the model sends of the rows. Every row gives its turns by itself.
-fn content<'a>(seen: &[&'a Message], model: Option<&ModelRef>, set: &RuleSet, sdk: &Sdk) -> Vec<Content<'a>> {
-    prompt(seen, set, sdk, model)
-        .into_iter()
-        .map(|turn| {
-            // A call that never ended is sent the same whether its row says so or stands for it: only its row's
-            // size differs. All other parts keep every byte, which the plan itself guards.
-            let call = |kind| matches!(kind, BlockKind::ToolCall | BlockKind::ToolInterrupted);
-            let blocks = turn.blocks.into_iter().filter(|b| !b.kind.is_empty());
-            (
-                turn.role,
-                blocks.map(|b| Block { bytes: if call(b.kind) { 0 } else { b.bytes }, ..b }).collect::<Vec<_>>(),
-            )
-        })
-        .filter(|(_, blocks)| !blocks.is_empty())
-        .collect()
+fn turns(before: &Session, after: &Session, set: &RuleSet, sdks: &[Sdk]) -> Option<Check> {
+    sdks.iter().any(|sdk| differ(before, after, set, sdk) == Difference::Content).then_some(Check::Prompt)
 }
 
-fn turns(before: &Session, after: &Session, set: &RuleSet, sdks: &[Sdk]) -> Option<Check> {
+/// How the next prompts of two histories differ, both as they stand.
+pub(super) fn differ(before: &Session, after: &Session, set: &RuleSet, sdk: &Sdk) -> Difference {
     let (was, is) = (view(&before.messages, set), view(&after.messages, set));
     let models = (model(&was, set), model(&is, set));
-    // To the same model, rows that both share send the same.
-    let (was, is) = if models.0 == models.1 { apart(&was, &is) } else { (&was[..], &is[..]) };
-    let differ = |sdk| content(was, models.0, set, sdk) != content(is, models.1, set, sdk);
-    sdks.iter().any(differ).then_some(Check::Prompt)
+    // To the same model, rows that both share send the same, but for what stands right beside rows that they do not.
+    let (was, is) = if models.0 == models.1 { around(&was, &is) } else { (&was[..], &is[..]) };
+    difference(prompt(was, set, sdk, models.0), prompt(is, set, sdk, models.1))
+}
+
+/// [`apart`] with the rows next to it on both sides that are there to be sent.
+fn around<'v, 'a>(was: &'v [&'a Message], is: &'v [&'a Message]) -> (&'v [&'a Message], &'v [&'a Message]) {
+    let apart = apart(was, is);
+    let first = was.len().min(is.len()).min(was.iter().zip(is).take_while(|(a, b)| std::ptr::eq(**a, **b)).count());
+    let sent = |row: &&Message| !row.parts.is_empty() && row.assistant().is_none_or(|a| a.error.is_none());
+    let before = was[..first].iter().rev().position(sent).map_or(first, |at| at + 1);
+    let ends = (first + apart.0.len(), first + apart.1.len());
+    let rest = &was[ends.0..];
+    let behind = rest.iter().position(sent).map_or(rest.len(), |at| at + 1);
+    (&was[first - before..ends.0 + behind], &is[first - before..ends.1 + behind])
 }
 
 /// Sums over all assistant rows, as `opencode stats` adds them up.

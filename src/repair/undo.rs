@@ -2,22 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use super::log::{self, Log};
-use super::plan::{Cell, Image, Left, Op, RowEdit, SessionPlan};
-use crate::diagnosis::LeftReason;
+use super::log::{self, Told};
+use super::plan::SessionPlan;
+use super::step::Step;
+use crate::diagnosis::{Left, LeftReason};
+use crate::error::Result;
+use crate::history::log::Log;
 use crate::history::{PartKind, Session};
+use crate::rows::{Lookup, Op, RowEdit, Table, int};
 
-/// What an undo looks at in the store as it is now.
-pub trait Now {
-    /// The row with this primary key, rowid included; `None` where there is none.
-    fn row(&self, table: &str, id: &str) -> Option<Image>;
-    /// Whether the rowid is taken.
-    fn taken(&self, table: &str, rowid: i64) -> bool;
-    /// Whether an event of the session with a number above `seq` names the text.
-    fn named_since(&self, session: &str, seq: i64, text: &str) -> bool;
-}
-
-/// How the store stands to a session's edits.
+/// Whether the rows of the store are those that edits left, or those that they found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// Every row is what the edits left.
@@ -28,41 +22,40 @@ pub enum Standing {
     Changed,
 }
 
-fn is_log(edit: &RowEdit) -> bool {
-    edit.table.starts_with("event")
-}
-
-/// How the store stands to edits, as they come: the event log aside.
+/// What the rows of the store say of edits that are given one after the other; those of the event log do not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stand {
+pub struct RowsNow {
     done: bool,
     not_done: bool,
 }
 
-impl Default for Stand {
+impl Default for RowsNow {
     fn default() -> Self {
         Self { done: true, not_done: true }
     }
 }
 
-impl Stand {
+impl RowsNow {
     /// Takes in an edit.
-    pub fn add(&mut self, edit: &RowEdit, now: &dyn Now) {
-        if is_log(edit) {
-            return;
+    ///
+    /// # Errors
+    /// When its row cannot be read.
+    pub fn add(&mut self, edit: &RowEdit, rows: &dyn Lookup) -> Result<()> {
+        if !edit.table.is_log() {
+            let row = rows.whole(edit.table, &edit.id)?;
+            self.done &= row == edit.after;
+            self.not_done &= row == edit.before;
         }
-        let row = now.row(&edit.table, &edit.id);
-        self.done &= row == edit.after;
-        self.not_done &= row == edit.before;
+        Ok(())
     }
 
-    /// The same with edits that were looked at elsewhere.
+    /// What both say together.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self { done: self.done && other.done, not_done: self.not_done && other.not_done }
     }
 
-    /// How it stands to all that were taken in.
+    /// How the store stands to all edits that were taken in.
     #[must_use]
     pub fn standing(self) -> Standing {
         match (self.done, self.not_done) {
@@ -73,77 +66,102 @@ impl Stand {
     }
 }
 
-/// Plans the taking back of one session's edits. `session` is its history as it is now, `log` what its event log
-/// says of that; `now_ms` is for compensating events.
-///
-/// # Errors
-/// The reason for leaving the session as it is.
-pub fn plan_undo(
-    session: &Session,
-    edits: &[RowEdit],
-    now: &dyn Now,
-    log: &Log,
-    now_ms: i64,
-) -> Result<SessionPlan, Left> {
-    let id = &session.info.id;
-    let left = |reason: LeftReason, detail: String| Left { id: id.clone(), reason, detail };
-    for edit in edits.iter().filter(|e| !is_log(e)) {
-        if now.row(&edit.table, &edit.id) != edit.after {
-            let detail = format!("{} {} has changed since the repair", edit.table, edit.id);
-            return Err(left(LeftReason::RowChanged, detail));
-        }
-        if edit.op == Op::Delete
-            && let Some(Cell::Int(rowid)) = edit.before.as_ref().and_then(|b| b.get("rowid"))
-            && now.taken(&edit.table, *rowid)
-        {
-            let detail = format!(
-                "the place (rowid {rowid}) of {} {} belongs to a newer row now, and rows are given back just as they were",
-                edit.table, edit.id
-            );
-            return Err(left(LeftReason::RowChanged, detail));
-        }
-    }
-    let last_own = edits
-        .iter()
-        .filter(|e| e.table == "event")
-        .filter_map(|e| match e.after.as_ref().or(e.before.as_ref())?.get("seq")? {
-            Cell::Int(seq) => Some(*seq),
-            _ => None,
-        })
-        .max();
-    let made: BTreeSet<&str> =
-        edits.iter().filter(|e| e.op == Op::Insert && !is_log(e)).map(|e| e.id.as_str()).collect();
-    let touched: BTreeSet<&str> = edits.iter().map(|e| e.id.as_str()).collect();
-    for gone in &made {
-        let by_event = last_own.is_some_and(|seq| now.named_since(id, seq, gone));
-        if let Some(by) = names(session, gone, &touched).or_else(|| by_event.then(|| "a newer event".to_owned())) {
-            return Err(left(LeftReason::Referenced, format!("{by} names {gone}, which undo would take away")));
-        }
-    }
-    // The log's own count tells whether anything came after the events that these edits wrote or took back.
-    let unmoved =
-        edits.iter().find(|e| e.table == "event_sequence").is_none_or(|e| now.row("event_sequence", id) == e.after);
-    let mut turned: Vec<RowEdit> = edits.iter().rev().filter(|e| !is_log(e) || unmoved).map(turn).collect();
-    if let (false, Log::Folds(end), Some(_)) = (unmoved, log, last_own) {
-        let events = log::events(id, &turned, end, now_ms, &|_| None)
-            .map_err(|e| left(LeftReason::NoLosslessEdit, e.to_string()))?;
-        turned.extend(events);
-    }
-    let log_left_alone = match log {
-        Log::Differs(why) if !unmoved => Some(why.clone()),
-        _ => None,
-    };
-    Ok(SessionPlan { id: id.clone(), edits: turned, log_left_alone, leaves: Vec::new() })
+/// What of one session is to be taken back.
+#[derive(Debug, Clone, Copy)]
+pub struct Taken<'a> {
+    /// Its edits, with whole rows, in the order in which they were made.
+    pub edits: &'a [RowEdit],
+    /// The steps that they were.
+    pub steps: &'a [Step],
 }
 
-/// The edit that takes this one back.
-pub(crate) fn turn(edit: &RowEdit) -> RowEdit {
-    let op = match edit.op {
-        Op::Insert => Op::Delete,
-        Op::Delete => Op::Insert,
-        Op::Update => Op::Update,
+/// What came of planning an undo.
+#[derive(Debug)]
+pub enum Undo {
+    /// The edits that take a session's back.
+    Plan(SessionPlan),
+    /// The session is left.
+    Left(Left),
+}
+
+/// Plans the taking back of one session's edits. `session` is its history as it is now, `log` what its event log says of
+/// that; `now_ms` is for the events that tell the log, in ms since the epoch.
+///
+/// # Errors
+/// When a row cannot be read.
+pub fn plan_undo(session: &Session, taken: Taken<'_>, log: &Log, rows: &dyn Lookup, now_ms: i64) -> Result<Undo> {
+    let id = &session.info.id;
+    let left = |reason: LeftReason, detail: String| Ok(Undo::Left(Left { id: id.clone(), reason, detail }));
+    if let Some(detail) = changed_since(taken.edits, rows)? {
+        return left(LeftReason::RowChanged, detail);
+    }
+    if let Some(detail) = referenced(session, taken.edits, rows)? {
+        return left(LeftReason::Referenced, detail);
+    }
+    let mut plan = SessionPlan { id: id.clone(), steps: taken.steps.to_vec(), ..SessionPlan::default() };
+    // The log's own count tells whether anything came after the events that these edits wrote or took back.
+    let unmoved = match taken.edits.iter().find(|e| e.table == Table::EventSequence) {
+        Some(sequence) => rows.whole(Table::EventSequence, id)? == sequence.after,
+        None => true,
     };
-    RowEdit { op, before: edit.after.clone(), after: edit.before.clone(), ..edit.clone() }
+    for edit in taken.edits.iter().rev().filter(|e| !e.table.is_log() || unmoved) {
+        plan.push(edit.reversed(), 0);
+    }
+    match log {
+        Log::Folds(end) if !unmoved && last_event(taken.edits).is_some() => {
+            match log::events(id, &plan.edits, end, now_ms, rows)? {
+                Told::Events(events) => events.into_iter().for_each(|(_, edit)| plan.push(edit, 0)),
+                Told::Nothing(why) => return left(LeftReason::NoLosslessEdit, why),
+            }
+        }
+        Log::Differs(why) if !unmoved => plan.log_not_updated = Some(why.clone()),
+        _ => {}
+    }
+    Ok(Undo::Plan(plan))
+}
+
+/// The first row that is not what the edits left, or whose place is taken.
+fn changed_since(edits: &[RowEdit], rows: &dyn Lookup) -> Result<Option<String>> {
+    for edit in edits.iter().filter(|e| !e.table.is_log()) {
+        if rows.whole(edit.table, &edit.id)? != edit.after {
+            return Ok(Some(format!("{} {} has changed since the repair", edit.table, edit.id)));
+        }
+        let rowid = edit.before.as_ref().filter(|_| edit.op() == Op::Delete).and_then(|row| int(row, "rowid"));
+        if let Some(rowid) = rowid
+            && rows.is_taken(edit.table, rowid)?
+        {
+            return Ok(Some(format!(
+                "the place (rowid {rowid}) of {} {} belongs to a newer row now, and rows are given back just as they were",
+                edit.table, edit.id
+            )));
+        }
+    }
+    Ok(None)
+}
+
+/// The number of the last event that edits wrote or took back.
+fn last_event(edits: &[RowEdit]) -> Option<i64> {
+    let events = edits.iter().filter(|e| e.table == Table::Event);
+    events.filter_map(|e| int(e.after.as_ref().or(e.before.as_ref())?, "seq")).max()
+}
+
+/// What names a row that the undo would take away, in words.
+fn referenced(session: &Session, edits: &[RowEdit], rows: &dyn Lookup) -> Result<Option<String>> {
+    let made: BTreeSet<&str> =
+        edits.iter().filter(|e| e.op() == Op::Insert && !e.table.is_log()).map(|e| e.id.as_str()).collect();
+    let touched: BTreeSet<&str> = edits.iter().map(|e| e.id.as_str()).collect();
+    let last = last_event(edits);
+    for gone in made {
+        let by_event = match last {
+            Some(seq) => rows.named_since(&session.info.id, seq, gone)?,
+            None => false,
+        };
+        let by = names(session, gone, &touched).or_else(|| by_event.then(|| "a newer event".to_owned()));
+        if let Some(by) = by {
+            return Ok(Some(format!("{by} names {gone}, which undo would take away")));
+        }
+    }
+    Ok(None)
 }
 
 /// A row of the session that names the id and is not itself part of the repair.

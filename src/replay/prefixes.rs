@@ -99,6 +99,7 @@ impl<'a> Prefixes<'a> {
             self,
             now,
             set,
+            self.sdk,
             |this| this.pending_task(set),
             Self::provider_call,
             |this, user| this.straight_turn(set, user).map(|(role, _)| role),
@@ -139,17 +140,11 @@ impl<'a> Prefixes<'a> {
         // A reminder is a turn, so with one there is nothing to be remembered from before it.
         let before = known.as_ref().and_then(|k| k.as_ref()).filter(|k| reminder.is_none() && k.model == model);
         let (from, earlier) = before.map_or((0, None), |k| (k.rows, k.turn));
-        match last_turn_from(&self.rows, from, set, self.sdk, model, reminder) {
-            // A row's parts are unread: what is said now is said again when they are there.
-            Err(found) => found,
-            Ok(found) => {
-                let turn = found.or(earlier);
-                if let (Some(known), None) = (known, reminder) {
-                    *known = Some(Known { rows: self.rows.len(), model, turn });
-                }
-                turn
-            }
+        let turn = last_turn_from(&self.rows, from, set, self.sdk, model, reminder).or(earlier);
+        if let (Some(known), None) = (known, reminder) {
+            *known = Some(Known { rows: self.rows.len(), model, turn });
         }
+        turn
     }
 }
 

@@ -4,10 +4,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use strum::{Display, EnumString};
 
-use super::Sdk;
-use super::request::{TurnRole, last_turn};
+use super::request::last_turn;
 use super::rules::{Order, Pairing, RuleSet, ToolCheck};
+use super::turn::TurnRole;
 use super::view::{after_revert, pending_task, view};
+use super::{Sdk, packages};
 use crate::history::{Message, Session};
 
 /// What re-entering the loop does under one rule set.
@@ -106,6 +107,7 @@ pub fn resume_in(seen: &[&Message], set: &RuleSet, sdk: &Sdk) -> Resume {
         &mut (),
         newest(seen, set),
         set,
+        sdk,
         |()| pending_task(seen, set),
         |()| seen.iter().any(|m| m.provider_call()),
         |(), user| last_turn(seen, set, sdk, user).map(|(role, _)| role),
@@ -118,6 +120,7 @@ pub(super) fn resume_of<'a, S>(
     seen: &mut S,
     Newest { user, assistant }: Newest<'a>,
     set: &RuleSet,
+    sdk: &Sdk,
     pending: impl FnOnce(&mut S) -> bool,
     provider: impl FnOnce(&mut S) -> bool,
     last: impl FnOnce(&mut S, &'a Message) -> Option<TurnRole>,
@@ -131,8 +134,9 @@ pub(super) fn resume_of<'a, S>(
     if pending(seen) {
         return Resume::RunsTask;
     }
-    // Up to 1.3 the SDK's own check refuses a history with provider-executed calls before anything is sent.
-    if !set.modern_replay && provider(seen) {
+    // Up to 1.3 the SDK's own check refuses a history with provider-executed calls before anything is sent; Mistral's
+    // package still gives up over them.
+    if (!set.modern_replay || packages::stops_at_provider_calls(sdk)) && provider(seen) {
         return Resume::NoRequest;
     }
     match last(seen, user) {

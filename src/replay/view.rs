@@ -30,7 +30,7 @@ pub fn after_revert<'a>(session: &'a Session, set: &RuleSet) -> Cow<'a, Session>
     }
     if let Some(part) = &revert.part_id
         && let Some(named) = cut.messages.iter_mut().find(|m| m.row.id == revert.message_id)
-        && let Some(from) = named.parts().iter().position(|p| p.id() == part)
+        && let Some(from) = named.parts.iter().position(|p| p.id() == part)
     {
         Rc::make_mut(named).parts.truncate(from);
     }
@@ -47,7 +47,7 @@ pub fn reverted(session: &Session, id: &str) -> bool {
 
 fn compaction(message: &Message) -> Option<&Option<Box<str>>> {
     message.user()?;
-    message.parts().iter().find_map(|p| match &p.kind {
+    message.parts.iter().find_map(|p| match &p.kind {
         PartKind::Compaction { tail_start_id } => Some(tail_start_id),
         _ => None,
     })
@@ -100,8 +100,7 @@ fn kept_tail_after_summary(seen: View<'_>) -> View<'_> {
     if !seen.iter().any(|m| m.assistant().is_some_and(|a| a.summary)) {
         return seen;
     }
-    // Whether a row is a compaction is not known before its parts are read: the rows before it can wait.
-    let Some(at) = seen.iter().rposition(|m| compaction(m).is_some_and(Option::is_some) || m.parts_asked()) else {
+    let Some(at) = seen.iter().rposition(|m| compaction(m).is_some_and(Option::is_some)) else {
         return seen;
     };
     let Some(Some(tail)) = compaction(seen[at]) else {
@@ -149,7 +148,7 @@ pub fn pending_task(seen: &[&Message], set: &RuleSet) -> bool {
 
 /// Whether the row holds a compaction or subtask.
 pub(super) fn is_task(message: &Message) -> bool {
-    message.parts().iter().any(|p| matches!(p.kind, PartKind::Compaction { .. } | PartKind::Subtask))
+    message.parts.iter().any(|p| matches!(p.kind, PartKind::Compaction { .. } | PartKind::Subtask))
 }
 
 /// The tokens that the overflow check compares with the model's window: those of the newest finished

@@ -13,12 +13,8 @@ use strum::IntoEnumIterator;
 
 use super::human::plural;
 use super::stats::bucket_label;
+use crate::error::{Error, ErrorCode, Result};
 use crate::stats::{Bucket, Cause, Events, Summary};
-
-/// The picture could not be drawn.
-#[derive(Debug, thiserror::Error)]
-#[error("the picture could not be drawn: {0}")]
-pub struct ChartError(String);
 
 const SIZE: (u32, u32) = (1000, 640);
 /// How much of the height the timeline takes.
@@ -50,12 +46,13 @@ fn colour(cause: Cause) -> RGBColor {
 ///
 /// # Errors
 /// When the plotting library cannot draw.
-pub fn chart(stores: &[&Events], summary: &Summary, zone: &TimeZone) -> Result<String, ChartError> {
+pub fn chart(stores: &[&Events], summary: &Summary, zone: &TimeZone) -> Result<String> {
     let mut svg = String::new();
     {
         let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
         let (above, below) = root.split_vertically(TIMELINE);
-        let failed = |e: &dyn std::fmt::Display| ChartError(e.to_string());
+        let failed =
+            |e: &dyn std::fmt::Display| Error::new(ErrorCode::Failed, format!("the picture could not be drawn: {e}"));
         timeline(&above, stores, summary, zone).map_err(|e| failed(&e))?;
         histogram(&below, &summary.deltas.histogram).map_err(|e| failed(&e))?;
         root.present().map_err(|e| failed(&e))?;

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::Output;
-use crate::diagnosis::{Diagnosis, Evidence, Finding, Status};
-use crate::error::ErrorCode;
+use super::{Output, clean};
+use crate::diagnosis::{Code, Diagnosis, Evidence, Finding, Left, Status};
+use crate::error::{Error, ErrorCode};
 use crate::history::UnreadableRow;
-use crate::history::json::{Object, string};
-use crate::repair::{Cell, Leaves, Left, Op, Plan, RowEdit, digest};
+use crate::json::Object;
+use crate::repair::{Action, Plan, Redaction, SessionPlan, Step};
 use crate::replay::{Bound, Resume};
+use crate::rows::{Cell, Op, Row, RowEdit, Table, digest};
 use crate::sdk::SdkChoice;
 use crate::store::Facts;
 
@@ -19,7 +20,7 @@ use crate::store::Facts;
 pub(super) const SCHEMA_VERSION: u32 = 1;
 
 /// A store in a document.
-#[derive(Debug, Clone, Serialize, JsonSchema, Deserialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct StoreDoc {
     /// The same for copies and after repairs.
     pub id: String,
@@ -38,7 +39,7 @@ pub struct StoreDoc {
 }
 
 /// A lower bound of the opencode version.
-#[derive(Debug, Clone, Serialize, JsonSchema, Deserialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct OpencodeDoc {
     /// The version; `any` where every rule set counts.
     pub bound: String,
@@ -250,9 +251,23 @@ pub struct SessionPlanDoc {
     pub id: String,
     /// Its edits in order.
     pub edits: Vec<EditDoc>,
+    /// What is done, step by step.
+    pub steps: Vec<Step>,
     /// What the model is no longer sent, or is sent otherwise.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub leaves: Vec<Leaves>,
+    pub leaves: Vec<LeavesDoc>,
+}
+
+/// One thing that the model is no longer sent, or is sent otherwise.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct LeavesDoc {
+    /// Why.
+    pub code: Code,
+    /// The message row.
+    pub message_id: String,
+    /// What it is.
+    #[serde(flatten)]
+    pub redaction: Redaction,
 }
 
 /// One row edit.
@@ -260,8 +275,8 @@ pub struct SessionPlanDoc {
 pub struct EditDoc {
     /// What is done.
     pub op: Op,
-    /// `message` or `part`.
-    pub table: String,
+    /// The row's table.
+    pub table: Table,
     /// The row's id.
     pub id: String,
     /// What changes.
@@ -269,7 +284,7 @@ pub struct EditDoc {
     /// Size of the row's JSON in bytes.
     pub bytes: u64,
     /// The finding's code.
-    pub reason: String,
+    pub reason: Option<Code>,
 }
 
 /// A field before and after.
@@ -285,15 +300,7 @@ impl RepairDoc {
     /// Puts the document together.
     #[must_use]
     pub fn new(store: StoreDoc, dry_run: bool, plan: &Plan, left: Vec<Left>, text: bool) -> Self {
-        let sessions = plan
-            .sessions
-            .iter()
-            .map(|s| SessionPlanDoc {
-                id: s.id.clone(),
-                edits: s.edits.iter().map(|e| EditDoc::new(e, text)).collect(),
-                leaves: s.leaves.iter().map(|l| shown(l, text)).collect(),
-            })
-            .collect();
+        let sessions = plan.sessions.iter().map(|s| SessionPlanDoc::new(s, text)).collect();
         Self {
             schema_version: SCHEMA_VERSION,
             command: "repair",
@@ -307,20 +314,41 @@ impl RepairDoc {
     }
 }
 
-/// What leaves, without what stands in its place where that holds a file's name and texts were not asked for.
-fn shown(leaves: &Leaves, text: bool) -> Leaves {
-    let instead = leaves.instead.clone().filter(|_| text || leaves.mime.is_none());
-    Leaves { instead, ..leaves.clone() }
+impl SessionPlanDoc {
+    fn new(plan: &SessionPlan, text: bool) -> Self {
+        let steps: Vec<Step> = plan.steps.iter().map(|step| shown(step, text)).collect();
+        let leaves = steps.iter().filter_map(|step| {
+            let redaction = step.redaction()?.clone();
+            Some(LeavesDoc { code: step.reason, message_id: step.message_id.clone(), redaction })
+        });
+        Self {
+            id: plan.id.clone(),
+            edits: plan.edits().map(|(edit, step)| EditDoc::new(edit, step.map(|s| s.reason), text)).collect(),
+            leaves: leaves.collect(),
+            steps,
+        }
+    }
+}
+
+/// A step, without what stands in place of a file where that holds the file's name and texts were not asked for.
+fn shown(step: &Step, text: bool) -> Step {
+    let mut step = step.clone();
+    if let Action::Redact(redaction) = &mut step.action
+        && !text
+        && redaction.mime.is_some()
+    {
+        redaction.instead = None;
+    }
+    step
 }
 
 /// Fields of a row's JSON that are shown as they are; of any other only size and hash.
 const SHOWN: [&str; 6] = ["role", "parentID", "finish", "cost", "tokens", "time"];
 
 impl EditDoc {
-    fn new(edit: &RowEdit, text: bool) -> Self {
+    fn new(edit: &RowEdit, reason: Option<Code>, text: bool) -> Self {
         let mut fields = BTreeMap::new();
-        let side =
-            |image: &Option<crate::repair::Image>| image.as_ref().map(|i| fields_of(i, text)).unwrap_or_default();
+        let side = |row: &Option<Row>| row.as_ref().map(|row| fields_of(row, text)).unwrap_or_default();
         let (before, after) = (side(&edit.before), side(&edit.after));
         for name in before.keys().chain(after.keys()) {
             let value = |of: &BTreeMap<String, serde_json::Value>| of.get(name).cloned().unwrap_or_default();
@@ -329,18 +357,14 @@ impl EditDoc {
             }
         }
         let data = edit.after.as_ref().or(edit.before.as_ref()).and_then(|i| i.get("data"));
-        let bytes = match data {
-            Some(Cell::Text(t)) => t.len() as u64,
-            Some(Cell::Kept { bytes, .. }) => *bytes,
-            _ => 0,
-        };
-        Self { op: edit.op, table: edit.table.clone(), id: edit.id.clone(), fields, bytes, reason: edit.reason.clone() }
+        let bytes = data.map_or(0, Cell::bytes);
+        Self { op: edit.op(), table: edit.table, id: edit.id.clone(), fields, bytes, reason }
     }
 }
 
-fn fields_of(image: &crate::repair::Image, text: bool) -> BTreeMap<String, serde_json::Value> {
+fn fields_of(row: &Row, text: bool) -> BTreeMap<String, serde_json::Value> {
     let mut out = BTreeMap::new();
-    for (name, cell) in image {
+    for (name, cell) in row {
         match cell {
             Cell::Null => {}
             Cell::Int(n) => {
@@ -418,14 +442,14 @@ struct ErrorBody {
 }
 
 impl ErrorDoc {
-    /// Puts the document together; where nothing more exact is said, `cause` and `next` are those of the code.
+    /// Puts the document together.
     #[must_use]
-    pub fn new(code: ErrorCode, message: impl Into<String>, cause: Option<&str>, next: Option<String>) -> Self {
+    pub fn new(error: &Error) -> Self {
         let error = ErrorBody {
-            code,
-            message: message.into(),
-            cause: cause.unwrap_or(code.cause()).to_owned(),
-            hint: next.unwrap_or_else(|| code.next().to_owned()),
+            code: error.code(),
+            message: clean(&error.to_string()),
+            cause: error.cause().to_owned(),
+            hint: clean(error.next()),
         };
         Self { schema_version: SCHEMA_VERSION, error }
     }
@@ -449,12 +473,4 @@ pub fn error(out: &Output, doc: &ErrorDoc) -> String {
     let head = format!("error[{code}]:");
     let first = out.wrap(&format!("{head} {message}"), "  ").replacen(&head, &out.note_style("31;1", &head), 1);
     [first, labelled("  cause: ", cause), labelled("  next:  ", hint)].join("\n")
-}
-
-/// A string field of a row's JSON in a plan, for the words of a report.
-pub(super) fn data_string(image: &crate::repair::Image, key: &str) -> Option<String> {
-    match image.get("data")? {
-        Cell::Text(t) => Object::parse(t).ok()?.get(key).and_then(string),
-        _ => None,
-    }
 }

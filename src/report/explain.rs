@@ -10,31 +10,10 @@ use super::human::{plural, size};
 use super::layout::{fit, grid, named, wrap};
 use super::words::{moment, sentences};
 use super::{Output, SessionDoc, clean};
-use crate::diagnosis::{Applicability, Code, Diagnosis, Evidence, Status};
-use crate::explain::{Explanation, Failure, Generation, GoesOn, Piece, Row, Turn, Why};
-use crate::history::UnreadableRow;
-use crate::repair::{Left, SessionPlan};
-use crate::replay::{BlockKind, RULE_SETS, Resume, TurnRole};
-use crate::sdk::SdkChoice;
+use crate::diagnosis::{Applicability, Code, Diagnosis, Evidence, Include, Left, Status};
+use crate::explain::{AfterRepair, Explained, Explanation, Failure, Generation, GoesOn, Piece, Row, Turn};
+use crate::replay::{BlockKind, RULE_SETS, Resume, TurnRole, Why};
 use crate::stats::Cause;
-
-/// What there is to say about a session.
-#[derive(Debug)]
-pub struct Explained<'a> {
-    /// How it stands.
-    pub diagnosis: &'a Diagnosis,
-    /// The SDK package behind its model.
-    pub sdk: Option<&'a SdkChoice>,
-    /// Its request; `None` where a row could not be understood.
-    pub now: Option<&'a Explanation>,
-    /// Rows that could not be understood.
-    pub unreadable: &'a [UnreadableRow],
-    /// What the first of the refusals that keep it stuck came from.
-    pub cause: Option<Cause>,
-    /// What a repair would do, and the request afterwards; or why it would leave the session. `None` where
-    /// there is nothing to repair.
-    pub repair: Option<Result<(&'a SessionPlan, &'a Explanation), &'a Left>>,
-}
 
 /// `explain --json`.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -160,31 +139,29 @@ fn opt_in(diagnosis: &Diagnosis) -> bool {
 impl ExplainDoc {
     /// Puts the document together. `now` in ms since the epoch.
     #[must_use]
-    pub fn new(explained: &Explained<'_>, now: i64, zone: &TimeZone) -> Self {
-        let shown = explained.now;
+    pub fn new(explained: &Explained, now: i64, zone: &TimeZone) -> Self {
+        let shown = explained.now.as_ref();
         let repair = explained.repair.as_ref().map(|repair| match repair {
-            Ok((plan, _)) => RepairDoc {
-                does: sentences(plan, now, zone),
+            AfterRepair::Repaired(plan, _) => RepairDoc {
+                does: sentences(&plan.steps, now, zone),
                 edits: plan.edits.len(),
-                opt_in: opt_in(explained.diagnosis),
+                opt_in: opt_in(&explained.diagnosis),
                 left: None,
             },
-            Err(left) => RepairDoc {
-                does: Vec::new(),
-                edits: 0,
-                opt_in: opt_in(explained.diagnosis),
-                left: Some((*left).clone()),
-            },
+            AfterRepair::Left(left) => {
+                RepairDoc { does: Vec::new(), edits: 0, opt_in: opt_in(&explained.diagnosis), left: Some(left.clone()) }
+            }
         });
-        let after = explained.repair.as_ref().and_then(|r| r.as_ref().ok()).map(|(_, after)| AfterDoc {
-            turns: turn_docs(after),
-            skipped: skip_docs(after),
-            resume: after.resume,
-        });
+        let after = match &explained.repair {
+            Some(AfterRepair::Repaired(_, after)) => {
+                Some(AfterDoc { turns: turn_docs(after), skipped: skip_docs(after), resume: after.resume })
+            }
+            _ => None,
+        };
         Self {
             schema_version: SCHEMA_VERSION,
             command: "explain",
-            session: SessionDoc::new(explained.diagnosis, explained.sdk),
+            session: SessionDoc::new(&explained.diagnosis, explained.sdk.as_ref()),
             rule_set: shown.map(|e| e.set.key),
             resume: shown.map_or(Resume::Unreadable, |e| e.resume),
             cause: explained.cause,
@@ -214,9 +191,9 @@ impl GenerationDoc {
 }
 
 /// Why the session stands as it does, sentence by sentence, for somebody who has never seen opencode's source.
-fn story(explained: &Explained<'_>, now: i64, zone: &TimeZone) -> Vec<String> {
-    let d = explained.diagnosis;
-    let Some(e) = explained.now else {
+fn story(explained: &Explained, now: i64, zone: &TimeZone) -> Vec<String> {
+    let d = &explained.diagnosis;
+    let Some(e) = &explained.now else {
         let rows = plural(explained.unreadable.len() as u64, "row of it could not be", "rows of it could not be");
         return vec![format!("{rows} understood, so it cannot be told what opencode would send.")];
     };
@@ -230,7 +207,7 @@ fn dead(d: &Diagnosis) -> Vec<String> {
     if d.status != Status::Dead {
         return Vec::new();
     }
-    let sure = d.findings.iter().filter(|f| f.takes_out().is_some());
+    let sure = d.findings.iter().filter(|f| f.redacted_by().is_some());
     let mut out = vec!["Every prompt is refused, a new one too, because of what stands in its history:".to_owned()];
     out.extend(sure.map(|f| {
         format!("- {}: {} ({})", f.code, clean(&f.detail), clean(f.part_id.as_deref().unwrap_or(&f.message_id)))
@@ -238,8 +215,8 @@ fn dead(d: &Diagnosis) -> Vec<String> {
     out
 }
 
-fn of_retry(explained: &Explained<'_>, e: &Explanation, now: i64, zone: &TimeZone) -> Vec<String> {
-    let d = explained.diagnosis;
+fn of_retry(explained: &Explained, e: &Explanation, now: i64, zone: &TimeZone) -> Vec<String> {
+    let d = &explained.diagnosis;
     match e.resume {
         Resume::EndsWithAssistant => refused(explained, e, now, zone),
         Resume::NoRequest => {
@@ -308,8 +285,8 @@ fn afterwards(e: &Explanation) -> String {
     }
 }
 
-fn refused(explained: &Explained<'_>, e: &Explanation, now: i64, zone: &TimeZone) -> Vec<String> {
-    let d = explained.diagnosis;
+fn refused(explained: &Explained, e: &Explanation, now: i64, zone: &TimeZone) -> Vec<String> {
+    let d = &explained.diagnosis;
     let mut out = vec![format!(
         "A retry makes opencode look at the newest answer: {}. It does not stop there, because {}.",
         newest_answer(e, now, zone),
@@ -334,7 +311,11 @@ fn refused(explained: &Explained<'_>, e: &Explanation, now: i64, zone: &TimeZone
         ));
     }
     let model = d.model.as_ref().map_or_else(|| "The model".to_owned(), |m| clean(&m.to_string()));
-    out.push(if d.status == Status::AtRisk {
+    out.push(if d.status == Status::AtRisk && !d.doubts.model {
+        "Which AI SDK package opencode loads for the model is not known here, and not every package sends a request \
+         that ends with the assistant; name it with --sdk PROVIDER=PACKAGE."
+            .to_owned()
+    } else if d.status == Status::AtRisk {
         format!(
             "A model without prefill refuses a request that ends with the assistant. {model} is not known to; name \
              it with --refuses if it does."
@@ -451,11 +432,17 @@ fn block(piece: &Piece) -> String {
         BlockKind::EmptyThinking => "empty thinking".to_owned(),
         BlockKind::ToolCall => format!("call{}", tool()),
         BlockKind::ProviderToolCall => format!("provider ran{}", tool().replacen(" of", ":", 1)),
+        BlockKind::ProviderToolResult => format!("provider's result{}", tool()),
+        BlockKind::ReasoningDetail => "reasoning detail".to_owned(),
+        BlockKind::ItemReference => "item by name".to_owned(),
         BlockKind::ToolResult => format!("result{}", tool()),
         BlockKind::ToolError if piece.orphan => format!("cut off{}", tool().replacen(" of", ":", 1)),
         BlockKind::ToolError => format!("error{}", tool()),
         BlockKind::ToolInterrupted => format!("interrupted{}", tool().replacen(" of", ":", 1)),
         BlockKind::File => "file".to_owned(),
+        BlockKind::UnreadableFile => "\"cannot read …\"".to_owned(),
+        BlockKind::MediaIntroduction => "\"Attached media …\"".to_owned(),
+        BlockKind::Done => "\"Done.\"".to_owned(),
         BlockKind::CompactionPrompt => "\"What did we do …\"".to_owned(),
         BlockKind::SubtaskPrompt => "subtask".to_owned(),
         BlockKind::Reminder => "opencode's reminder".to_owned(),
@@ -470,8 +457,8 @@ const SHORT_TEXT: usize = 600;
 /// The report for people. `bound` is what is said of the opencode versions that count; `now` in ms since the
 /// epoch.
 #[must_use]
-pub fn explain(out: &Output, explained: &Explained<'_>, bound: &str, now: i64, zone: &TimeZone) -> String {
-    let d = explained.diagnosis;
+pub fn explain(out: &Output, explained: &Explained, bound: &str, now: i64, zone: &TimeZone) -> String {
+    let d = &explained.diagnosis;
     let status = match d.evidence {
         Some(Evidence::Evidenced) => format!("{}, refusal stored", d.status),
         Some(Evidence::Predicted) => format!("{}, predicted", d.status),
@@ -479,7 +466,7 @@ pub fn explain(out: &Output, explained: &Explained<'_>, bound: &str, now: i64, z
     };
     let told = story(explained, now, zone);
     if out.quiet {
-        let first = match explained.now.and_then(Explanation::offending) {
+        let first = match explained.now.as_ref().and_then(Explanation::offending) {
             Some((number, row, _)) => format!("the request ends with turn {number} (row {})", clean(&row.message_id)),
             None => told.first().cloned().unwrap_or_default(),
         };
@@ -497,17 +484,17 @@ pub fn explain(out: &Output, explained: &Explained<'_>, bound: &str, now: i64, z
     let model = d.model.as_ref().map(|m| format!(" · {}", clean(&m.to_string()))).unwrap_or_default();
     text.push_str(&(out.wrap(&format!("{}{model}", out.paint(colour, &status)), "  ") + "\n"));
     let mut dimmed = |line: &str| text.push_str(&format!("{}\n", out.dim(&out.wrap(line, "  "))));
-    if let Some(sdk) = explained.sdk {
+    if let Some(sdk) = &explained.sdk {
         dimmed(&format!("through {} ({})", clean(&sdk.package), clean(&sdk.source)));
     }
     dimmed(bound);
     text.push_str(&heading(out, why_heading(d.status)));
     text.push_str(&paragraphs(out, &told));
-    for row in explained.unreadable {
+    for row in &explained.unreadable {
         let line = format!("  {} {}: {}\n", row.table, clean(&row.id), clean(&row.detail));
         text.push_str(&out.wrap(&line, "    "));
     }
-    let Some(e) = explained.now else {
+    let Some(e) = &explained.now else {
         return text;
     };
     if d.info.revert.is_some() {
@@ -537,15 +524,18 @@ pub fn explain(out: &Output, explained: &Explained<'_>, bound: &str, now: i64, z
     }
     match &explained.repair {
         None => {}
-        Some(Err(left)) => {
+        Some(AfterRepair::Left(left)) => {
             text.push_str(&heading(out, "What a repair would do"));
             text.push_str(&paragraphs(out, &[format!("Nothing: {} ({})", clean(&left.detail), left.reason)]));
         }
-        Some(Ok((plan, after))) => {
-            let asked = if opt_in(d) { " --include at-risk" } else { "" };
+        Some(AfterRepair::Repaired(plan, after)) => {
+            let kinds = [(d.doubts.model, Include::AtRisk), (d.doubts.package, Include::Unmeasured)];
+            let kinds: Vec<&str> =
+                kinds.into_iter().filter(|(doubt, _)| opt_in(d) && *doubt).map(|(_, kind)| kind.into()).collect();
+            let asked = if kinds.is_empty() { String::new() } else { format!(" --include {}", kinds.join(",")) };
             text.push_str(&heading(out, &format!("What `unstick repair{asked}` would do")));
             let does: Vec<String> =
-                sentences(plan, now, zone).iter().map(|sentence| format!("- {}", clean(sentence))).collect();
+                sentences(&plan.steps, now, zone).iter().map(|sentence| format!("- {}", clean(sentence))).collect();
             text.push_str(&paragraphs(out, &does));
             text.push_str(&heading(out, "What the model would be sent after that"));
             text.push_str(&rows(out, after, first_changed(e, after).max(first_shown(out, after)), now, zone));

@@ -8,8 +8,9 @@ use jiff::tz::TimeZone;
 use super::layout::{fit, grid, named, wrap};
 use super::words::{ago, sentences};
 use super::{Output, StoreDoc, Summary, clean};
-use crate::diagnosis::{Applicability, Diagnosis, Evidence, Finding, Status};
-use crate::repair::{Left, Plan};
+use crate::diagnosis::{Applicability, Diagnosis, Doubts, Evidence, Finding, Left, Status};
+use crate::repair::{Plan, SessionPlan};
+use crate::rows::Table;
 
 /// A session as a report shows it.
 #[derive(Debug)]
@@ -85,7 +86,7 @@ fn status_cell(out: &Output, d: &Diagnosis) -> Cell {
 fn why(d: &Diagnosis) -> String {
     let mut codes: Vec<&'static str> = Vec::new();
     let shown: Vec<_> = match d.status {
-        Status::Dead => d.findings.iter().filter(|f| f.takes_out().is_some()).collect(),
+        Status::Dead => d.findings.iter().filter(|f| f.redacted_by().is_some()).collect(),
         Status::Stuck | Status::AtRisk => {
             d.findings.iter().filter(|f| f.applicability == Applicability::Automatic).collect()
         }
@@ -148,7 +149,8 @@ pub fn scan(
     }
     if summary.dead.is_some_and(|n| n > 0) {
         let dead = || sessions.iter().map(|s| s.diagnosis).filter(|d| d.status == Status::Dead);
-        let kinds: BTreeSet<&str> = dead().flat_map(|d| d.findings.iter().filter_map(Finding::takes_out)).collect();
+        let kinds: BTreeSet<&str> =
+            dead().flat_map(|d| d.findings.iter().filter_map(Finding::redacted_by)).map(Into::into).collect();
         text.push_str(&out.wrap(
             "\nA dead session is refused whatever is sent to it, until what the provider refuses is no longer in its \
              history. A repair takes that out of what is sent, which is not without loss: what it would leave out is \
@@ -173,11 +175,21 @@ pub fn scan(
         text.push_str(&format!("\nWhy:  {}\n", out.command(&format!("explain {}", clean(worst)))));
         text.push_str(&format!("Next: {}\n", out.command(next)));
     } else if summary.at_risk > 0 {
-        text.push_str(&out.wrap(
-            "\nAt risk: the same tail, but the model is not known to refuse it. If yours does, name it with \
-             --refuses MODEL, or repair anyway with `unstick repair --include at-risk`.\n",
-            "",
-        ));
+        let doubts = |of: fn(&Doubts) -> bool| sessions.iter().any(|s| of(&s.diagnosis.doubts));
+        if doubts(|d| d.model) {
+            text.push_str(&out.wrap(
+                "\nAt risk: the same tail, but the model is not known to refuse it. If yours does, name it with \
+                 --refuses MODEL, or repair anyway with `unstick repair --include at-risk`.\n",
+                "",
+            ));
+        }
+        if doubts(|d| d.package) {
+            text.push_str(&out.wrap(
+                "\nAt risk: which AI SDK package stands behind the model is not known, and packages differ here. Name it \
+                 with --sdk PROVIDER=PACKAGE, or repair anyway with `unstick repair --include unmeasured`.\n",
+                "",
+            ));
+        }
     }
     if !others.is_empty() {
         let list: Vec<String> = others.iter().map(|o| clean(o)).collect();
@@ -309,6 +321,9 @@ fn listed(out: &Output, sessions: &[Shown<'_>], now: i64, zone: &TimeZone) -> St
     text.lines().map(|line| line.trim_end()).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
+/// What is said of a plan after which the next prompt has fewer turns.
+const EMPTY_ANSWERS: &str = "the next prompt no longer sends the empty answer: an assistant's turn without a word";
+
 /// A plan in words, session by session.
 #[must_use]
 pub fn plan(out: &Output, plan: &Plan, titles: &[(String, String)], now: i64) -> String {
@@ -317,29 +332,27 @@ pub fn plan(out: &Output, plan: &Plan, titles: &[(String, String)], now: i64) ->
     for session in &plan.sessions {
         let title = titles.iter().find(|(id, _)| *id == session.id).map_or("", |(_, t)| t);
         text.push_str(&named(out, &session.id, title));
-        for sentence in sentences(session, now, &zone) {
+        for sentence in sentences(&session.steps, now, &zone) {
             text.push_str(&out.wrap(&format!("  - {sentence}\n"), "    "));
         }
-        if !session.leaves.is_empty() {
+        if session.redacts() {
             text.push_str(&out.wrap(
                 "  This is not without loss: the model is told less, or otherwise, from now on. `undo` gives every row back.\n",
                 "  ",
             ));
         }
-        if let Some(why) = &session.log_left_alone {
-            let line =
-                format!("  - its event log is left alone, for it did not tell of its rows before: {}\n", clean(why));
+        if session.empty_answers {
+            text.push_str(&out.wrap(&format!("  - {EMPTY_ANSWERS}\n"), "    "));
+        }
+        if let Some(why) = &session.log_not_updated {
+            let line = format!("  - event log not updated: it already disagreed with the rows ({})\n", clean(why));
             text.push_str(&out.wrap(&line, "    "));
         }
         if out.verbose {
-            for edit in &session.edits {
-                text.push_str(&out.dim(&format!(
-                    "    {} {} {} ({})\n",
-                    edit.op,
-                    edit.table,
-                    clean(&edit.id),
-                    edit.reason
-                )));
+            for (edit, step) in session.edits() {
+                let reason = step.map(|step| format!(" ({})", step.reason)).unwrap_or_default();
+                let line = format!("    {} {} {}{reason}\n", edit.op(), edit.table, clean(&edit.id));
+                text.push_str(&out.dim(&line));
             }
         }
     }
@@ -369,14 +382,13 @@ pub fn remain(n: usize) -> String {
 /// What a repair did; `left` is the number of sessions that it left.
 #[must_use]
 pub fn repaired(out: &Output, plan: &Plan, left: usize, undo: &str) -> String {
-    let of_log = |e: &&crate::repair::RowEdit| e.table.starts_with("event");
     let edits = || plan.sessions.iter().flat_map(|s| &s.edits);
-    let rows = edits().count() - edits().filter(of_log).count();
-    let told = edits().filter(|e| e.table == "event").count() as u64;
+    let rows = edits().filter(|e| !e.table.is_log()).count();
+    let told = edits().filter(|e| e.table == Table::Event).count() as u64;
     let log =
         if told == 0 { String::new() } else { format!(", {} told to opencode's log", plural(told, "event", "events")) };
-    let mended = plan.sessions.iter().any(|s| !s.leaves.is_empty());
-    let proven = if mended {
+    let told_less = |session: &SessionPlan| session.redacts() || session.empty_answers;
+    let proven = if plan.sessions.iter().any(told_less) {
         "proven that the next prompt differs in nothing but what was named"
     } else {
         "proven to resume with the same next prompt"

@@ -13,16 +13,16 @@ mod stats;
 mod undo;
 mod words;
 
-pub use chart::{ChartError, chart};
+pub use chart::chart;
 pub use doc::{
-    EditDoc, ErrorDoc, OpencodeDoc, PlanDoc, RepairDoc, ScanDoc, ScansDoc, SdkDoc, SessionDoc, SessionPlanDoc,
-    StoreDoc, Summary, error,
+    EditDoc, ErrorDoc, LeavesDoc, OpencodeDoc, PlanDoc, RepairDoc, ScanDoc, ScansDoc, SdkDoc, SessionDoc,
+    SessionPlanDoc, StoreDoc, Summary, error,
 };
-pub use explain::{ExplainDoc, Explained, explain};
+pub use explain::{ExplainDoc, explain};
 pub use human::{ScanLine, Shown, bound_words, left, plan, remain, repaired, scan, scans};
 pub use output::{ColorChoice, Output};
 pub use progress::Progress;
 pub use sanitize::clean;
 pub use schema::{Document, schema};
-pub use stats::{ReportError, StatsDoc, StoreReport, stats, stats_csv};
-pub use undo::{JournalLine, JournalState, JournalsDoc, UndoDoc, journals, undo_plan, undone};
+pub use stats::{StatsDoc, stats};
+pub use undo::{JournalsDoc, UndoDoc, journals, undo_plan, undone};

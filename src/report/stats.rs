@@ -1,9 +1,11 @@
-//! `stats`: the JSON document, its reading back for a merge, the tables for people, and CSV.
+//! `stats`: the JSON document and the tables for people.
+
+use std::path::Path;
 
 use comfy_table::Cell;
 use jiff::tz::TimeZone;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use strum::IntoEnumIterator;
 
 use super::doc::SCHEMA_VERSION;
@@ -11,162 +13,37 @@ use super::human::{plural, store_line};
 use super::layout::{fit, grid, right, wrap};
 use super::words::moment;
 use super::{OpencodeDoc, Output, StoreDoc, clean};
-use crate::repair::digest;
+use crate::rows::digest;
 use crate::stats::{
     Bucket, By, ByRow, Cause, Counts, Deltas, Events, Key, Leaked, Orphan, OrphanCounts, Other400, Pair, RefusalCounts,
-    Summary,
+    StoreStats, Summary,
 };
+use crate::store::Facts;
 
-/// What is known of one store: read from it, or from a report of it.
-#[derive(Debug, Clone)]
-pub struct StoreReport {
-    /// The store, without its path.
-    pub store: StoreDoc,
-    /// When it was read, in ms since the Unix epoch.
-    pub generated_ms: i64,
-    /// Only events from this time on are in it.
-    pub since_ms: Option<i64>,
-    /// Only events before this time are in it.
-    pub until_ms: Option<i64>,
-    /// Rows that could not be understood.
-    pub unreadable_rows: u64,
-    /// Prefill 400s that repairs have removed, by the journal.
-    pub removed_by_repair: u64,
-    /// Sessions that are stuck now, with a stored refusal or without; `None` where an older report does not tell.
-    pub stuck_sessions: Option<u64>,
-    /// What happened.
-    pub events: Events,
-}
-
-/// Why a file is no report that can be merged.
-#[derive(Debug, thiserror::Error)]
-pub enum ReportError {
-    /// It is no JSON.
-    #[error("is not JSON ({0})")]
-    NotJson(String),
-    /// JSON, but no report.
-    #[error("is no report of `unstick stats --json`")]
-    NoReport,
-    /// The report of another command.
-    #[error("is a report of `unstick {0}`, not of `unstick stats`")]
-    OtherCommand(String),
-    /// A report of another version.
-    #[error("has schema version {0}, this unstick reads version {SCHEMA_VERSION}")]
-    Schema(String),
-    /// A report that lacks something.
-    #[error("is no whole report: {0}")]
-    Shape(String),
-}
-
-#[derive(Deserialize)]
-struct ReportIn {
-    store: StoreDoc,
-    generated_ms: i64,
-    #[serde(default)]
-    since_ms: Option<i64>,
-    #[serde(default)]
-    until_ms: Option<i64>,
-    orphans: OrphansIn,
-    #[serde(default)]
-    prefill_400s: RefusalsIn,
-    pairs: Vec<Pair>,
-    other_400_items: Vec<Other400>,
-    leaked_items: Vec<Leaked>,
-    #[serde(default)]
-    unreadable_rows: u64,
-    #[serde(default)]
-    stuck_sessions: Option<u64>,
-}
-
-#[derive(Deserialize)]
-struct OrphansIn {
-    items: Vec<Orphan>,
-}
-
-#[derive(Deserialize, Default)]
-struct RefusalsIn {
-    #[serde(default)]
-    removed_by_repair: u64,
-}
-
-impl StoreReport {
-    /// Reads what `stats --json` wrote: one store, or several.
-    ///
-    /// # Errors
-    /// When the text is something else.
-    pub fn parse(text: &str) -> Result<Vec<Self>, ReportError> {
-        let value: serde_json::Value = serde_json::from_str(text)
-            .map_err(|e| ReportError::NotJson(format!("line {} column {}", e.line(), e.column())))?;
-        match value.get("schema_version") {
-            None => return Err(ReportError::NoReport),
-            Some(version) if *version != SCHEMA_VERSION => {
-                return Err(ReportError::Schema(clean(&version.to_string())));
-            }
-            Some(_) => {}
-        }
-        match value.get("command").and_then(|c| c.as_str()) {
-            Some("stats") => {}
-            Some(other) => return Err(ReportError::OtherCommand(fit(other, 20))),
-            None => return Err(ReportError::NoReport),
-        }
-        let one = |value: serde_json::Value| {
-            let read: ReportIn =
-                serde_json::from_value(value).map_err(|e| ReportError::Shape(fit(&e.to_string(), 200)))?;
-            Ok(Self {
-                store: StoreDoc { path: None, ..read.store },
-                generated_ms: read.generated_ms,
-                since_ms: read.since_ms,
-                until_ms: read.until_ms,
-                unreadable_rows: read.unreadable_rows,
-                removed_by_repair: read.prefill_400s.removed_by_repair,
-                stuck_sessions: read.stuck_sessions,
-                events: Events {
-                    orphans: read.orphans.items,
-                    pairs: read.pairs,
-                    other_400s: read.other_400_items,
-                    leaked: read.leaked_items,
-                },
-            })
-        };
-        match value.get("stores").and_then(|s| s.as_array()) {
-            Some(stores) => stores.iter().cloned().map(one).collect(),
-            None => Ok(vec![one(value)?]),
-        }
-    }
-
-    /// Leaves out what happened before `since`, or at `until` or later.
-    pub fn keep_between(&mut self, since: Option<i64>, until: Option<i64>) {
-        self.events.keep_between(since, until);
-        self.since_ms = [self.since_ms, since].into_iter().flatten().max();
-        self.until_ms = [self.until_ms, until].into_iter().flatten().min();
-    }
-}
-
-/// Sessions that are stuck now; `None` where one of the reports does not tell.
-fn stuck_sessions(reports: &[StoreReport]) -> Option<u64> {
-    reports.iter().map(|r| r.stuck_sessions).sum()
+fn stuck_sessions(stores: &[StoreStats]) -> u64 {
+    stores.iter().map(|s| s.stuck_sessions).sum()
 }
 
 /// Several stores as one: their sizes added up, the lowest bound.
-fn together(reports: &[StoreReport]) -> StoreDoc {
-    if let [one] = reports {
-        return one.store.clone();
+fn together(stores: &[StoreStats]) -> StoreDoc {
+    if let [one] = stores {
+        return StoreDoc { path: None, ..StoreDoc::new(&one.facts, Path::new(""), &one.bound) };
     }
-    let mut ids: Vec<&str> = reports.iter().map(|r| r.store.id.as_str()).collect();
+    let mut ids: Vec<&str> = stores.iter().map(|s| s.facts.id.as_str()).collect();
     ids.sort_unstable();
-    let sum = |of: fn(&StoreDoc) -> u64| reports.iter().map(|r| of(&r.store)).fold(0, u64::saturating_add);
-    let bounds = || reports.iter().map(|r| r.store.opencode.bound.parse::<crate::replay::Version>().ok());
-    let lowest = bounds().collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().min());
+    let sum = |of: fn(&Facts) -> u64| stores.iter().map(|s| of(&s.facts)).fold(0, u64::saturating_add);
+    let lowest =
+        stores.iter().map(|s| s.bound.version).collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().min());
     StoreDoc {
         id: digest(&ids.join(" "))[..16].to_owned(),
         path: None,
-        bytes: sum(|s| s.bytes),
-        sessions: sum(|s| s.sessions),
-        messages: sum(|s| s.messages),
-        parts: sum(|s| s.parts),
+        bytes: sum(|f| f.bytes),
+        sessions: sum(|f| f.sessions),
+        messages: sum(|f| f.messages),
+        parts: sum(|f| f.parts),
         opencode: OpencodeDoc {
             bound: lowest.map_or_else(|| "any".to_owned(), |v| v.to_string()),
-            source: format!("the lowest of {}", plural(reports.len() as u64, "store", "stores")),
+            source: format!("the lowest of {}", plural(stores.len() as u64, "store", "stores")),
         },
     }
 }
@@ -209,8 +86,8 @@ pub struct StatsDoc {
     leaked_items: Vec<Leaked>,
     /// Rows that could not be understood.
     unreadable_rows: u64,
-    /// Sessions that are stuck now, with a stored refusal or without; null where a report does not tell.
-    stuck_sessions: Option<u64>,
+    /// Sessions that are stuck now, with a stored refusal or without.
+    stuck_sessions: u64,
     /// Store by store, where there are several.
     #[serde(skip_serializing_if = "Option::is_none")]
     stores: Option<Vec<StatsDoc>>,
@@ -235,13 +112,13 @@ struct RefusalsDoc {
 impl StatsDoc {
     /// The document of one store.
     #[must_use]
-    pub fn of_store(report: &StoreReport, by: Option<Key>, zone: &TimeZone) -> Self {
+    pub fn of_store(report: &StoreStats, by: Option<Key>, zone: &TimeZone) -> Self {
         Self::new(std::slice::from_ref(report), &Summary::of(&[&report.events], by, zone), report.generated_ms)
     }
 
-    /// The document of several stores: the whole of them, and each by itself, so that it can be merged again.
+    /// The document of several stores: the whole of them, and each by itself.
     #[must_use]
-    pub fn of_stores(reports: &[StoreReport], by: Option<Key>, zone: &TimeZone, now: i64) -> Self {
+    pub fn of_stores(reports: &[StoreStats], by: Option<Key>, zone: &TimeZone, now: i64) -> Self {
         let events: Vec<&Events> = reports.iter().map(|r| &r.events).collect();
         Self {
             stores: Some(reports.iter().map(|r| Self::of_store(r, None, zone)).collect()),
@@ -249,12 +126,12 @@ impl StatsDoc {
         }
     }
 
-    fn new(reports: &[StoreReport], summary: &Summary, generated_ms: i64) -> Self {
-        fn all<T: Clone>(reports: &[StoreReport], of: fn(&Events) -> &Vec<T>) -> Vec<T> {
+    fn new(reports: &[StoreStats], summary: &Summary, generated_ms: i64) -> Self {
+        fn all<T: Clone>(reports: &[StoreStats], of: fn(&Events) -> &Vec<T>) -> Vec<T> {
             reports.iter().flat_map(|r| of(&r.events)).cloned().collect()
         }
         // A time that only some reports were cut at holds for none of the others.
-        let common = |of: fn(&StoreReport) -> Option<i64>| {
+        let common = |of: fn(&StoreStats) -> Option<i64>| {
             let first = reports.first().and_then(of);
             if reports.iter().all(|r| of(r) == first) { first } else { None }
         };
@@ -285,78 +162,15 @@ impl StatsDoc {
     }
 }
 
-/// The table by one key as CSV, or the pairs where none was asked for. Characters that steer a terminal are
-/// replaced as everywhere.
-///
-/// # Errors
-/// When the CSV library cannot write, which memory always can.
-pub fn stats_csv(reports: &[StoreReport], summary: &Summary) -> Result<String, csv::Error> {
-    let number = |n: Option<i64>| n.map(|n| n.to_string()).unwrap_or_default();
-    let mut out = csv::Writer::from_writer(Vec::new());
-    if let Some(by) = &summary.by {
-        let key = by.key.to_string();
-        out.write_record([key.as_str(), "orphans", "prefill_400s", "sessions", "still_stuck", "closest_ms"])?;
-        for row in &by.rows {
-            out.write_record([
-                clean(&row.key),
-                row.orphans.to_string(),
-                row.prefill_400s.to_string(),
-                row.sessions.to_string(),
-                row.still_stuck.to_string(),
-                number(row.closest_ms),
-            ])?;
-        }
-    } else {
-        out.write_record([
-            "store_id",
-            "session_id",
-            "part_id",
-            "message_id",
-            "orphan_time_ms",
-            "error_time_ms",
-            "delta_ms",
-            "tool",
-            "model",
-            "version",
-            "wrapper",
-            "cause",
-            "root_cause",
-            "still_stuck",
-        ])?;
-        for (report, pair) in reports.iter().flat_map(|r| r.events.pairs.iter().map(move |p| (r, p))) {
-            out.write_record([
-                clean(&report.store.id),
-                clean(&pair.session_id),
-                clean(pair.part_id.as_deref().unwrap_or_default()),
-                clean(&pair.message_id),
-                number(pair.orphan_time_ms),
-                pair.error_time_ms.to_string(),
-                number(pair.delta_ms),
-                clean(pair.tool.as_deref().unwrap_or_default()),
-                clean(&pair.model),
-                clean(&pair.version),
-                pair.wrapper.to_string(),
-                pair.cause.to_string(),
-                pair.root_cause.to_string(),
-                pair.still_stuck.to_string(),
-            ])?;
-        }
-    }
-    let bytes = out.into_inner().map_err(|e| csv::Error::from(e.into_error()))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
 /// Days and pairs that are shown without `-v`.
 const SHORT: usize = 10;
 
-/// The tables for people. `names`: where the stores or reports are, in their order; `here`: the stores were read here,
-/// so that something can be done about them; `now` in ms since the epoch.
+/// The tables for people. `names`: where the stores are, in their order; `now` in ms since the epoch.
 #[must_use]
 pub fn stats(
     out: &Output,
-    reports: &[StoreReport],
+    reports: &[StoreStats],
     names: &[String],
-    here: bool,
     summary: &Summary,
     now: i64,
     zone: &TimeZone,
@@ -372,7 +186,7 @@ pub fn stats(
     };
     let store = StoreDoc { path: Some(name), ..together(reports) };
     let mut text = format!("{}\n", store_line(out, &store));
-    if here && names.len() > 1 {
+    if names.len() > 1 {
         for (name, report) in names.iter().zip(reports) {
             let counts = headline(&Summary::of(&[&report.events], None, zone));
             text.push_str(&out.dim(&out.wrap(&format!("  {}: {counts}", clean(name)), "    ")));
@@ -417,13 +231,13 @@ pub fn stats(
         text.push_str(&format!("\n{}\n", bars(out, "FROM ORPHAN TO 400", &rows)));
     }
     text.push_str(&pairs(out, reports, now, zone));
-    if here && refused.still_stuck.total > 0 {
+    if refused.still_stuck.total > 0 {
         text.push_str(&format!("\nNext: {}\n", out.command("repair --dry-run")));
     }
     text
 }
 
-fn common_time(reports: &[StoreReport], of: fn(&StoreReport) -> Option<i64>) -> Option<i64> {
+fn common_time(reports: &[StoreStats], of: fn(&StoreStats) -> Option<i64>) -> Option<i64> {
     let first = reports.first().and_then(of);
     if reports.iter().all(|r| of(r) == first) { first } else { None }
 }
@@ -448,7 +262,7 @@ fn headline(summary: &Summary) -> String {
 }
 
 /// What is said besides: the sessions that are stuck now, and what is counted apart.
-fn aside(summary: &Summary, reports: &[StoreReport]) -> String {
+fn aside(summary: &Summary, reports: &[StoreStats]) -> String {
     let stuck = &summary.prefill_400s.still_stuck;
     let mut said = Vec::new();
     if stuck.total > 0 {
@@ -457,7 +271,7 @@ fn aside(summary: &Summary, reports: &[StoreReport]) -> String {
         said.push(format!("{} of the 400s {keep} {sessions} stuck now", stuck.total));
     }
     // A scan counts these as well: their tail will be refused, and has not been yet.
-    let waiting = stuck_sessions(reports).map_or(0, |all| all.saturating_sub(stuck.sessions));
+    let waiting = stuck_sessions(reports).saturating_sub(stuck.sessions);
     if waiting > 0 {
         let more = if stuck.total > 0 { "more " } else { "" };
         let sessions = if waiting == 1 { "session is" } else { "sessions are" };
@@ -602,7 +416,7 @@ fn days(out: &Output, summary: &Summary) -> String {
 }
 
 /// The closest pairs, and with `-v` every 400.
-fn pairs(out: &Output, reports: &[StoreReport], now: i64, zone: &TimeZone) -> String {
+fn pairs(out: &Output, reports: &[StoreStats], now: i64, zone: &TimeZone) -> String {
     let mut all: Vec<&Pair> = reports.iter().flat_map(|r| &r.events.pairs).collect();
     if all.is_empty() {
         return String::new();

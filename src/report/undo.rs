@@ -9,102 +9,13 @@ use serde::Serialize;
 use super::doc::SCHEMA_VERSION;
 use super::human::plural;
 use super::layout::named;
-use super::words::{ago, moment};
+use super::words::{ago, moment, sentences};
 use super::{Output, clean, left, remain};
-use crate::repair::journal::{Header, Kind};
-use crate::repair::{Left, Plan};
-
-/// How a journal stands to the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema, strum::Display)]
-#[serde(rename_all = "kebab-case")]
-pub enum JournalState {
-    /// It was done and can be taken back.
-    #[strum(serialize = "done")]
-    Done,
-    /// It was done, and rows have changed since.
-    #[strum(serialize = "done, rows have changed since")]
-    ChangedSince,
-    /// All of it was taken back.
-    #[strum(serialize = "taken back")]
-    TakenBack,
-    /// It was never committed.
-    #[strum(serialize = "never happened")]
-    NeverHappened,
-    /// Its commit was not noted, and rows have changed since.
-    #[strum(serialize = "unclear, rows have changed since")]
-    Unclear,
-    /// It is about another store.
-    #[strum(serialize = "of another store")]
-    OtherStore,
-    /// The file cannot be understood.
-    #[strum(serialize = "cannot be read")]
-    Broken,
-    /// There is no store to compare it with.
-    #[strum(serialize = "no store to compare with")]
-    Unknown,
-}
-
-impl JournalState {
-    /// Whether it may be taken back.
-    #[must_use]
-    pub fn open(self) -> bool {
-        matches!(self, Self::Done | Self::ChangedSince | Self::Unclear)
-    }
-}
-
-/// A journal in a list.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct JournalLine {
-    /// What `undo` calls it.
-    pub id: String,
-    /// What it is of.
-    pub kind: Option<Kind>,
-    /// The journal that it takes back.
-    pub undoes: Option<String>,
-    /// When, in ms since the epoch.
-    pub time_ms: Option<i64>,
-    /// Where the store was.
-    pub store_path: Option<String>,
-    /// The sessions that it touches.
-    pub sessions: Vec<String>,
-    /// How it stands.
-    pub state: JournalState,
-    /// What is wrong with the file.
-    pub detail: Option<String>,
-}
-
-impl JournalLine {
-    /// A journal that was read.
-    #[must_use]
-    pub fn new(header: &Header, state: JournalState) -> Self {
-        Self {
-            id: header.id.clone(),
-            kind: Some(header.kind),
-            undoes: header.undoes.clone(),
-            time_ms: Some(header.time_ms),
-            store_path: Some(header.store_path.clone()),
-            sessions: header.sessions.clone(),
-            state,
-            detail: None,
-        }
-    }
-
-    /// A file that is no journal, or a damaged one. Without its final name it was still being written, and what
-    /// it would have told of was never committed.
-    #[must_use]
-    pub fn broken(path: &Path, why: &str, sealed: bool) -> Self {
-        Self {
-            id: path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default(),
-            kind: None,
-            undoes: None,
-            time_ms: None,
-            store_path: None,
-            sessions: Vec::new(),
-            state: if sealed { JournalState::Broken } else { JournalState::NeverHappened },
-            detail: Some(why.to_owned()),
-        }
-    }
-}
+use crate::apply::{JournalLine, JournalState, PlannedUndo};
+use crate::diagnosis::Left;
+use crate::journal::Kind;
+use crate::repair::Plan;
+use crate::rows::Table;
 
 /// `undo --json`.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -209,14 +120,8 @@ pub fn journals(out: &Output, lines: &[JournalLine], folder: &Path, now: i64) ->
 
 /// What an undo would do.
 #[must_use]
-pub fn undo_plan(
-    out: &Output,
-    line: &JournalLine,
-    plan: &Plan,
-    leaves: &[Left],
-    titles: &[(String, String)],
-    now: i64,
-) -> String {
+pub fn undo_plan(out: &Output, line: &JournalLine, planned: &PlannedUndo, now: i64) -> String {
+    let PlannedUndo { plan, left: leaves, titles, .. } = planned;
     if out.quiet {
         return String::new();
     }
@@ -227,13 +132,15 @@ pub fn undo_plan(
     let mut text = format!("{}\n", out.wrap(&head, "  "));
     for session in &plan.sessions {
         let title = titles.iter().find(|(id, _)| *id == session.id).map_or("", |(_, t)| t);
-        let count = |table: &str| session.edits.iter().filter(|e| e.table == table).count();
-        let rows = count("message") + count("part");
+        let rows = session.edits.iter().filter(|e| !e.table.is_log()).count();
         let put = if rows == 1 { "row is put back as it was" } else { "rows are put back as they were" };
         text.push_str(&named(out, &session.id, title));
         let mut item = |words: String| text.push_str(&format!("{}\n", out.wrap(&format!("  - {words}"), "    ")));
+        for sentence in sentences(&session.steps, now, &zone) {
+            item(format!("takes back: {sentence}"));
+        }
         item(format!("{rows} {put}"));
-        let told = session.edits.iter().filter(|e| e.table == "event");
+        let told = session.edits.iter().filter(|e| e.table == Table::Event);
         let (gone, added): (Vec<_>, Vec<_>) = told.partition(|e| e.after.is_none());
         if !gone.is_empty() {
             item(format!("{} of opencode's event log taken back", events(gone.len())));
@@ -241,8 +148,8 @@ pub fn undo_plan(
         if !added.is_empty() {
             item(format!("its event log has moved on: {} appended that take back", events(added.len())));
         }
-        if let Some(why) = &session.log_left_alone {
-            item(format!("its event log is left alone: {}", clean(why)));
+        if let Some(why) = &session.log_not_updated {
+            item(format!("event log not updated: {}", clean(why)));
         }
     }
     text.push_str(&left(out, leaves, titles));

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+use super::config::Abilities;
 use super::files;
-use crate::store::environment::Environment;
+use crate::environment::Environment;
 
 /// The catalogue of 1.18.33 has 5 MB; this only keeps a wrong file from filling the memory.
 const LIMIT: u64 = 128 << 20;
@@ -23,8 +24,15 @@ pub(super) struct Catalogue {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Provider {
     npm: Option<String>,
-    /// Every known model, with its own package if it has one.
-    models: BTreeMap<String, Option<String>>,
+    /// Every known model.
+    models: BTreeMap<String, Model>,
+}
+
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Model {
+    /// Its own package, if it has one.
+    npm: Option<String>,
+    abilities: Abilities,
 }
 
 /// What the catalogue says about one model.
@@ -65,9 +73,9 @@ impl Catalogue {
                 let name = model.get("id").and_then(Value::as_str).unwrap_or(id);
                 let modes = model.get("experimental").and_then(|experimental| experimental.get("modes"));
                 for (mode, _) in objects(modes) {
-                    models.insert(format!("{name}-{mode}"), npm.clone());
+                    models.insert(format!("{name}-{mode}"), model_of(npm.clone(), model));
                 }
-                models.insert(id.clone(), npm);
+                models.insert(id.clone(), model_of(npm, model));
             }
             (id.clone(), Provider { npm: string(provider.get("npm")), models })
         });
@@ -80,10 +88,19 @@ impl Catalogue {
             return Entry::Unknown;
         };
         match provider.models.get(model) {
-            Some(npm) => Entry::Model(npm.as_deref().or(provider.npm.as_deref())),
+            Some(model) => Entry::Model(model.npm.as_deref().or(provider.npm.as_deref())),
             None => Entry::Provider(provider.npm.as_deref()),
         }
     }
+
+    /// What it says of a model, where it lists that.
+    pub(super) fn abilities(&self, provider: &str, model: &str) -> Option<&Abilities> {
+        Some(&self.providers.get(provider)?.models.get(model)?.abilities)
+    }
+}
+
+fn model_of(npm: Option<String>, model: &Value) -> Model {
+    Model { npm, abilities: Abilities::of(model) }
 }
 
 fn objects(value: Option<&Value>) -> impl Iterator<Item = (&String, &Value)> {

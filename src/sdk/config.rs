@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::store::environment::Environment;
+use crate::environment::Environment;
+use crate::replay::Input;
 
 /// A package and the file that names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub(super) struct Config {
 pub(super) struct Provider {
     /// `provider.<id>.npm`
     pub(super) npm: Option<Named>,
+    /// `provider.<id>.options.useCompletionUrls`
+    pub(super) completions: Option<bool>,
     /// `provider.<id>.models`
     pub(super) models: BTreeMap<String, Model>,
 }
@@ -39,6 +42,33 @@ pub(super) struct Model {
     pub(super) id: Option<String>,
     /// `provider.npm`
     pub(super) npm: Option<Named>,
+    /// `options.store`
+    pub(super) store: Option<bool>,
+    /// `options.useCompletionUrls`
+    pub(super) completions: Option<bool>,
+    /// What it says of the model itself.
+    pub(super) abilities: Abilities,
+}
+
+/// What configuration and catalogue say of a model in the same words.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Abilities {
+    /// `modalities.input`
+    pub(super) input: Option<Input>,
+    /// `interleaved`; inside, the field where it names one.
+    pub(super) interleaved: Option<Option<String>>,
+}
+
+impl Abilities {
+    pub(super) fn of(model: &Value) -> Self {
+        let kinds = model.get("modalities").and_then(|m| m.get("input")).and_then(Value::as_array);
+        let input = kinds.map(|kinds| {
+            let has = |kind: &str| kinds.iter().any(|k| k == kind);
+            Input { image: has("image"), pdf: has("pdf"), audio: has("audio"), video: has("video") }
+        });
+        let field = |value: &Value| value.as_str().or_else(|| value.get("field")?.as_str()).map(str::to_owned);
+        Self { input, interleaved: model.get("interleaved").map(field) }
+    }
 }
 
 impl Config {
@@ -47,10 +77,15 @@ impl Config {
         for (id, provider) in &later.providers {
             let target = self.providers.entry(id.clone()).or_default();
             replace(&mut target.npm, &provider.npm);
+            replace(&mut target.completions, &provider.completions);
             for (id, model) in &provider.models {
                 let target = target.models.entry(id.clone()).or_default();
                 replace(&mut target.id, &model.id);
                 replace(&mut target.npm, &model.npm);
+                replace(&mut target.store, &model.store);
+                replace(&mut target.completions, &model.completions);
+                replace(&mut target.abilities.input, &model.abilities.input);
+                replace(&mut target.abilities.interleaved, &model.abilities.interleaved);
             }
         }
     }
@@ -89,11 +124,15 @@ impl Config {
             Some(Named { package: package.to_owned(), source: label.to_owned() })
         };
         for (id, provider) in entries(root.get("provider")) {
-            let mut target = Provider { npm: named(provider.get("npm")), models: BTreeMap::new() };
+            let flag = |of: &Value, name: &str| of.get("options")?.get(name)?.as_bool();
+            let completions = flag(provider, "useCompletionUrls");
+            let mut target = Provider { npm: named(provider.get("npm")), completions, models: BTreeMap::new() };
             for (id, model) in entries(provider.get("models")) {
                 let npm = named(model.get("provider").and_then(|provider| provider.get("npm")));
                 let alias = model.get("id").and_then(Value::as_str).map(str::to_owned);
-                target.models.insert(id.clone(), Model { id: alias, npm });
+                let (store, completions) = (flag(model, "store"), flag(model, "useCompletionUrls"));
+                let abilities = Abilities::of(model);
+                target.models.insert(id.clone(), Model { id: alias, npm, store, completions, abilities });
             }
             config.providers.insert(id.clone(), target);
         }

@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::store::environment::Environment;
+use crate::environment::Environment;
+use crate::error::{Error, ErrorCode};
+use crate::replay::{Input, Sdk};
 use catalogue::{Catalogue, Entry};
 use config::Config;
 
@@ -28,11 +30,42 @@ pub struct SdkChoice {
     /// `--sdk`, `config PATH`, `models.json`, `built-in table` or `default`. A path is as the file system gave it, so its
     /// characters are not safe for a terminal.
     pub source: String,
+    /// What is known of the model besides.
+    pub facts: Facts,
+}
+
+/// What the configuration and the catalogue say of a model, as far as its requests depend on it. opencode's own defaults
+/// where they say nothing; `None` where they may be there and cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Facts {
+    /// Its id at the service, where that is another than its own.
+    pub api_id: Option<String>,
+    /// Which files it takes in prompts.
+    pub input: Option<Input>,
+    /// `interleaved.field`
+    pub interleaved: Option<String>,
+    /// `options.store`
+    pub store: Option<bool>,
+    /// `options.useCompletionUrls`
+    pub completions: bool,
 }
 
 impl SdkChoice {
     fn new(package: impl Into<String>, source: impl Into<String>) -> Self {
-        Self { package: package.into(), source: source.into() }
+        Self { package: package.into(), source: source.into(), facts: Facts::default() }
+    }
+
+    /// Whether nothing names the package: opencode's default is the best guess.
+    #[must_use]
+    pub fn is_guess(&self) -> bool {
+        self.source == "default"
+    }
+
+    /// In the form that the replay wants.
+    #[must_use]
+    pub fn sdk(&self) -> Sdk {
+        let Facts { api_id, input, interleaved, store, completions } = self.facts.clone();
+        Sdk { package: self.package.clone(), api_id, input, interleaved, store, completions, guess: self.is_guess() }
     }
 }
 
@@ -74,6 +107,12 @@ pub enum SdkError {
         /// The package that came second.
         second: String,
     },
+}
+
+impl From<SdkError> for Error {
+    fn from(error: SdkError) -> Self {
+        Self::new(ErrorCode::Usage, error.to_string())
+    }
 }
 
 impl FromStr for SdkOverride {
@@ -155,16 +194,15 @@ impl SdkResolver {
     /// that the configuration lists (measured on 1.3.0 and 1.18.33); for a model that nothing lists any more it is
     /// the best guess, and taken.
     pub fn choose(&self, provider_id: &str, model_id: &str, session_directory: &Path) -> SdkChoice {
-        if let Some(choice) = self.overridden(provider_id, model_id) {
-            return choice;
-        }
+        let named = self.overridden(provider_id, model_id);
         let mut state = self.lock();
         let key = (provider_id.to_owned(), model_id.to_owned());
         if let Some(choice) = state.choices.get(session_directory).and_then(|choices| choices.get(&key)) {
             return choice.clone();
         }
         let config = state.config_of(&self.env, session_directory);
-        let choice = decide(provider_id, model_id, &config, || state.catalogue(&self.env));
+        let mut choice = named.unwrap_or_else(|| decide(provider_id, model_id, &config, || state.catalogue(&self.env)));
+        choice.facts = facts(provider_id, model_id, &choice, &config, state.catalogue(&self.env).as_deref());
         state.choices.entry(session_directory.to_owned()).or_default().insert(key, choice.clone());
         choice
     }
@@ -299,6 +337,30 @@ fn decide(
     }
 }
 
+/// What is known of a model besides its package: each from the configuration, else from the catalogue, else as opencode
+/// takes it (read in 1.14.48 and 1.18.34).
+fn facts(provider: &str, model: &str, choice: &SdkChoice, config: &Config, catalogue: Option<&Catalogue>) -> Facts {
+    let of_provider = config.providers.get(provider);
+    let listed = of_provider.and_then(|p| p.models.get(model));
+    let id = listed.and_then(|l| l.id.as_deref()).unwrap_or(model);
+    let known = catalogue.and_then(|c| c.abilities(provider, id));
+    // The catalogue that is built into opencode may know the model, and is not at hand.
+    let hidden = catalogue.is_none() && builtin::by_provider(provider).is_some();
+    let abilities = || listed.map(|l| &l.abilities).into_iter().chain(known);
+    let said = |input: Option<Input>| input.or_else(|| (!hidden && listed.is_some()).then(Input::default));
+    let deepseek = || {
+        let new = listed.is_some() && known.is_none() && choice.package == builtin::DEFAULT;
+        (new && id.contains("deepseek")).then(|| "reasoning_content".to_owned())
+    };
+    Facts {
+        api_id: (id != model).then(|| id.to_owned()),
+        input: said(abilities().find_map(|a| a.input)),
+        interleaved: abilities().find_map(|a| a.interleaved.clone()).unwrap_or_else(deepseek),
+        store: listed.and_then(|l| l.store),
+        completions: listed.and_then(|l| l.completions).or_else(|| of_provider?.completions).unwrap_or(false),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -393,8 +455,9 @@ mod tests {
     fn an_override_for_the_model_goes_before_one_for_the_provider_and_both_before_everything() {
         let world = World::new().global(r#"{"provider":{"p":{"models":{"m":{"provider":{"npm":"config"}}}}}}"#);
         let resolver = world.resolver(&["p=wide", "p/m=narrow"]);
-        assert_eq!(resolver.choose("p", "m", &world.repo()), SdkChoice::new("narrow", "--sdk"));
-        assert_eq!(resolver.choose("p", "other", &world.repo()), SdkChoice::new("wide", "--sdk"));
+        let choose = |model| resolver.choose("p", model, &world.repo());
+        assert_eq!((choose("m").package, choose("m").source), pair("narrow", "--sdk"));
+        assert_eq!((choose("other").package, choose("other").source), pair("wide", "--sdk"));
     }
 
     #[test]

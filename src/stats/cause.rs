@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use strum::{Display, EnumIter};
 
 use crate::diagnosis::Tail;
@@ -10,7 +10,7 @@ use crate::history::{Message, ToolCall};
 use crate::replay::{RULE_SETS, Resume, RuleSet, Sdk, TurnRole, Version, View, counting_from, last_turn, newest, view};
 
 /// Why a request ended with an assistant turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Display, EnumIter)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Display, EnumIter)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum Cause {
@@ -28,9 +28,7 @@ pub enum Cause {
     FailedAgain,
     /// The stored history ends with a tool's result: opencode added the assistant turn for an agent's last step.
     StepLimit,
-    /// The stored history does not tell: a plugin, a proxy, or rows that have changed since. Also any cause
-    /// that a newer report may name.
-    #[serde(other)]
+    /// The stored history does not tell: a plugin, a proxy, or rows that have changed since.
     Unexplained,
 }
 

@@ -1,27 +1,30 @@
 //! How orphans and refusals belong together: events taken from one session at a time, and tables over them.
-//!
-//! A report keeps the events themselves, so that reports of several stores can be put together and cut by
-//! time or by key like a single one.
 
 mod cause;
 mod summary;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 pub use cause::Cause;
 pub use summary::{
     BUCKETS, Bucket, By, ByRow, Counts, Deltas, Key, OrphanCounts, RefusalCounts, StillStuck, Summary, day,
 };
 
+use crate::audit::{self, audit_with};
 use crate::diagnosis::{Code, Diagnosis, Status};
+use crate::error::Result;
 use crate::history::{Message, ModelRef, Part, RefusalClass, Session, ToolCall, ToolState, Wrapper};
-use crate::replay::{Sdk, Version};
+use crate::journal::{Journal, Refusals, removed_refusals};
+use crate::replay::{Bound, Sdk, Version};
+use crate::sdk::SdkResolver;
+use crate::store::{Facts, with_threads};
 
 /// A tool call that opencode cut off. Times are ms since the Unix epoch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Orphan {
     /// The session.
     pub session_id: String,
@@ -40,7 +43,7 @@ pub struct Orphan {
 }
 
 /// A stored prefill 400 with the orphan that led to it, if any. Times are ms since the Unix epoch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Pair {
     /// The session.
     pub session_id: String,
@@ -71,7 +74,7 @@ pub struct Pair {
 }
 
 /// A stored 400 of another kind.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Other400 {
     /// The session.
     pub session_id: String,
@@ -79,18 +82,17 @@ pub struct Other400 {
     pub message_id: String,
     /// `PROVIDER/MODEL` that answered with it.
     pub model: String,
-    /// What it is about; `None` in reports of earlier versions.
-    #[serde(default)]
-    pub class: Option<RefusalClass>,
+    /// What it is about.
+    pub class: RefusalClass,
     /// The row's `time_created`, ms since the Unix epoch.
     pub time_ms: i64,
 }
 
 /// An answer's text that holds raw tool-call markup.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Leaked {
     /// `leaked-tool-call-text`.
-    pub code: String,
+    pub code: Code,
     /// The session.
     pub session_id: String,
     /// The message row.
@@ -114,9 +116,89 @@ pub struct Events {
     pub leaked: Vec<Leaked>,
 }
 
+/// What is known of one store.
+#[derive(Debug, Clone)]
+pub struct StoreStats {
+    /// What the store is.
+    pub facts: Facts,
+    /// Which opencode it is judged by.
+    pub bound: Bound,
+    /// When it was read, in ms since the epoch.
+    pub generated_ms: i64,
+    /// Only events from this time on are in it.
+    pub since_ms: Option<i64>,
+    /// Only events before this time are in it.
+    pub until_ms: Option<i64>,
+    /// Rows that could not be understood.
+    pub unreadable_rows: u64,
+    /// Prefill 400s that repairs have removed, by the journals.
+    pub removed_by_repair: u64,
+    /// Sessions that are stuck now, with a stored refusal or without.
+    pub stuck_sessions: u64,
+    /// What happened.
+    pub events: Events,
+}
+
+/// A store's journals, oldest first, each with the prefill 400s that it removed and put back.
+pub type Journals = Vec<(Journal, Refusals)>;
+
+/// Counts what happened in the store at `path`. `journals` gives the journals of a store by its identity; `now` is the
+/// present, in ms since the epoch.
+///
+/// # Errors
+/// What is wrong with the store.
+pub fn of_store(
+    path: &Path,
+    threads: usize,
+    options: &audit::Options<'_>,
+    journals: &dyn Fn(&str) -> Journals,
+    now: i64,
+) -> Result<StoreStats> {
+    let audit = with_threads(path, threads, |store| {
+        audit_with(store, options, |session, readable| {
+            let mut events = Events::of(session, options.packages);
+            if !readable {
+                events.unexplain();
+            }
+            Some(events)
+        })
+    })?;
+    let mut events = Events::default();
+    let mut stuck_sessions = 0;
+    for judged in audit.sessions {
+        stuck_sessions += u64::from(judged.diagnosis.status == Status::Stuck);
+        if let Some(mut told) = judged.told {
+            told.settle(&judged.diagnosis);
+            events.append(told);
+        }
+    }
+    let journals = journals(&audit.facts.id);
+    let mut removed = removed_refusals(journals.iter().map(|(journal, refusals)| (journal, refusals)));
+    // A row that is there is not gone, whatever a journal says: the store may be a copy from before.
+    removed.retain(|id| !events.pairs.iter().any(|p| p.message_id == *id));
+    Ok(StoreStats {
+        removed_by_repair: removed.len() as u64,
+        facts: audit.facts,
+        bound: audit.bound,
+        generated_ms: now,
+        since_ms: None,
+        until_ms: None,
+        unreadable_rows: audit.unreadable_rows.len() as u64,
+        stuck_sessions,
+        events,
+    })
+}
+
+impl StoreStats {
+    /// Leaves out what happened before `since`, or at `until` or later, in ms since the epoch.
+    pub fn keep_between(&mut self, since: Option<i64>, until: Option<i64>) {
+        self.events.keep_between(since, until);
+        (self.since_ms, self.until_ms) = (since, until);
+    }
+}
+
 /// The models whose refusals the session holds: the replay needs the SDK package of each.
-#[must_use]
-pub fn refusing_models(session: &Session) -> Vec<&ModelRef> {
+fn refusing_models(session: &Session) -> Vec<&ModelRef> {
     let mut out: Vec<&ModelRef> = Vec::new();
     for a in session.messages.iter().filter(|m| m.prefill_400()).filter_map(|m| m.assistant()) {
         if !out.contains(&a.model.as_ref()) {
@@ -149,17 +231,40 @@ impl Events {
         self.leaked.append(&mut other.leaked);
     }
 
-    /// Adds what one session holds. `sdks` has the package of every model in [`refusing_models`].
-    ///
-    /// Where rows could not be understood, what can be read is counted, but no cause is told.
-    pub fn add(&mut self, session: &Session, diagnosis: &Diagnosis, sdks: &BTreeMap<ModelRef, Sdk>) {
+    /// What one session holds, but for what its verdict tells: see [`Events::settle`].
+    #[must_use]
+    pub fn of(session: &Session, packages: &SdkResolver) -> Self {
+        let folder = Path::new(&session.info.directory);
+        let sdk = |m: &ModelRef| Sdk::new(packages.choose(&m.provider, &m.model, folder).package);
+        let sdks = refusing_models(session).into_iter().map(|m| (m.clone(), sdk(m))).collect();
+        let mut out = Self::default();
+        out.add(session, &sdks);
+        out
+    }
+
+    /// Notes which refusals keep their session stuck, by its verdict.
+    pub fn settle(&mut self, diagnosis: &Diagnosis) {
+        for pair in &mut self.pairs {
+            pair.still_stuck = still_stuck(diagnosis, &pair.message_id);
+        }
+    }
+
+    /// Takes the causes back: of a session of which a row could not be understood, none can be told.
+    fn unexplain(&mut self) {
+        for pair in &mut self.pairs {
+            (pair.cause, pair.root_cause) = (Cause::Unexplained, Cause::Unexplained);
+        }
+    }
+
+    /// Adds what one session holds. `sdks` has the package of every model that refused something in it.
+    fn add(&mut self, session: &Session, sdks: &BTreeMap<ModelRef, Sdk>) {
         let info = &session.info;
         // The cause of the first refusal of a row of retries, by each refusal's row.
         let mut roots: BTreeMap<&str, Cause> = BTreeMap::new();
         for (at, message) in session.messages.iter().enumerate() {
             let Some(a) = message.assistant() else { continue };
             let model = a.model.to_string();
-            let orphans = message.loud_tools().filter(|(_, call)| call.orphan()).map(|(part, call)| Orphan {
+            let orphans = message.open_calls().filter(|(_, call)| call.orphan()).map(|(part, call)| Orphan {
                 session_id: info.id.clone(),
                 message_id: message.row.id.clone(),
                 part_id: part.id().to_owned(),
@@ -170,7 +275,7 @@ impl Events {
             });
             self.orphans.extend(orphans);
             self.leaked.extend(message.leaked_calls().map(|part| Leaked {
-                code: Code::LeakedToolCallText.to_string(),
+                code: Code::LeakedToolCallText,
                 session_id: info.id.clone(),
                 message_id: message.row.id.clone(),
                 part_id: part.id().to_owned(),
@@ -183,7 +288,7 @@ impl Events {
                         session_id: info.id.clone(),
                         message_id: message.row.id.clone(),
                         model,
-                        class: Some(error.refusal.map_or(RefusalClass::Other, |r| r.class)),
+                        class: error.refusal.map_or(RefusalClass::Other, |r| r.class),
                         time_ms: message.row.time_created,
                     });
                 }
@@ -191,7 +296,7 @@ impl Events {
             };
             let sdk = sdks.get(&a.model).cloned().unwrap_or_else(Sdk::keeping);
             let replayed = cause::replay(&session.messages[..at], info.version.parse::<Version>().ok(), &sdk);
-            let cause = if diagnosis.status == Status::Unreadable { Cause::Unexplained } else { replayed.cause };
+            let cause = replayed.cause;
             let root_cause = if cause == Cause::FailedAgain {
                 let retried = &replayed.seen[replayed.prompt.map_or(0, |at| at + 1)..];
                 retried.iter().rev().find_map(|m| roots.get(m.id())).copied().unwrap_or(cause)
@@ -214,7 +319,7 @@ impl Events {
                 wrapper,
                 cause,
                 root_cause,
-                still_stuck: still_stuck(diagnosis, message.id()),
+                still_stuck: false,
             });
         }
     }
@@ -231,7 +336,7 @@ impl Events {
 }
 
 fn newest_orphan<'a>(seen: &[&'a Message]) -> Option<(&'a Part, &'a ToolCall)> {
-    let of = |message: &'a Message| message.loud_tools().filter(|(_, call)| call.orphan()).last();
+    let of = |message: &'a Message| message.open_calls().filter(|(_, call)| call.orphan()).last();
     seen.iter().rev().find_map(|message| of(message))
 }
 
@@ -242,37 +347,9 @@ fn still_stuck(diagnosis: &Diagnosis, message_id: &str) -> bool {
     diagnosis.tail == Status::Stuck && !diagnosis.findings.iter().any(|f| f.message_id == message_id && past(f.code))
 }
 
-/// Of several reports of one store, the newest. Returns what is kept, in the order given, and what is not.
-///
-/// `key` gives a report's store and when it was made.
-#[must_use]
-pub fn newest_of_each_store<T>(reports: Vec<T>, key: impl Fn(&T) -> (String, i64)) -> (Vec<T>, Vec<T>) {
-    let mut best: BTreeMap<String, (i64, usize)> = BTreeMap::new();
-    for (at, report) in reports.iter().enumerate() {
-        let (store, made) = key(report);
-        let entry = best.entry(store).or_insert((made, at));
-        if made > entry.0 {
-            *entry = (made, at);
-        }
-    }
-    let (mut kept, mut dropped) = (Vec::new(), Vec::new());
-    for (at, report) in reports.into_iter().enumerate() {
-        if best.values().any(|(_, kept)| *kept == at) { kept.push(report) } else { dropped.push(report) }
-    }
-    (kept, dropped)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{millis, newest_of_each_store};
-
-    #[test]
-    fn one_report_of_each_store_and_that_the_newest() {
-        let reports = vec![("a", 1), ("b", 5), ("a", 3), ("a", 2), ("b", 5)];
-        let (kept, dropped) = newest_of_each_store(reports, |(id, made)| ((*id).to_owned(), *made));
-        assert_eq!(kept, [("b", 5), ("a", 3)]);
-        assert_eq!(dropped, [("a", 1), ("a", 2), ("b", 5)]);
-    }
+    use super::millis;
 
     #[test]
     fn times_beyond_whole_numbers_are_none() {

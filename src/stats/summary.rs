@@ -9,7 +9,6 @@ use serde::Serialize;
 use strum::Display;
 
 use super::{Events, Pair};
-use crate::history::RefusalClass;
 
 /// Counts by name.
 pub type Counts = BTreeMap<String, u64>;
@@ -213,7 +212,7 @@ impl Summary {
             }
             out.other_400s += events.other_400s.len() as u64;
             for other in &events.other_400s {
-                count(&mut out.other_400s_by_class, other.class.unwrap_or(RefusalClass::Other).to_string());
+                count(&mut out.other_400s_by_class, other.class.to_string());
             }
             out.leaked_calls += events.leaked.len() as u64;
         }

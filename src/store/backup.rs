@@ -1,12 +1,13 @@
 //! A full copy of the store, made before anything is changed.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::path::Path;
 
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
-use super::StoreError;
+use crate::error::{Error, ErrorCode, Result};
+use crate::files::{create_private, sync_folder};
 
 /// Pages that are copied between two looks at the progress.
 const PAGES: i32 = 4096;
@@ -15,10 +16,10 @@ const PAGES: i32 = 4096;
 /// done and all pages.
 ///
 /// # Errors
-/// [`StoreError::Backup`] when something is at `path` already, there is not enough room for it, or it cannot be
+/// [`ErrorCode::Backup`] when something is at `path` already, there is not enough room for it, or it cannot be
 /// written. What was made of it is taken away again.
-pub fn backup_to(db: &Connection, path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<(), StoreError> {
-    let failed = |detail: String| StoreError::Backup { path: path.to_path_buf(), detail };
+pub fn backup_to(db: &Connection, path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+    let failed = |detail: String| Error::new(ErrorCode::Backup, format!("no backup at {}: {detail}", path.display()));
     let count = |name: &str| db.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
     let needed = count("page_count")
         .and_then(|pages| count("page_size").map(|size| (pages * size).unsigned_abs()))
@@ -31,23 +32,14 @@ pub fn backup_to(db: &Connection, path: &Path, progress: &mut dyn FnMut(u64, u64
     if free < needed {
         return Err(failed(format!("it needs {needed} bytes, and {free} are free")));
     }
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        options.mode(0o600);
-    }
-    options.open(path).map_err(|e| match e.kind() {
+    create_private(path).map_err(|e| match e.kind() {
         std::io::ErrorKind::AlreadyExists => failed("there is a file already, and none is ever overwritten".to_owned()),
         _ => failed(e.to_string()),
     })?;
-    copy(db, path, progress).and_then(|()| super::journal::sync_folder(folder).map_err(|e| e.to_string())).map_err(
-        |e| {
-            let _ = fs::remove_file(path);
-            failed(e)
-        },
-    )
+    copy(db, path, progress).and_then(|()| sync_folder(folder).map_err(|e| e.to_string())).map_err(|e| {
+        let _ = fs::remove_file(path);
+        failed(e)
+    })
 }
 
 fn copy(db: &Connection, path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<(), String> {

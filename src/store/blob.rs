@@ -40,6 +40,11 @@ impl<'db> Starts<'db> {
     }
 }
 
+/// What SQLite said, where a value was read as a stream.
+pub(super) fn error_of(error: std::io::Error) -> rusqlite::Error {
+    error.downcast().unwrap_or_else(|other| rusqlite::Error::ToSqlConversionFailure(other.into()))
+}
+
 /// Gives the whole value piece by piece.
 pub(super) fn pieces(blob: &Blob<'_>, mut each: impl FnMut(&[u8])) -> rusqlite::Result<()> {
     let mut buffer = vec![0; PIECE.min(blob.len())];

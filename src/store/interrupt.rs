@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rusqlite::Connection;
 
-use super::StoreError;
+use crate::error::{Error, Result};
 
 /// How many of SQLite's steps pass between two looks at the flag.
 const STEPS: i32 = 10_000;
@@ -19,9 +19,9 @@ pub fn stop() {
 /// Whether it was asked to.
 ///
 /// # Errors
-/// [`StoreError::Interrupted`] when it was.
-pub fn check() -> Result<(), StoreError> {
-    if STOPPED.load(Ordering::SeqCst) { Err(StoreError::Interrupted) } else { Ok(()) }
+/// When it was.
+pub fn check() -> Result<()> {
+    if STOPPED.load(Ordering::SeqCst) { Err(Error::interrupted()) } else { Ok(()) }
 }
 
 /// Makes every statement of the connection stop when asked to.

@@ -1,23 +1,24 @@
-//! The only SQL: opening a store without disturbing it, reading its rows, writing a plan.
+//! The only SQL: opening a store without disturbing it, reading its rows, writing row edits.
 
 mod backup;
 mod blob;
-pub mod environment;
-mod error;
+mod columns;
+mod exclusive;
+mod holders;
 pub mod interrupt;
-pub mod journal;
-pub mod locate;
+mod load;
 mod log;
 mod open;
-mod read;
+mod reader;
 mod schema;
-mod sweep;
+mod value;
 mod write;
 
 pub use backup::backup_to;
-pub use error::StoreError;
-pub use open::{COPY_LIMIT, Snapshot, sidecar, with_snapshot};
-pub use read::{Facts, Loaded, Rest, RowsDigest, SessionEntry, Store, StoredRows};
+pub use exclusive::Exclusive;
+pub use holders::holders;
+pub use load::{By, Heads, Loaded, Scanned, Touched, UntouchedDigest};
+pub use open::{COPY_LIMIT, Snapshot, sidecar, with_snapshot, with_threads};
+pub use reader::{Facts, SessionEntry, Store, Twin};
 pub use schema::Schema;
-pub use sweep::{MESSAGES_A_PASS, Sweep};
-pub use write::{Exclusive, holders};
+pub use write::{Edits, WayBack};

@@ -7,12 +7,14 @@
 use std::fs::{self, File, Metadata};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::sync::Mutex;
+use std::time::{Duration, SystemTime};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::{Schema, Store, StoreError, interrupt};
+use super::{Schema, Store, interrupt};
+use crate::error::{Error, ErrorCode, Result};
 
 /// Largest store, its -wal or -journal counted in, of which a private copy is made, in bytes.
 pub const COPY_LIMIT: u64 = 4 << 30;
@@ -42,11 +44,19 @@ pub fn sidecar(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn stat(path: &Path) -> Result<Option<Metadata>, StoreError> {
+fn missing(path: &Path) -> Error {
+    Error::new(ErrorCode::StoreMissing, format!("there is no file at {}", path.display()))
+}
+
+fn not_sqlite(path: &Path) -> Error {
+    Error::new(ErrorCode::NotSqlite, format!("{} is not a SQLite database", path.display()))
+}
+
+fn stat(path: &Path) -> Result<Option<Metadata>> {
     match fs::metadata(path) {
         Ok(meta) => Ok(Some(meta)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(StoreError::io(path, "read", e)),
+        Err(e) => Err(Error::io(path, "read", e)),
     }
 }
 
@@ -55,13 +65,14 @@ impl Snapshot {
     ///
     /// # Errors
     /// When the store is missing, a folder, empty, not SQLite or not readable.
-    pub fn take(path: &Path) -> Result<Self, StoreError> {
-        let meta = stat(path)?.ok_or_else(|| StoreError::Missing(path.to_path_buf()))?;
+    pub fn take(path: &Path) -> Result<Self> {
+        let meta = stat(path)?.ok_or_else(|| missing(path))?;
         if meta.is_dir() {
-            return Err(StoreError::Folder(path.to_path_buf()));
+            let message = format!("{} is a folder, not a database", path.display());
+            return Err(Error::new(ErrorCode::StoreIsFolder, message));
         }
         if !meta.is_file() {
-            return Err(StoreError::NotSqlite(path.to_path_buf()));
+            return Err(not_sqlite(path));
         }
         let of = |suffix: &str| stat(&sidecar(path, suffix));
         let wal = of("-wal")?.map(|m| (m.len(), m.modified().ok()));
@@ -125,7 +136,7 @@ fn changes(path: &Path) -> Option<[u8; 4]> {
 
 /// Size of the store's rollback journal, 0 where there is none that SQLite would play back: one whose first byte
 /// is zero belongs to a transaction that was committed.
-fn hot_journal(path: &Path) -> Result<u64, StoreError> {
+fn hot_journal(path: &Path) -> Result<u64> {
     let path = sidecar(path, "-journal");
     let Some(meta) = stat(&path)? else { return Ok(0) };
     let mut first = [0];
@@ -133,14 +144,14 @@ fn hot_journal(path: &Path) -> Result<u64, StoreError> {
     Ok(if ended { 0 } else { meta.len() })
 }
 
-fn check_header(path: &Path) -> Result<(), StoreError> {
+fn check_header(path: &Path) -> Result<()> {
     let mut header = [0u8; 16];
-    let mut file = File::open(path).map_err(|e| StoreError::io(path, "read", e))?;
+    let mut file = File::open(path).map_err(|e| Error::io(path, "read", e))?;
     match file.read_exact(&mut header) {
         Ok(()) if header == *b"SQLite format 3\0" => Ok(()),
-        Ok(()) => Err(StoreError::NotSqlite(path.to_path_buf())),
-        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Err(StoreError::NotSqlite(path.to_path_buf())),
-        Err(e) => Err(StoreError::io(path, "read", e)),
+        Ok(()) => Err(not_sqlite(path)),
+        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Err(not_sqlite(path)),
+        Err(e) => Err(Error::io(path, "read", e)),
     }
 }
 
@@ -183,115 +194,168 @@ pub(super) fn harden(db: &mut Connection) -> rusqlite::Result<()> {
 }
 
 /// Copies a file in pieces, so that it can be stopped.
-fn copy_file(from: &Path, to: &Path) -> Result<(), StoreError> {
-    let mut source = File::open(from).map_err(|e| StoreError::io(from, "read", e))?;
-    let mut target = File::create_new(to).map_err(|e| StoreError::io(to, "write", e))?;
+fn copy_file(from: &Path, to: &Path) -> Result<()> {
+    let mut source = File::open(from).map_err(|e| Error::io(from, "read", e))?;
+    let mut target = File::create_new(to).map_err(|e| Error::io(to, "write", e))?;
     let mut piece = vec![0; 1 << 20];
     loop {
         interrupt::check()?;
-        match source.read(&mut piece).map_err(|e| StoreError::io(from, "read", e))? {
+        match source.read(&mut piece).map_err(|e| Error::io(from, "read", e))? {
             0 => return Ok(()),
-            n => target.write_all(&piece[..n]).map_err(|e| StoreError::io(to, "write", e))?,
+            n => target.write_all(&piece[..n]).map_err(|e| Error::io(to, "write", e))?,
         }
     }
 }
 
 struct Opened {
     db: Connection,
-    /// Holds the private copy, if one was needed, until the connection is closed.
+    /// Further connections that see the same state.
+    others: Mutex<Vec<Connection>>,
+    /// Holds the private copy, if one was needed, until the connections are closed.
     _copy: Option<tempfile::TempDir>,
     /// What must still be so at the end.
     unchanged: Option<Snapshot>,
-    /// What opens the same state once more: none where only this connection's lock holds it still.
-    again: Option<String>,
 }
 
 /// How a store is opened for reading.
-pub(super) const READ_ONLY: OpenFlags =
+const READ_ONLY: OpenFlags =
     OpenFlags::SQLITE_OPEN_READ_ONLY.union(OpenFlags::SQLITE_OPEN_URI).union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 
-fn open(path: &Path, now: &Snapshot) -> Result<Opened, StoreError> {
-    let sql = |e| StoreError::sqlite(path, e);
+/// Stores up to this size are read by one connection, in bytes: more than one costs more than it saves.
+const SMALL: u64 = 4 << 20;
+
+/// How often further connections to a store that others write are opened anew, until all see the same state.
+const TRIES: u32 = 20;
+
+fn open(path: &Path, now: &Snapshot, threads: usize) -> Result<Opened> {
+    let threads = if now.bytes() + now.wal_bytes() < SMALL { 1 } else { threads };
     let crashed = now.journal_bytes() > 0 || (now.wal_bytes() > 0 && !now.shm);
     if crashed {
-        let why = if now.journal_bytes() > 0 {
-            "a rollback journal lies beside it"
-        } else {
-            "a -wal without -shm lies beside it"
-        };
-        let bytes = now.bytes() + now.wal_bytes() + now.journal_bytes();
-        if bytes > COPY_LIMIT {
-            return Err(StoreError::NeedsRecovery { path: path.to_path_buf(), why, bytes });
-        }
-        let folder = tempfile::tempdir().map_err(|e| StoreError::io(&std::env::temp_dir(), "write", e))?;
-        let copy = folder.path().join("store.db");
-        copy_file(path, &copy)?;
-        for suffix in ["-wal", "-journal"] {
-            let from = sidecar(path, suffix);
-            match copy_file(&from, &sidecar(&copy, suffix)) {
-                Ok(()) | Err(StoreError::Missing(_)) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let db =
-            Connection::open_with_flags(&copy, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-                .map_err(sql)?;
-        return Ok(Opened { db, _copy: Some(folder), unchanged: Some(now.clone()), again: None });
+        return open_copy(path, now, threads);
     }
     if now.wal_bytes() > 0 {
-        let db = Connection::open_with_flags(uri(path, "mode=ro"), READ_ONLY).map_err(sql)?;
-        return Ok(Opened { db, _copy: None, unchanged: None, again: None });
+        let uri = uri(path, "mode=ro");
+        let (db, others) = open_live(&uri, threads)?;
+        return Ok(Opened { db, others: Mutex::new(others), _copy: None, unchanged: None });
     }
-    let again = uri(path, "mode=ro&immutable=1");
-    let db = Connection::open_with_flags(&again, READ_ONLY).map_err(sql)?;
-    Ok(Opened { db, _copy: None, unchanged: Some(now.clone()), again: Some(again) })
+    let uri = uri(path, "mode=ro&immutable=1");
+    let (db, others) = (connect(&uri)?, connect_all(&uri, threads - 1)?);
+    Ok(Opened { db, others: Mutex::new(others), _copy: None, unchanged: Some(now.clone()) })
 }
 
-/// Opens the store at `path` for reading, runs `read` on it, and makes sure that what was read was not
-/// changed meanwhile; if it was, starts over with what is there then.
+/// Opens a connection and begins a read transaction: everything that is read belongs to one state of the store.
+fn connect(uri: &str) -> Result<Connection> {
+    let db = Connection::open_with_flags(uri, READ_ONLY)?;
+    begin(db)
+}
+
+fn begin(mut db: Connection) -> Result<Connection> {
+    harden(&mut db)?;
+    db.pragma_update(None, "query_only", true)?;
+    db.busy_timeout(Duration::from_secs(5))?;
+    db.execute_batch("BEGIN")?;
+    // The state is fixed by the first read.
+    db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+    Ok(db)
+}
+
+fn connect_all(uri: &str, many: usize) -> Result<Vec<Connection>> {
+    (0..many).map(|_| connect(uri)).collect()
+}
+
+/// Connections to a store that others may write meanwhile. They see one state where nothing was committed between the
+/// first one's beginning and its beginning anew after all others: `data_version` tells.
+fn open_live(uri: &str, threads: usize) -> Result<(Connection, Vec<Connection>)> {
+    let version = |db: &Connection| db.query_row("PRAGMA data_version", [], |row| row.get::<_, i64>(0));
+    let db = connect(uri)?;
+    let mut before = version(&db)?;
+    for _ in 0..TRIES {
+        let others = connect_all(uri, threads - 1)?;
+        if others.is_empty() {
+            return Ok((db, others));
+        }
+        db.execute_batch("COMMIT; BEGIN")?;
+        db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+        let after = version(&db)?;
+        if before == after {
+            return Ok((db, others));
+        }
+        before = after;
+    }
+    Ok((db, Vec::new()))
+}
+
+/// Opens a private copy, on which SQLite can work off what a crash has left.
+fn open_copy(path: &Path, now: &Snapshot, threads: usize) -> Result<Opened> {
+    let why = if now.journal_bytes() > 0 {
+        "a rollback journal lies beside it"
+    } else {
+        "a -wal without -shm lies beside it"
+    };
+    let bytes = now.bytes() + now.wal_bytes() + now.journal_bytes();
+    if bytes > COPY_LIMIT {
+        let message = format!(
+            "{} was left behind by a crash ({why}) and is too large ({bytes} bytes) to read from a private copy",
+            path.display()
+        );
+        return Err(Error::new(ErrorCode::NeedsRecovery, message));
+    }
+    let folder = tempfile::tempdir().map_err(|e| Error::io(&std::env::temp_dir(), "write", e))?;
+    let copy = folder.path().join("store.db");
+    copy_file(path, &copy)?;
+    for suffix in ["-wal", "-journal"] {
+        let from = sidecar(path, suffix);
+        match copy_file(&from, &sidecar(&copy, suffix)) {
+            Err(error) if error.code() != ErrorCode::StoreMissing => return Err(error),
+            _ => {}
+        }
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connect = || begin(Connection::open_with_flags(&copy, flags)?);
+    // The first one works it off; nobody writes the copy after that.
+    let db = connect()?;
+    let others = (1..threads).map(|_| connect()).collect::<Result<_>>()?;
+    Ok(Opened { db, others: Mutex::new(others), _copy: Some(folder), unchanged: Some(now.clone()) })
+}
+
+/// Opens the store at `path` for reading, runs `read` on it, and makes sure that what was read was not changed meanwhile; if
+/// it was, starts over with what is there then.
 ///
 /// # Errors
-/// What opening or `read` says; [`StoreError::Changing`] when the store never held still.
-pub fn with_snapshot<T>(
-    path: &Path,
-    mut read: impl FnMut(&Store<'_>) -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
+/// What opening or `read` says; [`ErrorCode::StoreChanging`] when the store never held still.
+pub fn with_snapshot<T>(path: &Path, read: impl FnMut(&Store<'_>) -> Result<T>) -> Result<T> {
+    with_threads(path, 1, read)
+}
+
+/// Like [`with_snapshot`], with [`Store::twins`] for up to `threads` threads.
+///
+/// # Errors
+/// As [`with_snapshot`].
+pub fn with_threads<T>(path: &Path, threads: usize, mut read: impl FnMut(&Store<'_>) -> Result<T>) -> Result<T> {
     for _ in 0..ATTEMPTS {
         let before = Snapshot::take(path)?;
         if before.bytes() == 0 && before.wal_bytes() == 0 {
-            return Err(StoreError::Empty(path.to_path_buf()));
+            return Err(Error::new(ErrorCode::StoreEmpty, format!("{} is empty", path.display())));
         }
         if before.bytes() > 0 {
             check_header(path)?;
         }
-        let mut opened = open(path, &before)?;
-        let result = attempt(&mut opened, path, before.bytes(), &mut read);
+        let opened = open(path, &before, threads.max(1)).map_err(|e| e.at(path))?;
+        let result = attempt(&opened, path, before.bytes() + before.wal_bytes(), &mut read).map_err(|e| e.at(path));
         match &opened.unchanged {
             Some(expected) if Snapshot::take(path)? != *expected => {}
             _ => return result,
         }
-        if matches!(result, Err(StoreError::Interrupted)) {
+        if matches!(&result, Err(error) if error.code() == ErrorCode::Interrupted) {
             return result;
         }
     }
-    Err(StoreError::Changing(path.to_path_buf()))
+    Err(Error::new(ErrorCode::StoreChanging, format!("{} kept changing while it was read", path.display())))
 }
 
-fn attempt<T>(
-    opened: &mut Opened,
-    path: &Path,
-    bytes: u64,
-    read: &mut impl FnMut(&Store<'_>) -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
-    let sql = |e| StoreError::sqlite(path, e);
-    let db = &mut opened.db;
-    harden(db).map_err(sql)?;
-    db.pragma_update(None, "query_only", true).map_err(sql)?;
-    db.busy_timeout(std::time::Duration::from_secs(5)).map_err(sql)?;
-    // One read transaction: everything that is read belongs to one state of the store.
-    db.execute_batch("BEGIN").map_err(sql)?;
-    let schema = Schema::check(db, path)?;
-    read(&Store::new(db, path, schema, bytes).with_twin(opened.again.clone()))
+fn attempt<T>(opened: &Opened, path: &Path, bytes: u64, read: &mut impl FnMut(&Store<'_>) -> Result<T>) -> Result<T> {
+    let schema = Schema::check(&opened.db, path)?;
+    read(&Store::new(&opened.db, path, &schema, bytes, &opened.others))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::StoreError;
+use crate::error::{Error, ErrorCode, Result};
 
 /// Columns that are read or written, with their declared type.
 const REQUIRED: [(&str, &[(&str, &str)]); 3] = [
@@ -78,20 +78,23 @@ impl Schema {
     /// Reads and checks the schema.
     ///
     /// # Errors
-    /// [`StoreError::NotOpencode`] when a table is missing, [`StoreError::UnknownSchema`] when one has another
-    /// form: a view, a trigger, a generated or missing or differently typed column, no rowid.
-    pub fn check(db: &Connection, path: &Path) -> Result<Self, StoreError> {
-        let sql = |e| StoreError::sqlite(path, e);
+    /// [`ErrorCode::NotOpencode`] when a table is missing, [`ErrorCode::UnknownSchema`] when one has another
+    /// form: a view, a trigger, a generated or missing or differently typed column, no rowid, texts that are not UTF-8.
+    pub fn check(db: &Connection, path: &Path) -> Result<Self> {
         let mut schema = Self::default();
-        let unknown = |detail: String| StoreError::UnknownSchema { path: path.to_path_buf(), detail };
+        let unknown = Error::unknown_schema;
+        // opencode never sets the encoding (read in 1.2.1 to 1.18.34), so its stores are UTF-8. What is compared byte by
+        // byte here would not hold for another.
+        let encoding: String = db.query_row("PRAGMA encoding", [], |row| row.get(0))?;
+        if encoding != "UTF-8" {
+            return Err(unknown(format!("its texts are {encoding}, expected UTF-8")));
+        }
         let mut objects = BTreeMap::new();
-        let mut statement =
-            db.prepare("SELECT type, name, tbl_name FROM sqlite_schema WHERE type <> 'index'").map_err(sql)?;
+        let mut statement = db.prepare("SELECT type, name, tbl_name FROM sqlite_schema WHERE type <> 'index'")?;
         let rows = statement
-            .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?)))
-            .map_err(sql)?;
+            .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?)))?;
         for row in rows {
-            let (kind, name, table) = row.map_err(sql)?;
+            let (kind, name, table) = row?;
             let guarded = REQUIRED.iter().chain(&OPTIONAL).any(|(t, _)| t.eq_ignore_ascii_case(&table));
             if kind == "trigger" && guarded {
                 return Err(unknown(format!("there is a trigger `{name}` on table `{table}`")));
@@ -100,10 +103,12 @@ impl Schema {
         }
         let missing: Vec<_> = REQUIRED.iter().map(|(t, _)| *t).filter(|t| !objects.contains_key(*t)).collect();
         if !missing.is_empty() {
-            return Err(StoreError::NotOpencode {
-                path: path.to_path_buf(),
-                detail: format!("no table {}", missing.join(", ")),
-            });
+            let message = format!(
+                "{} is a SQLite database, but not an opencode store: no table {}",
+                path.display(),
+                missing.join(", ")
+            );
+            return Err(Error::new(ErrorCode::NotOpencode, message));
         }
         for (table, columns) in REQUIRED.iter().chain(&OPTIONAL) {
             let Some(kind) = objects.get(*table) else {
@@ -112,11 +117,11 @@ impl Schema {
             if kind != "table" {
                 return Err(unknown(format!("`{table}` is a {kind}, not a table")));
             }
-            schema.columns.insert((*table).to_owned(), check_table(db, path, table, columns)?);
+            schema.columns.insert((*table).to_owned(), check_table(db, table, columns)?);
         }
         for (table, key) in [("__drizzle_migrations", "name"), ("migration", "id")] {
             if objects.get(table).is_some_and(|kind| kind == "table")
-                && column_names(db, path, table)?.iter().any(|c| c == key)
+                && column_names(db, table)?.iter().any(|c| c == key)
             {
                 schema.columns.insert(table.to_owned(), vec![key.to_owned()]);
             }
@@ -125,33 +130,27 @@ impl Schema {
     }
 }
 
-fn column_names(db: &Connection, path: &Path, table: &str) -> Result<Vec<String>, StoreError> {
-    let sql = |e| StoreError::sqlite(path, e);
-    let mut statement = db.prepare("SELECT name FROM pragma_table_info(?1) ORDER BY cid").map_err(sql)?;
-    let names = statement.query_map([table], |row| row.get(0)).map_err(sql)?;
-    names.collect::<Result<_, _>>().map_err(sql)
+fn column_names(db: &Connection, table: &str) -> Result<Vec<String>> {
+    let mut statement = db.prepare("SELECT name FROM pragma_table_info(?1) ORDER BY cid")?;
+    let names = statement.query_map([table], |row| row.get(0))?;
+    Ok(names.collect::<Result<_, _>>()?)
 }
 
-fn check_table(db: &Connection, path: &Path, table: &str, wanted: &[(&str, &str)]) -> Result<Vec<String>, StoreError> {
-    let sql = |e| StoreError::sqlite(path, e);
-    let unknown = |detail: String| StoreError::UnknownSchema { path: path.to_path_buf(), detail };
-    let (kind, without_rowid): (String, bool) = db
-        .query_row("SELECT type, wr FROM pragma_table_list WHERE schema = 'main' AND name = ?1", [table], |row| {
+fn check_table(db: &Connection, table: &str, wanted: &[(&str, &str)]) -> Result<Vec<String>> {
+    let unknown = Error::unknown_schema;
+    let (kind, without_rowid): (String, bool) =
+        db.query_row("SELECT type, wr FROM pragma_table_list WHERE schema = 'main' AND name = ?1", [table], |row| {
             Ok((row.get(0)?, row.get(1)?))
-        })
-        .map_err(sql)?;
+        })?;
     if kind != "table" || without_rowid {
         return Err(unknown(format!("`{table}` is not an ordinary table with rowids")));
     }
-    let mut statement =
-        db.prepare("SELECT name, upper(type), pk, hidden FROM pragma_table_xinfo(?1) ORDER BY cid").map_err(sql)?;
+    let mut statement = db.prepare("SELECT name, upper(type), pk, hidden FROM pragma_table_xinfo(?1) ORDER BY cid")?;
     let rows = statement
         .query_map([table], |row| {
             Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?, row.get::<_, i64>(3)?))
-        })
-        .map_err(sql)?
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(sql)?;
+        })?
+        .collect::<Result<Vec<_>, _>>()?;
     for (column, declared) in wanted {
         let Some((_, found, pk, _)) = rows.iter().find(|(name, ..)| name == column) else {
             return Err(unknown(format!("table `{table}` has no column `{column}`")));

@@ -10,9 +10,9 @@ use serde_json::{Map, Value, json};
 
 use crate::judge::{self, How};
 use crate::opencode::Version;
-use crate::provider::Protocol;
 use crate::rows;
 use crate::scenarios::{self, Missing};
+use crate::setup::{self, Setup};
 
 /// The folder that every path in a captured store starts with.
 const NEUTRAL: &str = "/home/dev/work";
@@ -32,23 +32,23 @@ fn capture() {
         return;
     };
     for version in crate::versions() {
-        for protocol in Protocol::ALL {
-            let name = match protocol {
-                Protocol::Anthropic => version.as_str().to_owned(),
-                other => format!("{version}-{}", other.provider()),
+        for setup in setup::chosen() {
+            let name = match setup.provider {
+                "mock" => version.as_str().to_owned(),
+                other => format!("{version}-{other}"),
             };
             let folder = out.join(name);
             assert!(!folder.exists(), "{} is there: a fixture is not changed", folder.display());
-            one(&version, protocol, &folder);
+            one(&version, setup, &folder);
         }
     }
 }
 
-fn one(version: &Version, protocol: Protocol, folder: &Path) {
+fn one(version: &Version, setup: &'static Setup, folder: &Path) {
     fs::create_dir_all(folder).expect("the folder can be made");
     let store = folder.join("opencode.db");
     let raw = folder.join("raw.db");
-    let played = scenarios::play(version, &[protocol], &raw);
+    let played = scenarios::play(version, &[setup], &raw);
     for ((_, name), why) in &played.missing {
         match why {
             Missing::NotApplicable(why) => println!("opencode {version}, {name}: not applicable: {why}"),
@@ -60,8 +60,7 @@ fn one(version: &Version, protocol: Protocol, folder: &Path) {
     fs::remove_file(&raw).expect("the raw store is there");
     let sessions: BTreeMap<&str, &str> =
         played.sessions.iter().map(|((_, name), id)| (name.as_str(), id.as_str())).collect();
-    let header =
-        json!({"opencode": version.as_str(), "sdk": {protocol.provider(): protocol.package()}, "sessions": sessions});
+    let header = json!({"opencode": version.as_str(), "sdk": {setup.provider: setup.package}, "sessions": sessions});
     write(&folder.join("sessions.json"), &header);
     write(&folder.join("verdicts.json"), &verdicts(version, &store));
     println!("{} sessions of opencode {version} in {}", sessions.len(), folder.display());

@@ -8,14 +8,15 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::judge::{self, How, Judged, Outcome, Seen};
 use crate::mutate::{self, Mutant};
 use crate::opencode::{self, Home, Snapshots, Version};
-use crate::provider::{Protocol, Refusal};
+use crate::provider::{Refusal, Request};
 use crate::rows::{self, Session};
 use crate::scenarios::{self, Missing};
+use crate::setup::{self, SETUPS};
 use crate::{dump, fixtures};
 
 /// Above this many tokens the newest finished row can be near a model's window: opencode compacts first, and
@@ -39,8 +40,13 @@ pub(crate) fn unstick_command(store: &Path, home: &Path) -> Command {
     for name in ["OPENCODE_DB", "OPENCODE_CONFIG"] {
         command.env_remove(name);
     }
-    for protocol in Protocol::ALL {
-        command.arg("--sdk").arg(format!("{}={}", protocol.provider(), protocol.package()));
+    // The configuration that the judged programs have, so that the same package, settings and model ids are found.
+    let config = home.join("config/opencode");
+    if !config.exists() {
+        let providers: serde_json::Map<String, Value> =
+            SETUPS.iter().map(|setup| (setup.provider.to_owned(), setup.configuration(9))).collect();
+        fs::create_dir_all(&config).expect("a folder for the configuration");
+        fs::write(config.join("opencode.json"), json!({"provider": providers}).to_string()).expect("the configuration");
     }
     command
 }
@@ -208,7 +214,7 @@ impl<'a> Case<'a> {
                 self.miss("lossless", id, "the session is gone");
                 continue;
             };
-            let turns = |seen: &Seen| seen.request.as_ref().map(|request| request.turns());
+            let turns = |seen: &Seen| seen.request.as_ref().map(Request::bare);
             if before.outcome != after.outcome || turns(before) != turns(after) {
                 let what = format!(
                     "the next prompt differs\n  before: {}, {}\n  after:  {}, {}",
@@ -226,7 +232,7 @@ impl<'a> Case<'a> {
     fn undisturbed(&self) {
         for (id, before) in &self.retry[0].seen {
             let after = &self.retry[1].seen[id];
-            let turns = |seen: &Seen| seen.request.as_ref().map(|request| request.turns());
+            let turns = |seen: &Seen| seen.request.as_ref().map(Request::bare);
             if self.edited.contains_key(id) {
                 let sound = |seen: &Seen| {
                     matches!(seen.outcome, Outcome::NoRequest | Outcome::EndsWithUser | Outcome::RunsTask)
@@ -362,23 +368,21 @@ fn stories(version: &Version) -> Vec<String> {
     let start = Instant::now();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let store = folder.path().join("played.db");
-    let played = scenarios::play(version, &Protocol::ALL, &store);
+    let played = scenarios::play(version, &setup::chosen(), &store);
     let mut misses = Vec::new();
-    for ((protocol, name), why) in &played.missing {
+    for ((setup, name), why) in &played.missing {
         match why {
             Missing::NotApplicable(why) => {
-                println!("opencode {version}, {name} ({}): not applicable: {why}", protocol.package());
+                println!("opencode {version}, {name} ({}): not applicable: {why}", setup.package);
             }
             Missing::Failed(why) => {
-                misses.push(format!("MISS scenario: opencode {version}, {name} ({}): {why}", protocol.package()));
+                misses.push(format!("MISS scenario: opencode {version}, {name} ({}): {why}", setup.package));
             }
         }
     }
     println!("opencode {version}: {} sessions played in {:.0} s", played.sessions.len(), start.elapsed().as_secs_f64());
-    let names = played
-        .sessions
-        .iter()
-        .map(|((protocol, name), id)| (id.clone(), format!("{name} ({}, {id})", protocol.package())));
+    let names =
+        played.sessions.iter().map(|((setup, name), id)| (id.clone(), format!("{name} ({}, {id})", setup.package)));
     let case = Case::new(version, "stories", &store, names.collect());
     case.predict();
     case.repaired();
@@ -409,7 +413,7 @@ fn random(version: &Version) -> Vec<String> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let store = folder.path().join("changed.db");
     let (seed, count) = (crate::seed(), crate::mutations());
-    let mutants: Vec<Mutant> = mutate::mutants(seed, count, &dump::sources(version));
+    let mutants: Vec<Mutant> = mutate::mutants(seed, count, &dump::sources(version), &setup::chosen());
     rows::copy(&fixtures::folder().join(dump::base(version)).join("opencode.db"), &store);
     mutate::insert(&store, &mutants);
     rows::keep_only(&store, &mutants.iter().map(|mutant| mutant.session.id.clone()).collect::<Vec<_>>());

@@ -12,15 +12,16 @@ use crate::checks::{list, run_unstick};
 use crate::claude::png;
 use crate::judge::{self, How};
 use crate::opencode::{Home, MODEL, Server, Snapshots, Version};
-use crate::provider::{Event, Protocol, Provider, Reply};
+use crate::provider::{Event, Provider, Reply};
 use crate::rows::{self, Session};
+use crate::setup::{SETUPS, Setup};
 use crate::{alone, report, versions};
 
 /// A history that is refused for ever, and what is to be said of it.
 struct Case {
     name: &'static str,
-    /// Whether it comes about through this protocol.
-    applies: fn(Protocol) -> bool,
+    /// Whether it comes about through this setup.
+    applies: fn(&'static Setup) -> bool,
     play: fn(&Stage<'_>) -> Result<(), String>,
     /// Row changes where no run of this program makes such a history.
     craft: Option<fn(&mut Session)>,
@@ -31,12 +32,12 @@ struct Case {
     predicted: bool,
 }
 
-fn both(_: Protocol) -> bool {
+fn both(_: &'static Setup) -> bool {
     true
 }
 
-fn anthropic(protocol: Protocol) -> bool {
-    protocol == Protocol::Anthropic
+fn anthropic(setup: &'static Setup) -> bool {
+    setup.package == "@ai-sdk/anthropic"
 }
 
 const CASES: &[Case] = &[
@@ -278,15 +279,15 @@ fn of(version: &Version) -> Vec<String> {
     let mut misses = Vec::new();
     let provider = Provider::start();
     let home = Home::new(version, provider.port(), Snapshots::Off);
-    let cases: Vec<(&Case, Protocol)> = CASES
+    let cases: Vec<(&Case, &'static Setup)> = CASES
         .iter()
         .filter(|case| wanted(case))
-        .flat_map(|case| Protocol::ALL.into_iter().filter(|p| (case.applies)(*p)).map(move |p| (case, p)))
+        .flat_map(|case| SETUPS[..2].iter().filter(|p| (case.applies)(p)).map(move |p| (case, p)))
         .collect();
-    let mut ids: BTreeMap<String, (&Case, Protocol)> = BTreeMap::new();
+    let mut ids: BTreeMap<String, (&Case, &'static Setup)> = BTreeMap::new();
     let server = Server::start(&home);
-    for (case, protocol) in &cases {
-        let title = format!("{} {}", case.name, protocol.provider());
+    for (case, setup) in &cases {
+        let title = format!("{} {}", case.name, setup.provider);
         let made = server.post("/session", &json!({"title": title})).expect("a session");
         let id = made["id"].as_str().expect("an id").to_owned();
         let stage = Stage {
@@ -294,11 +295,11 @@ fn of(version: &Version) -> Vec<String> {
             provider: &provider,
             home: &home,
             session: &id,
-            marker: format!("{}.{}", case.name, protocol.provider()),
-            model: json!({"providerID": protocol.provider(), "modelID": MODEL}),
+            marker: format!("{}.{}", case.name, setup.provider),
+            model: json!({"providerID": setup.provider, "modelID": MODEL}),
         };
         match (case.play)(&stage) {
-            Ok(()) => drop(ids.insert(id, (case, *protocol))),
+            Ok(()) => drop(ids.insert(id, (case, *setup))),
             Err(why) => misses.push(format!("MISS scenario: opencode {version}, {title}: {why}")),
         }
     }
@@ -329,11 +330,11 @@ fn of(version: &Version) -> Vec<String> {
     fs::copy(&made, home.store()).expect("a copy of the store");
     rows::move_to(&home.store(), &home.work());
     let server = Server::start(&home);
-    for (id, (case, protocol)) in &ids {
+    for (id, (case, setup)) in &ids {
         for turn in ["one", "two"] {
             let words = json!({"type": "text", "text": format!("And now, {turn}?")});
             let body = json!({"agent": "build", "parts": [words],
-                "model": {"providerID": protocol.provider(), "modelID": MODEL}});
+                "model": {"providerID": setup.provider, "modelID": MODEL}});
             let before = provider.count();
             let answer = server.post_within(&format!("/session/{id}/message"), &body, Duration::from_secs(60));
             let asked = provider.requests(before, Some(id));
@@ -341,8 +342,7 @@ fn of(version: &Version) -> Vec<String> {
                 let short: Vec<String> = asked.iter().map(|r| r.short()).collect();
                 misses.push(format!(
                     "MISS refusal: opencode {version}, {} ({}), prompt {turn}: {short:?} {answer:?}",
-                    case.name,
-                    protocol.package()
+                    case.name, setup.package
                 ));
             }
         }
@@ -351,14 +351,14 @@ fn of(version: &Version) -> Vec<String> {
     rows::copy(&home.store(), &refused);
     let sessions: BTreeMap<String, Session> = rows::load(&refused).into_iter().map(|s| (s.id.clone(), s)).collect();
     let (predicted, evidenced) = (status(&made), status(&refused));
-    for (id, (case, protocol)) in &ids {
-        let name = format!("opencode {version}, {} ({})", case.name, protocol.package());
+    for (id, (case, setup)) in &ids {
+        let name = format!("opencode {version}, {} ({})", case.name, setup.package);
         let told = |store: &BTreeMap<String, Value>| store.get(id).cloned().unwrap_or_default();
         let findings = |said: &Value| -> Vec<String> {
             let mine = list(&said["findings"]).iter().filter(|f| f["code"] == case.code);
             mine.filter_map(|f| f["part_id"].as_str().map(str::to_owned)).collect()
         };
-        let sure = case.predicted && *protocol == Protocol::Anthropic;
+        let sure = case.predicted && setup.package == "@ai-sdk/anthropic";
         let (before, after) = (told(&predicted), told(&evidenced));
         if (before["status"] == "dead") != sure && before["evidence"] != "evidenced" {
             misses.push(format!("MISS predict: {name}: predicted {} {}", before["status"], before["findings"]));
@@ -408,8 +408,8 @@ fn of(version: &Version) -> Vec<String> {
     }
     let (after, back) = (prompts(version, &mended), prompts(version, &undone));
     let retried = judge::judge(version, &mended, How::Retry);
-    for (id, (case, protocol)) in &ids {
-        let name = format!("opencode {version}, {} ({})", case.name, protocol.package());
+    for (id, (case, setup)) in &ids {
+        let name = format!("opencode {version}, {} ({})", case.name, setup.package);
         if let Some(refusal) = &after[id] {
             misses.push(format!("MISS repair: {name}: refused still: {refusal}"));
         }

@@ -10,8 +10,8 @@ use crate::fixtures;
 use crate::judge::{self, How};
 use crate::mutate;
 use crate::opencode::Version;
-use crate::provider::Protocol;
 use crate::rows::{self, Session};
+use crate::setup;
 
 /// The sessions of all fixtures that a version can open, under the names of store and scenario.
 pub(crate) fn sources(version: &Version) -> Vec<(String, Session)> {
@@ -24,7 +24,7 @@ pub(crate) fn sources(version: &Version) -> Vec<(String, Session)> {
     sources
 }
 
-/// The newest fixture store that a version can open without a protocol of its own.
+/// The newest fixture store that a version can open without a setup of its own.
 pub(crate) fn base(version: &Version) -> String {
     let stores = fixtures::stores();
     let plain = stores.iter().filter(|(name, made_by)| !name.contains('-') && made_by <= version);
@@ -41,7 +41,7 @@ fn dump() {
         return;
     };
     for version in crate::versions() {
-        let mutants = mutate::mutants(crate::seed(), crate::mutations(), &sources(&version));
+        let mutants = mutate::mutants(crate::seed(), crate::mutations(), &sources(&version), &setup::chosen());
         let folder = PathBuf::from(&out).join(version.as_str());
         let _not_there = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).expect("the folder can be made");
@@ -68,14 +68,14 @@ fn dump() {
                 mutant.session.id.clone(),
                 json!({"retry": retry.outcome.words(), "turns": retry.short(), "refused": refused(&retry),
                     "prompt": prompt.outcome.words(), "prompt_turns": prompt.short(), "prompt_refused": refused(&prompt),
-                    "sdk": mutant.protocol.package(), "source": mutant.source, "mutation": mutant.changes.join("; "),
+                    "sdk": mutant.setup.package, "source": mutant.source, "mutation": mutant.changes.join("; "),
                     "rows": mutant.session.describe()}),
             );
         }
         let text = serde_json::to_string_pretty(&Value::Object(verdicts)).expect("JSON");
         fs::write(folder.join("verdicts.json"), text).expect("the verdicts");
         let options: Vec<String> =
-            Protocol::ALL.iter().map(|p| format!("--sdk {}={}", p.provider(), p.package())).collect();
+            setup::chosen().iter().map(|p| format!("--sdk {}={}", p.provider, p.package)).collect();
         println!(
             "opencode {version}: {} changed sessions in {} ({})",
             mutants.len(),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use opencode_unstick::repair::log::Log;
+use opencode_unstick::history::log::Log;
 use opencode_unstick::store::{SessionEntry, with_snapshot};
 use serde_json::json;
 

@@ -16,16 +16,21 @@ mod dump;
 mod fixtures;
 mod judge;
 mod live;
+mod matrix;
 mod mutate;
 mod opencode;
 mod preview;
 mod provider;
 #[path = "../pty.rs"]
 mod pty;
-mod responses;
 mod rng;
 mod rows;
 mod scenarios;
+#[path = "../setup.rs"]
+mod setup;
+#[path = "../shapes.rs"]
+mod shapes;
+mod wire;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -9,15 +9,15 @@ use rusqlite::{Connection, params_from_iter};
 use serde_json::{Value, json};
 
 use crate::opencode::{MODELS, Version};
-use crate::provider::Protocol;
 use crate::rng::Rng;
 use crate::rows::{self, Message, Part, Session};
+use crate::setup::{SETUPS, Setup};
 
 /// What was done to a session.
 #[derive(Clone, Debug)]
 pub(crate) struct Mutant {
     pub(crate) session: Session,
-    pub(crate) protocol: Protocol,
+    pub(crate) setup: &'static Setup,
     /// The session that it is a clone of.
     pub(crate) source: String,
     pub(crate) changes: Vec<String>,
@@ -25,12 +25,17 @@ pub(crate) struct Mutant {
 
 impl Mutant {
     pub(crate) fn describe(&self) -> String {
-        format!("{}, clone of {}: {}", self.protocol.package(), self.source, self.changes.join("; "))
+        format!("{}, clone of {}: {}", self.setup.package, self.source, self.changes.join("; "))
     }
 }
 
-/// `count` changed sessions from `sources` (name, session), the protocols in turn.
-pub(crate) fn mutants(seed: u64, count: usize, sources: &[(String, Session)]) -> Vec<Mutant> {
+/// `count` changed sessions from `sources` (name, session), the setups in turn.
+pub(crate) fn mutants(
+    seed: u64,
+    count: usize,
+    sources: &[(String, Session)],
+    setups: &[&'static Setup],
+) -> Vec<Mutant> {
     assert!(!sources.is_empty(), "there is no session to change");
     let sound: Vec<&(String, Session)> = sources.iter().filter(|(_, session)| ends_well(session)).collect();
     let mut rng = Rng::new(seed);
@@ -39,17 +44,17 @@ pub(crate) fn mutants(seed: u64, count: usize, sources: &[(String, Session)]) ->
         let mut rng = Rng::new(rng.next());
         // Half of them start from sound ends: whether the loop stops there is decided by the most rules.
         let (name, source) = if sound.is_empty() || rng.one_in(2) { rng.choose(sources) } else { *rng.choose(&sound) };
-        let protocol = Protocol::ALL[mutants.len() % 2];
+        let setup = setups[mutants.len() % setups.len()];
         let mut mutant = Mutant {
-            session: clone(&mut rng, source, protocol, mutants.len()),
-            protocol,
+            session: clone(&mut rng, source, setup, mutants.len()),
+            setup,
             source: name.clone(),
             changes: Vec::new(),
         };
         let wanted = 1 + rng.below(3);
         for _ in 0..wanted * 3 {
             if mutant.changes.len() < wanted {
-                mutant.changes.extend(change(&mut rng, &mut mutant.session, protocol));
+                mutant.changes.extend(change(&mut rng, &mut mutant.session, setup));
             }
         }
         settle(&mut rng, &mut mutant.session);
@@ -127,7 +132,7 @@ fn insert_session(db: &Connection, names: &[String], mut row: BTreeMap<String, C
     db.execute(&statement, params_from_iter(names.iter().map(|name| &row[name]))).expect("a session is stored");
 }
 
-fn clone(rng: &mut Rng, source: &Session, protocol: Protocol, number: usize) -> Session {
+fn clone(rng: &mut Rng, source: &Session, setup: &'static Setup, number: usize) -> Session {
     let mut text = serde_json::to_string(&json!({
         "id": source.id, "revert": source.revert,
         "messages": source.messages.iter().map(|message| json!({"id": message.id, "time": message.time, "data": message.data,
@@ -144,10 +149,10 @@ fn clone(rng: &mut Rng, source: &Session, protocol: Protocol, number: usize) -> 
     for id in ids {
         text = text.replace(&id, &format!("{}{}", &id[..16], rng.base62(14)));
     }
-    for other in Protocol::ALL {
+    for other in &SETUPS {
         text = text.replace(
-            &format!("\"providerID\":\"{}\"", other.provider()),
-            &format!("\"providerID\":\"{}\"", protocol.provider()),
+            &format!("\"providerID\":\"{}\"", other.provider),
+            &format!("\"providerID\":\"{}\"", setup.provider),
         );
     }
     let read: Value = serde_json::from_str(&text).expect("rows are JSON");
@@ -317,22 +322,22 @@ fn error(rng: &mut Rng) -> (String, Value) {
     }
 }
 
-fn assistant(session: &Session, protocol: Protocol, parent: &str, time: i64) -> Value {
+fn assistant(session: &Session, setup: &'static Setup, parent: &str, time: i64) -> Value {
     let like = session.messages.iter().rev().find(|message| !message.is_user());
     let path =
         like.map_or(json!({"cwd": "/home/dev/work", "root": "/home/dev/work"}), |message| message.data["path"].clone());
     json!({"role": "assistant", "parentID": parent, "mode": "build", "agent": "build", "path": path, "cost": 0,
         "tokens": {"input": 0, "output": 0, "reasoning": 0, "cache": {"read": 0, "write": 0}},
-        "modelID": MODELS[0], "providerID": protocol.provider(), "time": {"created": time, "completed": time + 1}})
+        "modelID": MODELS[0], "providerID": setup.provider, "time": {"created": time, "completed": time + 1}})
 }
 
-fn user(protocol: Protocol, time: i64) -> Value {
+fn user(setup: &'static Setup, time: i64) -> Value {
     json!({"role": "user", "time": {"created": time}, "agent": "build",
-        "model": {"providerID": protocol.provider(), "modelID": MODELS[0]}})
+        "model": {"providerID": setup.provider, "modelID": MODELS[0]}})
 }
 
 /// Makes one change near the tail, where the kind that was drawn fits.
-fn change(rng: &mut Rng, session: &mut Session, protocol: Protocol) -> Option<String> {
+fn change(rng: &mut Rng, session: &mut Session, setup: &'static Setup) -> Option<String> {
     let count = session.messages.len();
     let near = count.saturating_sub(3);
     let any = (count > 0).then(|| near + rng.below(count - near))?;
@@ -439,13 +444,13 @@ fn change(rng: &mut Rng, session: &mut Session, protocol: Protocol) -> Option<St
         }
         21 => {
             let (id, time) = after(rng, session);
-            session.messages.push(Message { id, time, data: user(protocol, time), parts: Vec::new() });
+            session.messages.push(Message { id, time, data: user(setup, time), parts: Vec::new() });
             Some("an empty user row at the end".to_owned())
         }
         22 => {
             let (id, time) = after(rng, session);
             let parent = session.messages[*users.last()?].id.clone();
-            let mut data = assistant(session, protocol, &parent, time);
+            let mut data = assistant(session, setup, &parent, time);
             let (name, error) = error(rng);
             data["error"] = error;
             session.messages.push(Message { id, time, data, parts: Vec::new() });
@@ -476,7 +481,7 @@ fn change(rng: &mut Rng, session: &mut Session, protocol: Protocol) -> Option<St
             let (id, time) = after(rng, session);
             let data = json!({"type": "compaction", "auto": false});
             let parts = vec![Part { id: NEW.to_owned(), time, data }];
-            session.messages.push(Message { id, time, data: user(protocol, time), parts });
+            session.messages.push(Message { id, time, data: user(setup, time), parts });
             Some("a pending compaction at the end".to_owned())
         }
         24 => {

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::provider::Protocol;
+use crate::setup::{self, SETUPS, Setup};
 
-/// The models that the private configuration offers, for each provider. All of them refuse a request
-/// that ends with the assistant's turn, as far as the scripted provider is concerned.
-pub(crate) const MODELS: [&str; 3] = ["claude-opus-4-6", "claude-opus-4-7", "claude-sonnet-4-6"];
+pub(crate) use crate::setup::MODELS;
+
+/// The model that is asked unless another is said.
 pub(crate) const MODEL: &str = MODELS[0];
 
 /// An opencode version, ordered as versions are.
@@ -124,6 +124,7 @@ pub(crate) fn install_package(package: &str, version: &str, program: &str) -> Pa
 pub(crate) struct Home {
     folder: tempfile::TempDir,
     program: PathBuf,
+    provider: u16,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +137,7 @@ impl Home {
     pub(crate) fn new(version: &Version, provider: u16, snapshots: Snapshots) -> Self {
         let program = install(version);
         let folder = tempfile::Builder::new().prefix("unstick-e2e-").tempdir().expect("a temporary folder");
-        let home = Self { folder, program };
+        let home = Self { folder, program, provider };
         furnish(&home.base(), &configuration(version, provider, snapshots));
         home
     }
@@ -154,7 +155,12 @@ impl Home {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        private_command(&self.program, &self.base(), args)
+        let mut command = private_command(&self.program, &self.base(), args);
+        // Vertex' packages ask the machine that they run on for a token.
+        command.env(setup::KEY, "x");
+        command.env("GCE_METADATA_HOST", format!("127.0.0.1:{}", self.provider));
+        command.env("METADATA_SERVER_DETECTION", "assume-present");
+        command
     }
 
     /// Runs a command of opencode's to its end; its output, or what went wrong.
@@ -240,35 +246,23 @@ pub(crate) fn private_command(program: &Path, base: &Path, args: &[&str]) -> Com
 }
 
 fn configuration(version: &Version, provider: u16, snapshots: Snapshots) -> Value {
-    let models: serde_json::Map<String, Value> = MODELS
-        .iter()
-        .map(|id| {
-            (
-                (*id).to_owned(),
-                json!({"name": id, "limit": {"context": 200_000, "output": 8_000},
-                "attachment": true, "modalities": {"input": ["text", "image", "pdf"], "output": ["text"]}}),
-            )
-        })
-        .collect();
-    let mut providers = serde_json::Map::new();
-    for protocol in Protocol::ALL {
-        providers.insert(
-            protocol.provider().to_owned(),
-            json!({"npm": protocol.package(), "name": protocol.provider(), "models": models,
-                "options": {"baseURL": format!("http://127.0.0.1:{provider}/v1"), "apiKey": "x"}}),
-        );
-    }
-    let model = format!("{}/{MODEL}", Protocol::Anthropic.provider());
+    // Programs up to 1.3 do not know all fields of the others.
+    let early = ["1.2.", "1.3."].iter().any(|early| version.to_string().starts_with(early));
+    let setups: &[Setup] = if early { &SETUPS[..2] } else { &SETUPS };
+    let providers: serde_json::Map<String, Value> =
+        setups.iter().map(|setup| (setup.provider.to_owned(), setup.configuration(provider))).collect();
+    let model = format!("{}/{MODEL}", SETUPS[0].provider);
+    let enabled: Vec<&str> = setups.iter().map(|setup| setup.provider).collect();
     let mut out = json!({
         "autoupdate": false, "share": "disabled", "snapshot": snapshots == Snapshots::On,
         "model": model, "small_model": model,
-        "enabled_providers": Protocol::ALL.map(Protocol::provider),
+        "enabled_providers": enabled,
         "permission": {"bash": "allow", "edit": "allow", "task": "allow"},
         "agent": {"short": {"mode": "primary", "prompt": "short", "steps": 2, "maxSteps": 2}},
         "provider": providers,
     });
     // A program that does not know the setting does not start.
-    if ["1.2.", "1.3."].iter().all(|early| !version.to_string().starts_with(early)) {
+    if !early {
         // Images are kept as they are: what opencode would shrink today, it has stored before, or others have.
         out["attachment"] =
             json!({"image": {"max_width": 20_000, "max_height": 20_000, "max_base64_bytes": 50_000_000}});

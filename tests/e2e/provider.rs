@@ -1,5 +1,5 @@
-//! A scripted model service on loopback. It speaks the two protocols that opencode's users meet, enforces
-//! what the real services enforce, and keeps every request whole.
+//! A scripted model service on loopback. It speaks the protocols of all packages that the suite sets up, enforces what
+//! the real services are known to enforce, and keeps every request whole.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -12,37 +12,8 @@ use serde_json::{Value, json};
 
 use crate::claude;
 use crate::claude::FOREIGN;
-use crate::responses;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Protocol {
-    Anthropic,
-    OpenAi,
-    /// OpenAI's newer one, which the preview of opencode 2 is asked with.
-    Responses,
-}
-
-impl Protocol {
-    /// The two that opencode 1 is asked with.
-    pub(crate) const ALL: [Self; 2] = [Self::Anthropic, Self::OpenAi];
-
-    /// The provider id under which the private configuration offers it.
-    pub(crate) fn provider(self) -> &'static str {
-        match self {
-            Self::Anthropic => "mock",
-            Self::OpenAi => "litellm",
-            Self::Responses => "gateway",
-        }
-    }
-
-    pub(crate) fn package(self) -> &'static str {
-        match self {
-            Self::Anthropic => "@ai-sdk/anthropic",
-            Self::OpenAi => "@ai-sdk/openai-compatible",
-            Self::Responses => "@ai-sdk/openai",
-        }
-    }
-}
+use crate::wire::stream::{Dialect, Writer};
+use crate::wire::{self, Side, Wire};
 
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,94 +46,33 @@ pub(crate) struct Request {
     pub(crate) purpose: Purpose,
     /// The session that it belongs to, where the request says so.
     pub(crate) session: Option<String>,
+    pub(crate) wire: Wire,
     pub(crate) body: Value,
     pub(crate) refusal: Option<Refusal>,
 }
 
 impl Request {
-    /// The turns as the model is told them: no system prompt, no cache markers, no turn without content.
-    pub(crate) fn turns(&self) -> Vec<Value> {
-        let mut turns: Vec<Value> = conversation(&self.body).cloned().collect();
-        turns.iter_mut().for_each(drop_cache_markers);
-        turns.retain(|turn| !is_empty(turn));
-        turns
+    /// The body without what says nothing about the conversation: system prompt, tools, cache marks.
+    pub(crate) fn bare(&self) -> Value {
+        wire::bare(&self.body)
     }
 
     pub(crate) fn ends_with_assistant(&self) -> bool {
-        conversation(&self.body).next_back().is_some_and(|turn| turn["role"] == "assistant")
+        self.wire.ends_with_assistant(&self.body)
     }
 
-    /// The turns as they are sent, the first system prompt aside.
-    pub(crate) fn turns_of_session(&self) -> impl Iterator<Item = &Value> {
-        conversation(&self.body)
-    }
-
-    /// [`Request::turns_of_session`] without cache markers.
-    pub(crate) fn whole_turns(&self) -> Vec<Value> {
-        let mut turns: Vec<Value> = self.turns_of_session().cloned().collect();
-        turns.iter_mut().for_each(drop_cache_markers);
-        turns
+    /// The turns as they are sent, without system prompts and cache marks.
+    pub(crate) fn turns(&self) -> Vec<Value> {
+        self.wire.conversation(&self.bare()).cloned().collect()
     }
 
     /// `user[text:12] assistant[text:5 tool_use:bash] …`, for people.
     pub(crate) fn short(&self) -> String {
-        short(&conversation(&self.body).cloned().collect::<Vec<_>>())
+        wire::short(&self.body)
     }
 }
 
-/// Turns in a form that fits on a line.
-pub(crate) fn short(turns: &[Value]) -> String {
-    let turn = |turn: &Value| {
-        let mut blocks: Vec<String> = match &turn["content"] {
-            Value::String(text) => vec![format!("text:{}", brief(text))],
-            Value::Array(blocks) => blocks.iter().map(block).collect(),
-            _ => Vec::new(),
-        };
-        if let Some(text) = turn["reasoning_content"].as_str() {
-            blocks.insert(0, format!("reasoning:{}", brief(text)));
-        }
-        for call in turn["tool_calls"].as_array().into_iter().flatten() {
-            blocks.push(format!("tool_call:{}", call["function"]["name"].as_str().unwrap_or("?")));
-        }
-        format!("{}[{}]", turn["role"].as_str().unwrap_or("?"), blocks.join(" "))
-    };
-    turns.iter().map(turn).collect::<Vec<_>>().join(" ")
-}
-
-fn block(block: &Value) -> String {
-    let kind = block["type"].as_str().unwrap_or("?");
-    match kind {
-        "text" => format!("text:{}", brief(block["text"].as_str().unwrap_or(""))),
-        "thinking" => format!("thinking:{}", brief(block["thinking"].as_str().unwrap_or(""))),
-        "tool_use" => format!("tool_use:{}", block["name"].as_str().unwrap_or("?")),
-        _ => kind.to_owned(),
-    }
-}
-
-fn brief(text: &str) -> String {
-    let mut short: String = text.chars().take(18).collect();
-    if short.len() < text.len() {
-        short.push('…');
-    }
-    format!("{short:?}")
-}
-
-fn conversation(body: &Value) -> impl DoubleEndedIterator<Item = &Value> {
-    let turns = body["messages"].as_array().or_else(|| body["input"].as_array());
-    turns.into_iter().flatten().filter(|turn| turn["role"] != "system")
-}
-
-fn drop_cache_markers(value: &mut Value) {
-    match value {
-        Value::Object(map) => {
-            map.remove("cache_control");
-            map.values_mut().for_each(drop_cache_markers);
-        }
-        Value::Array(list) => list.iter_mut().for_each(drop_cache_markers),
-        _ => {}
-    }
-}
-
+/// Whether an entry of chat completions says nothing.
 fn is_empty(turn: &Value) -> bool {
     let no_words = match &turn["content"] {
         Value::Null => true,
@@ -179,6 +89,8 @@ fn is_empty(turn: &Value) -> bool {
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
     Thinking(&'static str),
+    /// Thoughts of which nothing but something encrypted is told.
+    Encrypted(&'static str),
     Text(&'static str),
     /// Thoughts with a signature of somebody else's.
     Foreign(&'static str),
@@ -292,35 +204,49 @@ fn serve(stream: TcpStream, state: &Mutex<State>, over: &AtomicBool) -> std::io:
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
     let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    let protocol = match path.as_str() {
-        "/v1/messages" => Protocol::Anthropic,
-        "/v1/chat/completions" => Protocol::OpenAi,
-        "/v1/responses" => Protocol::Responses,
-        _ => return plain(&stream, "404 Not Found", &json!({"error": {"message": format!("no such path: {path}")}})),
+    if path.starts_with("/computeMetadata/") {
+        return metadata(&stream, &path);
+    }
+    let Some(wire) = Wire::at(&path) else {
+        return plain(&stream, "404 Not Found", &json!({"error": {"message": format!("no such path: {path}")}}));
     };
-    answer(stream, protocol, &headers, body, state, over)
+    let provider = path.split('/').nth(1).unwrap_or_default().to_owned();
+    answer(stream, wire, &provider, &headers, body, state, over)
+}
+
+/// What a machine of Google's cloud tells programs about themselves: Vertex' packages get their token there.
+fn metadata(mut stream: &TcpStream, path: &str) -> std::io::Result<()> {
+    let token = json!({"access_token": "x", "expires_in": 3_600, "token_type": "Bearer"}).to_string();
+    let body = if path.contains("/token") { token.as_str() } else { "some-project" };
+    let kind = if path.contains("/token") { "application/json" } else { "text/plain" };
+    write!(
+        stream,
+        "HTTP/1.1 200 OK\r\nmetadata-flavor: Google\r\ncontent-type: {kind}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 fn answer(
     stream: TcpStream,
-    protocol: Protocol,
+    wire: Wire,
+    provider: &str,
     headers: &HashMap<String, String>,
     body: Value,
     state: &Mutex<State>,
     over: &AtomicBool,
 ) -> std::io::Result<()> {
-    let system = system_prompt(&body);
-    let purpose = purpose(&system, &body);
-    let refusal = refusal(protocol, &body);
+    let system = wire.system(&body);
+    let purpose = purpose(wire, &system, &body);
+    let refusal = refusal(wire, provider, &body);
     let session = headers.get("x-session-affinity").cloned().or_else(|| {
         let (_, after) = system.split_once("E2E-SESSION:")?;
         Some(after.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect())
     });
     let refused = refusal.clone();
-    let marker = newest_marker(&body);
+    let marker = newest_marker(wire, &body);
     let (reply, call) = {
         let mut state = state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        state.requests.push(Request { purpose, session, body, refusal });
+        state.requests.push(Request { purpose, session, wire, body, refusal });
         state.calls += 1;
         let queue = match purpose {
             Purpose::Title => None,
@@ -331,8 +257,8 @@ fn answer(
         (reply, state.calls)
     };
     match refused {
-        Some(refusal) => plain(&stream, "400 Bad Request", &error_body(protocol, &refusal)),
-        None => stream_reply(stream, protocol, &reply, call, over),
+        Some(refusal) => plain(&stream, "400 Bad Request", &wire.error(refusal.text())),
+        None => stream_reply(stream, wire, Dialect::of(provider), &reply, call, over),
     }
 }
 
@@ -345,26 +271,9 @@ fn plain(mut stream: &TcpStream, status: &str, body: &Value) -> std::io::Result<
     )
 }
 
-fn text_of(content: &Value) -> String {
-    match content {
-        Value::String(text) => text.clone(),
-        Value::Array(blocks) => blocks.iter().filter_map(|block| block["text"].as_str()).collect::<Vec<_>>().join("\n"),
-        _ => String::new(),
-    }
-}
-
-fn system_prompt(body: &Value) -> String {
-    let first = body["messages"].as_array().into_iter().flatten().filter(|turn| turn["role"] == "system");
-    let mut system = text_of(&body["system"]);
-    for turn in first {
-        system.push_str(&text_of(&turn["content"]));
-    }
-    system
-}
-
-fn purpose(system: &str, body: &Value) -> Purpose {
-    let last = conversation(body).next_back().map(|turn| text_of(&turn["content"])).unwrap_or_default();
-    let tools = body["tools"].as_array().is_some_and(|tools| !tools.is_empty());
+fn purpose(wire: Wire, system: &str, body: &Value) -> Purpose {
+    let last = wire.conversation(body).next_back().map(|turn| wire.text(turn)).unwrap_or_default();
+    let tools = wire.has_tools(body);
     let asks_for_summary =
         ["anchored summary", "prompt for continuing our conversation", "detailed prompt for continuing"]
             .iter()
@@ -381,10 +290,10 @@ fn purpose(system: &str, body: &Value) -> Purpose {
     }
 }
 
-fn newest_marker(body: &Value) -> Option<String> {
-    let users: Vec<&Value> = conversation(body).filter(|turn| turn["role"] == "user").collect();
+fn newest_marker(wire: Wire, body: &Value) -> Option<String> {
+    let users: Vec<&Value> = wire.conversation(body).filter(|turn| wire.side(turn) == Side::User).collect();
     users.iter().rev().find_map(|turn| {
-        let text = text_of(&turn["content"]);
+        let text = wire.text(turn);
         let (_, after) = text.rsplit_once("SCN:")?;
         Some(after.chars().take_while(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).collect())
     })
@@ -393,51 +302,94 @@ fn newest_marker(body: &Value) -> Option<String> {
 const PREFILL: &str =
     "This model does not support assistant message prefill. The conversation must end with a user message.";
 
-fn error_body(protocol: Protocol, refusal: &Refusal) -> Value {
-    let message = refusal.text();
-    let inner = json!({"type": "error", "error": {"type": "invalid_request_error", "message": message}, "request_id": "req_e2e"});
-    match protocol {
-        Protocol::Anthropic | Protocol::Responses => inner,
-        Protocol::OpenAi => {
-            let message = format!(
-                "litellm.BadRequestError: Azure_aiException - {inner}. Received Model Group=claude-opus-4-6\n\
-                 Available Model Group Fallbacks=None"
-            );
-            json!({"error": {"message": message, "type": null, "param": null, "code": "400"}})
-        }
+/// The rule that a request breaks. The last turn is looked at first: it is what this project is about. Beyond that,
+/// only what a service is known to refuse is refused.
+fn refusal(wire: Wire, provider: &str, body: &Value) -> Option<Refusal> {
+    let turns: Vec<&Value> = wire.conversation(body).collect();
+    if provider == "gateway" {
+        return gateway_rule(&turns).map(Refusal::Other);
     }
-}
-
-/// The rule that a request breaks. The last turn is looked at first: it is what this project is about.
-fn refusal(protocol: Protocol, body: &Value) -> Option<Refusal> {
-    let turns: Vec<&Value> = conversation(body).collect();
-    if protocol == Protocol::Responses {
-        return responses::refuses(&turns).map(Refusal::Other);
-    }
-    if turns.last().is_some_and(|turn| turn["role"] == "assistant") {
+    if wire.ends_with_assistant(body) {
         return Some(Refusal::Prefill);
     }
-    let broken = match protocol {
-        Protocol::Anthropic => anthropic_rule(&turns),
-        Protocol::OpenAi | Protocol::Responses => openai_rule(&turns),
+    let claude = |broken: Option<String>| broken.or_else(|| claude::refuses(&turns));
+    let broken = match wire {
+        Wire::Messages if provider == "minimax" => None,
+        Wire::Messages => claude(anthropic_rule(&turns)),
+        Wire::Chat if provider == "litellm" => claude(openai_rule(&turns)),
+        Wire::Chat => pairs(&turns),
+        Wire::Responses => responses_rule(&turns),
+        Wire::Google => None,
+        Wire::Converse => converse_rule(&turns),
     };
-    broken.or_else(|| claude::refuses(&turns)).map(Refusal::Other)
+    broken.map(Refusal::Other)
+}
+
+/// Encrypted reasoning that the service has not made, in OpenAI's words. It takes requests that end with an answer.
+fn gateway_rule(items: &[&Value]) -> Option<String> {
+    if items.is_empty() {
+        return Some("Missing required parameter: 'input'.".to_owned());
+    }
+    let foreign = items.iter().any(|item| item["type"] == "reasoning" && item["encrypted_content"] == FOREIGN);
+    foreign.then(|| {
+        "The encrypted content for item rs_1 could not be verified. Reason: Encrypted content could not be decrypted \
+         or parsed."
+            .to_owned()
+    })
+}
+
+/// Calls and results that do not belong together, in OpenAI's words.
+fn responses_rule(items: &[&Value]) -> Option<String> {
+    let ids = |kind: &str| -> Vec<&str> {
+        items.iter().filter(|i| i["type"] == kind).filter_map(|i| i["call_id"].as_str()).collect()
+    };
+    let (calls, outputs) = (ids("function_call"), ids("function_call_output"));
+    let lacks = calls.iter().find(|id| !outputs.contains(id));
+    let astray = outputs.iter().find(|id| !calls.contains(id));
+    lacks
+        .map(|id| format!("No tool output found for function call {id}."))
+        .or_else(|| astray.map(|id| format!("No tool call found for function call output with call_id {id}.")))
+}
+
+/// What Bedrock says of blank texts, empty messages and calls without results.
+fn converse_rule(turns: &[&Value]) -> Option<String> {
+    let blocks = |turn: &Value| turn["content"].as_array().cloned().unwrap_or_default();
+    for (m, turn) in turns.iter().enumerate() {
+        if blocks(turn).is_empty() {
+            return Some(format!("The content field in the Message object at messages.{m} is empty."));
+        }
+        for (b, block) in blocks(turn).iter().enumerate() {
+            if block["text"].as_str().is_some_and(|text| text.trim().is_empty()) {
+                return Some(format!(
+                    "The text field in the ContentBlock object at messages.{m}.content.{b} is blank. Add text to the text \
+                     field, and try again."
+                ));
+            }
+        }
+        let calls = blocks(turn).iter().filter(|b| b["toolUse"].is_object()).count();
+        let results =
+            turns.get(m + 1).map_or(0, |next| blocks(next).iter().filter(|b| b["toolResult"].is_object()).count());
+        if calls != results {
+            return Some(format!("Expected toolResult blocks at messages.{} for the calls before it", m + 1));
+        }
+    }
+    None
 }
 
 /// The turns as Anthropic's API takes them: those of one side that follow each other are one. A text is a block.
-fn merged(turns: &[&Value]) -> Vec<(Value, Vec<Value>)> {
-    let mut out: Vec<(Value, Vec<Value>)> = Vec::new();
+fn merged(turns: &[&Value]) -> Vec<Vec<Value>> {
+    let mut out: Vec<(&Value, Vec<Value>)> = Vec::new();
     for turn in turns {
         let blocks = match &turn["content"] {
             Value::String(text) if !text.is_empty() => vec![json!({"type": "text", "text": text})],
             other => other.as_array().cloned().unwrap_or_default(),
         };
         match out.last_mut() {
-            Some((role, all)) if *role == turn["role"] && !blocks.is_empty() && !all.is_empty() => all.extend(blocks),
-            _ => out.push((turn["role"].clone(), blocks)),
+            Some((role, all)) if **role == turn["role"] && !blocks.is_empty() && !all.is_empty() => all.extend(blocks),
+            _ => out.push((&turn["role"], blocks)),
         }
     }
-    out
+    out.into_iter().map(|(_, blocks)| blocks).collect()
 }
 
 fn anthropic_rule(turns: &[&Value]) -> Option<String> {
@@ -446,7 +398,7 @@ fn anthropic_rule(turns: &[&Value]) -> Option<String> {
     }
     let mut seen = BTreeSet::new();
     let mut open = BTreeSet::new();
-    for (index, (_, blocks)) in merged(turns).into_iter().enumerate() {
+    for (index, blocks) in merged(turns).into_iter().enumerate() {
         if blocks.is_empty() {
             return Some(format!("messages.{index}: all messages must have non-empty content"));
         }
@@ -489,60 +441,59 @@ fn openai_rule(turns: &[&Value]) -> Option<String> {
         return Some("messages: at least one message is required".to_owned());
     }
     let mut seen = BTreeSet::new();
-    let mut open = BTreeSet::<String>::new();
+    for (index, turn) in turns.iter().enumerate() {
+        if turn["role"] == "user" && is_empty(turn) {
+            return Some(format!("messages.{index}: user messages must have non-empty content"));
+        }
+        for call in turn["tool_calls"].as_array().into_iter().flatten() {
+            if !seen.insert(call["id"].as_str().unwrap_or("")) {
+                return Some(format!("messages.{index}: `tool_use` ids must be unique"));
+            }
+        }
+    }
+    pairs(turns)
+}
+
+/// Calls without results and results without calls, in chat completions.
+fn pairs(turns: &[&Value]) -> Option<String> {
+    let mut open = Vec::<&str>::new();
     for (index, turn) in turns.iter().enumerate() {
         if turn["role"] == "tool" {
             let name = turn["tool_call_id"].as_str().unwrap_or("");
-            if !open.remove(name) {
-                return Some(format!("messages.{index}: unexpected tool message: {name}"));
+            match open.iter().position(|id| *id == name) {
+                Some(at) => drop(open.remove(at)),
+                None => return Some(format!("messages.{index}: unexpected tool message: {name}")),
             }
             continue;
         }
         if let Some(name) = open.first() {
             return Some(format!("messages.{index}: tool_calls must be followed by tool messages: {name}"));
         }
-        if turn["role"] == "user" && is_empty(turn) {
-            return Some(format!("messages.{index}: user messages must have non-empty content"));
-        }
-        for call in turn["tool_calls"].as_array().into_iter().flatten() {
-            let name = call["id"].as_str().unwrap_or("").to_owned();
-            if !seen.insert(name.clone()) {
-                return Some(format!("messages.{index}: `tool_use` ids must be unique"));
-            }
-            open.insert(name);
-        }
+        open.extend(turn["tool_calls"].as_array().into_iter().flatten().map(|call| call["id"].as_str().unwrap_or("")));
     }
     open.first().map(|name| format!("tool_calls must be followed by tool messages: {name}"))
 }
 
 fn stream_reply(
     stream: TcpStream,
-    protocol: Protocol,
+    wire: Wire,
+    dialect: Dialect,
     reply: &[Event],
     call: u64,
     over: &AtomicBool,
 ) -> std::io::Result<()> {
-    // A kept connection that breaks is asked again silently, so each answer has its own. The chunks tell the
-    // client where the answer should have ended: without them it takes a reset for the end.
-    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\n\
-                transfer-encoding: chunked\r\nconnection: close\r\n\r\n";
-    (&stream).write_all(head.as_bytes())?;
-    if protocol == Protocol::Responses {
-        for event in responses::events(reply, call) {
-            let text = format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap_or("?"));
-            (&stream).write_all(format!("{:x}\r\n{text}\r\n", text.len()).as_bytes())?;
-        }
-        return (&stream).write_all(b"0\r\n\r\n");
-    }
     let input = reply.iter().find_map(|event| match event {
         Event::InputTokens(tokens) => Some(*tokens),
         _ => None,
     });
-    let mut writer = Writer { stream: &stream, protocol, call, block: 0, tools: 0, input: input.unwrap_or(10) };
+    let input = input.unwrap_or(10);
+    let mut writer = Writer { stream: &stream, wire, dialect, call, block: 0, tools: 0, input };
+    writer.head()?;
     writer.start()?;
     for event in reply {
         match event {
-            Event::Thinking(text) => writer.thinking(text)?,
+            Event::Thinking(text) => writer.thought(text, "c2ln")?,
+            Event::Encrypted(data) => writer.encrypted(data)?,
             Event::Text(text) => writer.text(text)?,
             Event::Foreign(text) => writer.thought(text, FOREIGN)?,
             Event::NoText => writer.no_text()?,
@@ -581,154 +532,4 @@ fn stream_reply(
 
 fn is_timeout(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
-}
-
-struct Writer<'a> {
-    stream: &'a TcpStream,
-    protocol: Protocol,
-    call: u64,
-    block: u64,
-    tools: u64,
-    input: u64,
-}
-
-impl Writer<'_> {
-    fn anthropic(&mut self, data: &Value) -> std::io::Result<()> {
-        let name = data["type"].as_str().unwrap_or("ping");
-        self.send(&format!("event: {name}\ndata: {data}\n\n"))
-    }
-
-    fn send(&self, text: &str) -> std::io::Result<()> {
-        let mut stream = self.stream;
-        stream.write_all(format!("{:x}\r\n{text}\r\n", text.len()).as_bytes())
-    }
-
-    fn chunk(&mut self, delta: &Value, finish: &Value) -> std::io::Result<()> {
-        let data = json!({"id": format!("chatcmpl-{}", self.call), "object": "chat.completion.chunk", "created": 1_767_225_600,
-            "model": "claude-opus-4-6", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]});
-        self.send(&format!("data: {data}\n\n"))
-    }
-
-    fn start(&mut self) -> std::io::Result<()> {
-        match self.protocol {
-            Protocol::Anthropic => {
-                let message = json!({"id": format!("msg_{}", self.call), "type": "message", "role": "assistant",
-                    "model": "claude-opus-4-6", "content": [], "stop_reason": null, "stop_sequence": null,
-                    "usage": {"input_tokens": self.input, "output_tokens": 1}});
-                self.anthropic(&json!({"type": "message_start", "message": message}))
-            }
-            Protocol::OpenAi | Protocol::Responses => {
-                self.chunk(&json!({"role": "assistant", "content": ""}), &Value::Null)
-            }
-        }
-    }
-
-    fn block(&mut self, start: &Value, deltas: &[Value], whole: bool) -> std::io::Result<()> {
-        let index = self.block;
-        self.block += 1;
-        self.anthropic(&json!({"type": "content_block_start", "index": index, "content_block": start}))?;
-        for delta in deltas {
-            self.anthropic(&json!({"type": "content_block_delta", "index": index, "delta": delta}))?;
-        }
-        if whole { self.anthropic(&json!({"type": "content_block_stop", "index": index})) } else { Ok(()) }
-    }
-
-    /// Thoughts. Those that end with an ellipsis are still going on.
-    fn thinking(&mut self, text: &str) -> std::io::Result<()> {
-        self.thought(text, "c2ln")
-    }
-
-    fn no_text(&mut self) -> std::io::Result<()> {
-        match self.protocol {
-            Protocol::Anthropic => self.block(&json!({"type": "text", "text": ""}), &[], false),
-            Protocol::OpenAi | Protocol::Responses => self.chunk(&json!({"content": ""}), &Value::Null),
-        }
-    }
-
-    fn thought(&mut self, text: &str, signature: &str) -> std::io::Result<()> {
-        let whole = !text.ends_with('…');
-        match self.protocol {
-            Protocol::Anthropic => {
-                let mut deltas = vec![json!({"type": "thinking_delta", "thinking": text})];
-                if whole {
-                    deltas.push(json!({"type": "signature_delta", "signature": signature}));
-                }
-                self.block(&json!({"type": "thinking", "thinking": "", "signature": ""}), &deltas, whole)
-            }
-            Protocol::OpenAi | Protocol::Responses => self.chunk(&json!({"reasoning_content": text}), &Value::Null),
-        }
-    }
-
-    /// A text. One that ends with an ellipsis is still going on.
-    fn text(&mut self, text: &str) -> std::io::Result<()> {
-        match self.protocol {
-            Protocol::Anthropic => {
-                let deltas: Vec<Value> =
-                    text.split_inclusive(' ').map(|word| json!({"type": "text_delta", "text": word})).collect();
-                self.block(&json!({"type": "text", "text": ""}), &deltas, !text.ends_with('…'))
-            }
-            Protocol::OpenAi | Protocol::Responses => {
-                text.split_inclusive(' ').try_for_each(|word| self.chunk(&json!({"content": word}), &Value::Null))
-            }
-        }
-    }
-
-    fn tool(&mut self, name: &str, arguments: &str, whole: bool) -> std::io::Result<()> {
-        let id = format!("toolu_{}_{}", self.call, self.tools);
-        self.call(&id, name, arguments, whole)
-    }
-
-    fn call(&mut self, id: &str, name: &str, arguments: &str, whole: bool) -> std::io::Result<()> {
-        let index = self.tools;
-        self.tools += 1;
-        match self.protocol {
-            Protocol::Anthropic => self.block(
-                &json!({"type": "tool_use", "id": id, "name": name, "input": {}}),
-                &[json!({"type": "input_json_delta", "partial_json": arguments})],
-                whole,
-            ),
-            Protocol::OpenAi | Protocol::Responses => {
-                let call =
-                    json!({"index": index, "id": id, "type": "function", "function": {"name": name, "arguments": ""}});
-                self.chunk(&json!({"tool_calls": [call]}), &Value::Null)?;
-                let call = json!({"index": index, "function": {"arguments": arguments}});
-                self.chunk(&json!({"tool_calls": [call]}), &Value::Null)
-            }
-        }
-    }
-
-    fn overload(&mut self) -> std::io::Result<()> {
-        match self.protocol {
-            Protocol::Anthropic => self
-                .anthropic(&json!({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}})),
-            Protocol::OpenAi | Protocol::Responses => {
-                let message = "litellm.InternalServerError: Azure_aiException - {\"type\":\"error\",\"error\":\
-                    {\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}";
-                let data =
-                    json!({"error": {"message": message, "type": "overloaded_error", "param": null, "code": "529"}});
-                self.send(&format!("data: {data}\n\n"))
-            }
-        }
-    }
-
-    fn finish(&mut self) -> std::io::Result<()> {
-        match self.protocol {
-            Protocol::Anthropic => {
-                let reason = if self.tools > 0 { "tool_use" } else { "end_turn" };
-                self.anthropic(
-                    &json!({"type": "message_delta", "delta": {"stop_reason": reason, "stop_sequence": null},
-                    "usage": {"output_tokens": 5}}),
-                )?;
-                self.anthropic(&json!({"type": "message_stop"}))
-            }
-            Protocol::OpenAi | Protocol::Responses => {
-                let reason = if self.tools > 0 { "tool_calls" } else { "stop" };
-                self.chunk(&json!({}), &json!(reason))?;
-                let data = json!({"id": format!("chatcmpl-{}", self.call), "object": "chat.completion.chunk",
-                    "created": 1_767_225_600, "model": "claude-opus-4-6", "choices": [],
-                    "usage": {"prompt_tokens": self.input, "completion_tokens": 5, "total_tokens": self.input + 5}});
-                self.send(&format!("data: {data}\n\ndata: [DONE]\n\n"))
-            }
-        }
-    }
 }

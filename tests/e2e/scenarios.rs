@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 
 use crate::judge::side_by_side;
 use crate::opencode::{Home, MODEL, Server, Snapshots, Version};
-use crate::provider::{Event, Protocol, Provider, Reply};
+use crate::provider::{Event, Provider, Reply};
 use crate::rows;
+use crate::setup::Setup;
 
 /// Why there is no session of a scenario.
 #[derive(Debug)]
@@ -93,6 +94,11 @@ const STORIES: &[Story] = &[
     }),
     ("abort-thinking", |stage| {
         stage.abort([vec![Event::Thinking("Let me think…"), Event::Hang]], |part| part["type"] == "reasoning")
+    }),
+    ("encrypted", |stage| stage.play([vec![Event::Encrypted("ZW5j"), Event::Text("Hello, all good here.")]])),
+    ("abort-encrypted", |stage| {
+        let thought = vec![Event::Encrypted("ZW5j"), Event::Hang];
+        stage.abort([thought], |part| part["type"] == "reasoning" || part["type"] == "step-start")
     }),
     ("abort-then-prompt", |stage| {
         stage.abort([slow_text()], |part| part["type"] == "text")?;
@@ -350,16 +356,16 @@ struct Stage<'a> {
     server: &'a Server,
     provider: &'a Provider,
     home: &'a Home,
-    protocol: Protocol,
+    setup: &'static Setup,
     name: &'a str,
     sessions: &'a Mutex<BTreeMap<Key, String>>,
 }
 
-pub(crate) type Key = (Protocol, String);
+pub(crate) type Key = (&'static Setup, String);
 
 impl Stage<'_> {
     fn marker(&self) -> String {
-        format!("{}.{}", self.name, self.protocol.provider())
+        format!("{}.{}", self.name, self.setup.provider)
     }
 
     fn marker_of(&self, what: &str) -> String {
@@ -371,7 +377,7 @@ impl Stage<'_> {
     }
 
     fn model(&self) -> Value {
-        json!({"providerID": self.protocol.provider(), "modelID": MODEL})
+        json!({"providerID": self.setup.provider, "modelID": MODEL})
     }
 
     fn task(&self) -> Event {
@@ -380,7 +386,7 @@ impl Stage<'_> {
     }
 
     fn also(&self, name: &str, id: &str) {
-        self.sessions.lock().expect("a map").insert((self.protocol, name.to_owned()), id.to_owned());
+        self.sessions.lock().expect("a map").insert((self.setup, name.to_owned()), id.to_owned());
     }
 
     fn session(&self) -> Result<String, Missing> {
@@ -392,7 +398,7 @@ impl Stage<'_> {
 
     fn known(&self) -> Result<String, Missing> {
         let sessions = self.sessions.lock().expect("a map");
-        let id = sessions.get(&(self.protocol, self.name.to_owned())).cloned();
+        let id = sessions.get(&(self.setup, self.name.to_owned())).cloned();
         id.ok_or_else(|| Missing::Failed("the session is not made yet".to_owned()))
     }
 
@@ -540,7 +546,7 @@ impl Stage<'_> {
     }
 }
 
-/// All stories, played with each of `protocols` to one opencode: the store that they leave, at `store`, and its sessions.
+/// All stories, played with each of `setups` to one opencode: the store that they leave, at `store`, and its sessions.
 #[derive(Debug)]
 pub(crate) struct Played {
     /// The folder that it was played in, which is gone now.
@@ -559,35 +565,29 @@ fn wanted() -> impl Fn(&str) -> bool {
     move |name| said.as_ref().is_none_or(|said| said.split_whitespace().any(|one| one == name))
 }
 
-pub(crate) fn play(version: &Version, protocols: &[Protocol], store: &Path) -> Played {
+pub(crate) fn play(version: &Version, setups: &[&'static Setup], store: &Path) -> Played {
     let provider = Provider::start();
     let home = Home::new(version, provider.port(), Snapshots::On);
     fs::write(home.work().join("dot.png"), DOT).expect("an image in the work folder");
     let server = Server::start(&home);
     let sessions = Mutex::new(BTreeMap::new());
     let missing = Mutex::new(Vec::new());
-    let stage = |name, protocol| Stage {
-        server: &server,
-        provider: &provider,
-        home: &home,
-        protocol,
-        name,
-        sessions: &sessions,
-    };
+    let stage =
+        |name, setup| Stage { server: &server, provider: &provider, home: &home, setup, name, sessions: &sessions };
     let wanted = wanted();
-    let both = |story| protocols.iter().map(move |protocol| (story, *protocol));
-    let jobs: Vec<(&Story, Protocol)> = STORIES.iter().filter(|story| wanted(story.0)).flat_map(both).collect();
-    side_by_side(16, &jobs, |((name, story), protocol)| {
-        if let Err(why) = story(&stage(name, *protocol)) {
-            missing.lock().expect("a list").push(((*protocol, (*name).to_owned()), why));
+    let both = |story| setups.iter().map(move |setup| (story, *setup));
+    let jobs: Vec<(&Story, &'static Setup)> = STORIES.iter().filter(|story| wanted(story.0)).flat_map(both).collect();
+    side_by_side(16, &jobs, |((name, story), setup)| {
+        if let Err(why) = story(&stage(name, *setup)) {
+            missing.lock().expect("a list").push(((*setup, (*name).to_owned()), why));
         }
     });
-    let both = |story| protocols.iter().map(move |protocol| (story, *protocol));
-    let jobs: Vec<(&Crash, Protocol)> = KILLED.iter().filter(|story| wanted(story.0)).flat_map(both).collect();
+    let both = |story| setups.iter().map(move |setup| (story, *setup));
+    let jobs: Vec<(&Crash, &'static Setup)> = KILLED.iter().filter(|story| wanted(story.0)).flat_map(both).collect();
     std::thread::scope(|scope| {
-        for ((name, replies, _), protocol) in &jobs {
-            let (stage, missing) = (stage(name, *protocol), &missing);
-            let lost = move |why| missing.lock().expect("a list").push(((*protocol, (*name).to_owned()), why));
+        for ((name, replies, _), setup) in &jobs {
+            let (stage, missing) = (stage(name, *setup), &missing);
+            let lost = move |why| missing.lock().expect("a list").push(((*setup, (*name).to_owned()), why));
             let session = match stage.session() {
                 Ok(session) => session,
                 Err(why) => {
@@ -605,13 +605,13 @@ pub(crate) fn play(version: &Version, protocols: &[Protocol], store: &Path) -> P
                 }
             });
         }
-        for ((name, _, ready), protocol) in &jobs {
-            let stage = stage(name, *protocol);
+        for ((name, _, ready), setup) in &jobs {
+            let stage = stage(name, *setup);
             let stored = stage.known().and_then(|session| {
                 stage.wait("what the crash is to interrupt", || Ok(ready(&stage.messages(&session)?)))
             });
             if let Err(why) = stored {
-                missing.lock().expect("a list").push(((*protocol, (*name).to_owned()), why));
+                missing.lock().expect("a list").push(((*setup, (*name).to_owned()), why));
             }
         }
         std::thread::sleep(Duration::from_millis(700));

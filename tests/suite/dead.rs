@@ -240,7 +240,11 @@ fn a_blank_text_beside_nothing_but_thinking_or_a_call_is_only_said() {
         answered(&place, 10, Some(finish), &[json!({"type": "text", "text": " \n"}), beside.clone()]);
         answered(&place, 20, Some("stop"), &[words()]);
         let (status, found) = with_code(&place, &[], "blank-text");
-        assert!(status != "dead" && found == ["blank-text report-only"], "{beside}: {status} {found:?}");
+        // Signed thinking that comes last is a fault of its own.
+        let (_, last) = with_code(&place, &[], "thinking-last");
+        assert_eq!(status == "dead", !last.is_empty(), "{beside}: {last:?}");
+        assert_eq!(last.is_empty(), beside["type"] == "tool", "{beside}");
+        assert_eq!(found, ["blank-text report-only"], "{beside}");
     }
 }
 
@@ -288,12 +292,12 @@ fn an_id_that_comes_twice_counts_as_it_is_sent() {
 }
 
 #[test]
-fn thinking_alone_counts_where_the_answer_was_cut_off() {
+fn thinking_alone_counts_whether_the_answer_is_marked_as_finished_or_not() {
     let thinking = || json!({"type": "reasoning", "text": "hm"});
     let start = || json!({"type": "step-start"});
     for (finish, parts, counts) in [
         (None, vec![start(), thinking()], true),
-        (Some("stop"), vec![start(), thinking()], false),
+        (Some("stop"), vec![start(), thinking()], true),
         (None, vec![start(), thinking(), words()], false),
     ] {
         let place = Place::named(STORE);
@@ -519,4 +523,39 @@ fn explain_marks_what_is_refused_and_stats_count_it() {
     let stats = place.unstick(&["stats", "--json"]).exits(0).json();
     assert_eq!(stats["other_400s_by_class"], json!({"image-pixels": 1, "other": 1}));
     assert_eq!(stats["other_400s"], 2);
+}
+
+/// What some package sends with an empty thinking or text is not nothing: such an answer is not removed.
+#[test]
+fn an_answer_of_provider_metadata_alone_is_not_removed() {
+    let metadata = [
+        json!({"openai": {"itemId": "rs_1", "reasoningEncryptedContent": "gAAAA"}}),
+        json!({"openrouter": {"reasoning_details": [{"type": "reasoning.encrypted", "data": "x"}]}}),
+        json!({"copilot": {"reasoningOpaque": "x"}}),
+        json!({"google": {"thoughtSignature": "x"}}),
+        json!({"nobody-knows": {"what": 1}}),
+    ];
+    for (kind, metadata) in ["reasoning", "text"].iter().flat_map(|kind| metadata.iter().map(move |m| (kind, m))) {
+        let place = Place::named(STORE);
+        let part = json!({"type": kind, "text": "", "metadata": metadata, "time": {"start": 1}});
+        answered(&place, 1, None, &[json!({"type": "step-start"}), part]);
+        let run = place.repair_with(&[&[SHAPE][..], &PROXY].concat()).json();
+        let edits = run["plan"]["sessions"].as_array().unwrap().iter().flat_map(|s| s["edits"].as_array().unwrap());
+        let removed: Vec<_> = edits.filter(|edit| edit["op"] == "delete").collect();
+        assert!(removed.is_empty(), "{kind} {metadata}: {removed:?}");
+        assert!(place.dump().row("part", "prt_v1_1").is_some(), "{kind} {metadata}");
+    }
+}
+
+/// A plain repair of its tail would make the session look healthy, and every prompt would still be refused.
+#[test]
+fn a_plain_repair_does_not_hide_what_every_prompt_is_refused_for() {
+    let place = Place::named(STORE);
+    let thinking = json!({"type": "reasoning", "text": "hmm", "time": {"start": 1}});
+    answered(&place, 1, None, &[json!({"type": "step-start"}), thinking]);
+    assert_eq!(said(&place, &[]).0, "dead");
+    place.repair_with(&[SHAPE]).exits(0);
+    assert_eq!(said(&place, &[]).0, "dead");
+    place.repair_with(&["--include", "blank-text", SHAPE]).exits(0);
+    assert_eq!(said(&place, &[]), sound());
 }

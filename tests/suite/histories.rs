@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use opencode_unstick::diagnosis::Code;
-use opencode_unstick::repair::log::Log;
+use opencode_unstick::history::log::Log;
 use opencode_unstick::store::{SessionEntry, with_snapshot};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -20,7 +20,7 @@ use crate::place::Place;
 use crate::properties::{START, Story, stored, story};
 
 /// How many histories share a store.
-const TOGETHER: usize = 250;
+const TOGETHER: usize = 125;
 
 /// How many cases are tried: `usual` of them, unless more are asked for.
 pub fn cases(usual: u32) -> u32 {
@@ -28,11 +28,18 @@ pub fn cases(usual: u32) -> u32 {
 }
 
 /// Everything that can be asked for.
-const EVERYTHING: [&str; 2] = ["--include", "at-risk,latent,unsettled,near-window,blank-text,media,calls,signatures"];
+const EVERYTHING: [&str; 2] =
+    ["--include", "at-risk,unmeasured,latent,unsettled,near-window,blank-text,media,calls,signatures"];
 
-/// How a store is looked at: by every rule set, and through Anthropic's own package or one that is not known.
-fn how(anthropic: bool) -> &'static [&'static str] {
-    if anthropic { &["--opencode", "any", "--sdk", "p=@ai-sdk/anthropic"] } else { &["--opencode", "any"] }
+/// How a store is looked at: by every rule set, and through Anthropic's own package, one that sends no documents, or one
+/// that is not known.
+fn how(way: usize) -> &'static [&'static str] {
+    const WAYS: [&[&str]; 3] = [
+        &["--opencode", "any"],
+        &["--opencode", "any", "--sdk", "p=@ai-sdk/anthropic"],
+        &["--opencode", "any", "--sdk", "p=@ai-sdk/groq"],
+    ];
+    WAYS[way % WAYS.len()]
 }
 
 fn id(n: usize) -> String {
@@ -191,9 +198,9 @@ fn folding(place: &Place) -> BTreeSet<String> {
 
 /// Everything that must hold for a store of any histories. Returns how many sessions had each status, and under
 /// `repaired` and `left` what became of them.
-fn holds(stories: &[Story], anthropic: bool) -> Result<BTreeMap<String, usize>, Wrong> {
+fn holds(stories: &[Story], way: usize) -> Result<BTreeMap<String, usize>, Wrong> {
     let place = store_of(stories);
-    let how = how(anthropic);
+    let how = how(way);
     let everything = [how, &EVERYTHING].concat();
     let scan = place.scan_with(how);
     if scan.run.code > 1 {
@@ -342,16 +349,16 @@ fn random_stores_are_repaired_as_shown_and_taken_back() {
     while tried < wanted {
         let stories: Vec<Story> =
             (0..TOGETHER.min(wanted - tried)).map(|_| story().new_tree(&mut runner).unwrap().current()).collect();
-        let anthropic = tried / TOGETHER % 2 == 1;
+        let way = tried / TOGETHER;
         tried += stories.len();
-        match holds(&stories, anthropic) {
+        match holds(&stories, way) {
             Ok(more) => more.into_iter().for_each(|(k, n)| *counts.entry(k).or_default() += n),
             Err((Some(n), what)) => {
                 // Its place among the others decides what else it has: a log, a row that cannot be read.
                 let alone = |story: &Story| {
                     let mut all = vec![story.clone(); n % 9];
                     all.push(story.clone());
-                    holds(&all, anthropic).is_err()
+                    holds(&all, way).is_err()
                 };
                 let story = &stories[n];
                 let story = if alone(story) { shrunk(story.clone(), &alone) } else { story.clone() };

@@ -3,9 +3,10 @@
 
 use std::fs;
 
+use opencode_unstick::error::{ErrorCode, Result};
 use opencode_unstick::history::SessionInfo;
-use opencode_unstick::repair::{Cell, Image, Op, Plan, RowEdit, SessionPlan};
-use opencode_unstick::store::{Exclusive, Rest, SessionEntry, Store, StoreError, with_snapshot};
+use opencode_unstick::rows::{Cell, Lookup as _, Row, RowEdit, Table};
+use opencode_unstick::store::{Exclusive, SessionEntry, Store, Touched, with_snapshot};
 use serde_json::Value;
 
 use crate::dump::text;
@@ -143,20 +144,21 @@ fn the_digest_of_all_other_rows_tells_of_every_change() {
     };
     let (part, prompt, answer) = (id("part", "DESC"), id("message", ""), id("message", "DESC"));
     grow(&place, &prompt, LARGE);
-    let digest = |but: &[(&str, &str)]| {
+    let digest = |but: &[(Table, &str)]| {
         with_snapshot(&place.db(), |store| {
-            let mut rest = Rest::but(but.iter().copied());
-            let loaded = store.load_guarded(&first(store), &mut rest)?;
+            // A row that is not there, so that there is something to leave out.
+            let but: Touched<'_> = but.iter().copied().chain([(Table::Event, "none")]).collect();
+            let (loaded, untouched) = store.load_guarded(&first(store), &but, None)?;
             assert!(loaded.unreadable.is_empty());
-            Ok(rest.found())
+            Ok(untouched)
         })
         .unwrap()
     };
     let all = digest(&[]);
     assert_eq!(all, digest(&[]));
-    assert_ne!(all, digest(&[("part", &part)]), "a row that is left out does not count");
-    assert_eq!(all, digest(&[("message", &part)]), "left out is a row of its own table");
-    let rest = [("part", part.as_str()), ("message", answer.as_str())];
+    assert_ne!(all, digest(&[(Table::Part, &part)]), "a row that is left out does not count");
+    assert_eq!(all, digest(&[(Table::Message, &part)]), "left out is a row of its own table");
+    let rest = [(Table::Part, part.as_str()), (Table::Message, answer.as_str())];
     let others = digest(&rest);
     for (table, id, sql) in [
         ("part", &part, "time_updated = time_updated + 1"),
@@ -178,13 +180,13 @@ fn the_digest_of_all_other_rows_tells_of_every_change() {
 #[test]
 fn a_history_read_again_is_the_history_as_it_is() {
     let place = small();
-    let load = |store: &Store<'_>| -> Result<_, StoreError> { Ok(store.load_all(&first(store))?.session) };
+    let load = |store: &Store<'_>| -> Result<_> { Ok(store.load(&first(store))?.session) };
     let before = std::cell::RefCell::new(None);
     let again = |share: usize| {
         with_snapshot(&place.db(), |store| {
             let whole = load(store)?;
             let like = before.borrow().clone().unwrap_or_else(|| whole.clone());
-            let read = store.load_again(&like, &mut Rest::but(std::iter::empty()))?;
+            let (read, _) = store.load_guarded(&like.info, &Touched::new(), Some(&like))?;
             assert!(read.unreadable.is_empty());
             let read = read.session;
             assert!(format!("{:?}", read.messages) == format!("{:?}", whole.messages), "it is another history");
@@ -215,31 +217,25 @@ fn a_row_that_is_not_what_was_planned_is_seen_before_the_commit() {
     let place = small();
     let (session, part, was) = with_snapshot(&place.db(), |store| {
         let info = first(store);
-        let part =
-            store.load_all(&info)?.session.messages.iter().find_map(|m| m.parts.first().map(|p| p.id().to_owned()));
+        let part = store.load(&info)?.session.messages.iter().find_map(|m| m.parts.first().map(|p| p.id().to_owned()));
         let part = part.unwrap();
-        let was = store.image("part", &part)?.unwrap();
+        let was = store.brief(Table::Part, &part)?.unwrap();
         Ok((info.id, part, was))
     })
     .unwrap();
-    let plan = |after: Option<Image>| {
-        let op = if after.is_some() { Op::Update } else { Op::Delete };
-        let (table, reason) = ("part".to_owned(), "orphan-tail".to_owned());
-        let edit = RowEdit { op, table, id: part.clone(), before: Some(was.clone()), after, reason };
-        let session = SessionPlan { id: session.clone(), edits: vec![edit], log_left_alone: None, leaves: Vec::new() };
-        Plan { sessions: vec![session] }
-    };
+    let plan =
+        |after: Option<Row>| [RowEdit { table: Table::Part, id: part.clone(), before: Some(was.clone()), after }];
     let with = |name: &str, cell: Cell| {
-        let mut image = was.clone();
-        image.insert("time_updated".to_owned(), Cell::Int(7));
-        image.insert(name.to_owned(), cell);
-        image
+        let mut row = was.clone();
+        row.insert("time_updated".to_owned(), Cell::Int(7));
+        row.insert(name.to_owned(), cell);
+        row
     };
     let before = place.files();
     let exclusive = Exclusive::open(&place.db(), std::time::Duration::ZERO).unwrap();
     let planned = plan(Some(with("time_updated", Cell::Int(7))));
-    exclusive.execute(&planned, &mut |_, _| Ok(())).unwrap();
-    exclusive.verify(&planned).unwrap();
+    exclusive.execute(&[(&session, &planned)], &mut |_, _| Ok(())).unwrap();
+    exclusive.verify(&[(&session, &planned)]).unwrap();
     let Some(Cell::Kept { bytes, sha256 }) = was.get("data").cloned() else { panic!("its JSON is in the plan") };
     let other = "0".repeat(64);
     for wrong in [
@@ -249,8 +245,8 @@ fn a_row_that_is_not_what_was_planned_is_seen_before_the_commit() {
         Some(with("data", Cell::Kept { bytes: bytes + 1, sha256 })),
         Some(with("data", Cell::Kept { bytes, sha256: other })),
     ] {
-        let error = exclusive.verify(&plan(wrong)).unwrap_err();
-        assert!(matches!(error, StoreError::RowChanged { .. }), "{error}");
+        let error = exclusive.verify(&[(&session, &plan(wrong))]).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::RowChanged, "{error}");
     }
     drop(exclusive);
     before.assert_still(&place.files(), "a plan that was not committed");

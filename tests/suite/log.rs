@@ -1,6 +1,6 @@
 //! opencode's event log: what the real program wrote folds to its rows, before and after a repair.
 
-use opencode_unstick::repair::log::Log;
+use opencode_unstick::history::log::Log;
 use opencode_unstick::store::{SessionEntry, with_snapshot};
 
 use crate::fixtures;

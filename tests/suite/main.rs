@@ -39,8 +39,14 @@ mod properties;
 #[path = "../pty.rs"]
 mod pty;
 mod repairs;
+mod requests;
 mod review;
 mod rules;
+#[path = "../setup.rs"]
+#[allow(dead_code, reason = "the other suite starts programs with it")]
+mod setup;
+#[path = "../shapes.rs"]
+mod shapes;
 mod shown;
 mod states;
 mod stats;

@@ -12,7 +12,7 @@ use crate::place::{Place, Run, start};
 const STORE: &str = "1.18.33";
 
 /// Every way to have something said about a store, which is repaired at the end.
-const VOICES: [&[&str]; 20] = [
+const VOICES: [&[&str]; 19] = [
     &["scan"],
     &["scan", "--all", "-v", "--opencode", "any"],
     &["scan", "--all", "-q"],
@@ -27,7 +27,6 @@ const VOICES: [&[&str]; 20] = [
     &["explain", "rstpar", "--json"],
     &["stats"],
     &["stats", "--json"],
-    &["stats", "--by", "tool", "--csv"],
     &["repair", "--yes", "-v", "--opencode", "any"],
     &["undo", "--list"],
     &["undo", "--dry-run", "-v", "--json"],

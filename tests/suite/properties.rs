@@ -4,12 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use opencode_unstick::diagnosis::{Code, Judge, LeftReason, Refuses, Status, diagnose, latent_cuts};
-use opencode_unstick::history::{self, MessageRow, Session, SessionInfo};
-use opencode_unstick::repair::{Aim, Allowed, Cell, Image, Rows, plan_session, prove};
+use opencode_unstick::diagnosis::{Code, Includes, Judge, Left, LeftReason, Refuses, Status, diagnose};
+use opencode_unstick::error::Result;
+use opencode_unstick::history::{self, Depth, MessageRow, Session, SessionInfo};
+use opencode_unstick::repair::{Goal, Planned, Request, SessionPlan, plan_session, prove};
 use opencode_unstick::replay::{
     RULE_SETS, Resume, RuleSet, Sdk, after_revert, counting_from, newest, prompt, resume, view,
 };
+use opencode_unstick::rows::{Cell, Lookup, Row, Table};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -27,6 +29,7 @@ pub enum P {
     Provider,
     Image,
     File,
+    Pdf,
     Compaction(bool),
     Subtask,
     Patch,
@@ -77,7 +80,7 @@ fn part() -> impl Strategy<Value = P> {
         1 => Just(P::File),
         1 => any::<bool>().prop_map(P::Compaction),
         1 => Just(P::Subtask),
-        1 => prop::sample::select(vec![P::Patch, P::Snapshot, P::Agent, P::Retry, P::TextFile, P::Markup]),
+        1 => prop::sample::select(vec![P::Patch, P::Snapshot, P::Agent, P::Retry, P::TextFile, P::Markup, P::Pdf]),
         1 => prop::sample::select(vec![P::Wide, P::Many, P::NoId, P::SameId, P::SameId]),
     ]
 }
@@ -234,6 +237,7 @@ fn part_json(p: P, n: usize) -> Value {
             call
         }
         P::File => json!({"type": "file", "mime": "image/png", "url": "data:image/png;base64,AA=="}),
+        P::Pdf => json!({"type": "file", "mime": "application/pdf", "url": "data:application/pdf;base64,JVBERi0="}),
         P::Compaction(_) => json!({"type": "compaction", "auto": true}),
         P::Subtask => json!({"type": "subtask"}),
         P::Patch => json!({"type": "patch", "hash": "h", "files": ["/f"]}),
@@ -352,9 +356,9 @@ pub fn stored(rows: &[M], session: &str, start: i64) -> Vec<Stored> {
 
 fn session(rows: &[M], revert: Option<(usize, Option<usize>)>) -> Session {
     let messages = stored(rows, "ses_1", START).into_iter().map(|stored| {
-        let mut message = history::message(stored.row, &stored.data).unwrap();
+        let mut message = history::head(stored.row, &stored.data).unwrap().with(Vec::new());
         for (row, data) in stored.parts {
-            message.parts.push(history::part(&row.id, row.time_created, &data).unwrap());
+            message.parts.push(history::part(&row.id, row.time_created, &data, Depth::Whole).unwrap());
         }
         Rc::new(message)
     });
@@ -369,7 +373,7 @@ fn session(rows: &[M], revert: Option<(usize, Option<usize>)>) -> Session {
         time_created: START,
         time_updated: START,
     };
-    let mut session = Session { info, messages, suspect: true };
+    let mut session = Session { info, messages, depth: Depth::Whole };
     session.sort();
     session.info.revert = revert.and_then(|(at, part)| {
         let message = session.messages.get(at)?;
@@ -380,7 +384,7 @@ fn session(rows: &[M], revert: Option<(usize, Option<usize>)>) -> Session {
 }
 
 /// The rows of a history as a store would have them.
-struct InStore(BTreeMap<String, (Image, String)>);
+struct InStore(BTreeMap<String, (Row, String)>);
 
 impl InStore {
     fn of(rows: &[M]) -> Self {
@@ -392,18 +396,16 @@ impl InStore {
         let texts = |texts: &[(&str, &str)]| -> Vec<(String, Cell)> {
             texts.iter().map(|(name, text)| ((*name).to_owned(), Cell::Text((*text).to_owned()))).collect()
         };
-        let kept = |data: &str| {
-            ("data".to_owned(), Cell::Kept { bytes: data.len() as u64, sha256: opencode_unstick::repair::digest(data) })
-        };
+        let kept = |data: &str| ("data".to_owned(), Cell::kept(data));
         for Stored { row, data, parts } in stored(rows, "ses_1", START) {
             for (part, data) in parts {
-                let mut image: Image = ints(part.rowid, part.time_created, part.time_updated).into();
+                let mut image: Row = ints(part.rowid, part.time_created, part.time_updated).into();
                 let ids = [("id", &part.id), ("message_id", &part.message_id), ("session_id", &part.session_id)];
                 image.extend(texts(&ids.map(|(name, id)| (name, id.as_str()))));
                 image.extend([kept(&data)]);
                 out.insert(part.id, (image, data));
             }
-            let mut image: Image = ints(row.rowid, row.time_created, row.time_updated).into();
+            let mut image: Row = ints(row.rowid, row.time_created, row.time_updated).into();
             image.extend(texts(&[("id", &row.id), ("session_id", &row.session_id)]));
             image.extend([kept(&data)]);
             out.insert(row.id, (image, data));
@@ -412,17 +414,40 @@ impl InStore {
     }
 }
 
-impl Rows for InStore {
-    fn message(&self, id: &str) -> Option<String> {
-        self.0.get(id).map(|(_, data)| data.clone())
+impl Lookup for InStore {
+    fn data(&self, _: Table, id: &str) -> Result<Option<String>> {
+        Ok(self.0.get(id).map(|(_, data)| data.clone()))
     }
 
-    fn part(&self, id: &str) -> Option<String> {
-        self.message(id)
+    fn brief(&self, _: Table, id: &str) -> Result<Option<Row>> {
+        Ok(self.0.get(id).map(|(row, _)| row.clone()))
     }
 
-    fn image(&self, _: &str, id: &str) -> Option<Image> {
-        self.0.get(id).map(|(image, _)| image.clone())
+    fn whole(&self, _: Table, _: &str) -> Result<Option<Row>> {
+        Ok(None)
+    }
+
+    fn is_taken(&self, _: Table, _: i64) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn named_since(&self, _: &str, _: i64, _: &str) -> Result<bool> {
+        Ok(false)
+    }
+}
+
+/// A session's plan and what it leads to, or why it is left.
+fn planned(
+    session: &Session,
+    sdk: &Sdk,
+    goal: Goal,
+    judge: &Judge,
+    now: i64,
+    rows: &InStore,
+) -> std::result::Result<(SessionPlan, Session), Left> {
+    match plan_session(session, sdk, Request { goal, includes: Includes::NONE, judge, now }, rows).unwrap() {
+        Planned::Repair(repair) => Ok(*repair),
+        Planned::Left(left) => Err(left),
     }
 }
 
@@ -432,12 +457,12 @@ fn said(session: &Session, sdk: &Sdk) -> Vec<String> {
     for set in &RULE_SETS {
         let seen = view(&session.messages, set);
         let model = newest(&seen, set).user.and_then(|u| u.user()).and_then(|u| u.model.as_deref());
-        for turn in prompt(&seen, set, sdk, model) {
+        for turn in prompt(&seen, set, sdk, model).turns {
             let blocks: Vec<String> = turn
                 .blocks
                 .iter()
-                .filter(|b| !b.kind.is_empty())
-                .map(|b| format!("{:?} {:?}", b.kind, b.part_id))
+                .filter(|b| !b.is_nothing())
+                .map(|b| format!("{:?} {:?} {:?} {:?}", b.kind, b.part_id(), b.digest, b.carries))
                 .collect();
             if !blocks.is_empty() {
                 out.push(format!("{} {:?} {blocks:?}", set.key, turn.role));
@@ -452,7 +477,7 @@ fn says_something(session: &Session, set: &RuleSet, sdk: &Sdk) -> bool {
     let cut = after_revert(session, set);
     let seen = view(&cut.messages, set);
     let model = newest(&seen, set).user.and_then(|u| u.user()).and_then(|u| u.model.as_deref());
-    prompt(&seen, set, sdk, model).iter().flat_map(|turn| &turn.blocks).any(|block| !block.kind.is_empty())
+    prompt(&seen, set, sdk, model).blocks().any(|block| !block.is_nothing())
 }
 
 fn totals(session: &Session) -> (f64, f64) {
@@ -475,20 +500,20 @@ fn check((rows, revert): (Vec<M>, Option<(usize, Option<usize>)>), sdk: &Sdk) ->
     if stuck_somewhere {
         prop_assert!(diagnosis.findings.iter().any(|f| f.code.applicability().to_string() == "automatic"));
     }
-    let allowed = Allowed::default();
-    let cuts = latent_cuts(&before, sdk, &judge);
-    let aims = [Aim::TAIL, Aim { tail: stuck_somewhere, cuts: &cuts, settled: true, mended: &[] }];
-    for aim in aims.into_iter().filter(|a| a.tail == stuck_somewhere) {
-        let Ok((plan, after)) = plan_session(&before, sdk, aim, allowed, START, &in_store) else { continue };
-        if aim.tail {
+    let goals = [Goal::TAIL, Goal { tail: stuck_somewhere, latent: true, calls_ended: true, mended: false }];
+    for goal in goals.into_iter().filter(|goal| goal.tail == stuck_somewhere) {
+        let Ok((plan, after)) = planned(&before, sdk, goal, &judge, START, &in_store) else { continue };
+        prop_assert_eq!(plan.edits.len(), plan.step_of.len());
+        prop_assert!(plan.step_of.iter().all(|at| *at < plan.steps.len()), "an edit belongs to no step");
+        if goal.tail {
             prop_assert!(!plan.edits.is_empty());
-            prop_assert!(prove(&before, &after, sdk, allowed).is_ok());
+            prop_assert!(prove(&before, &after, sdk, Includes::NONE).is_ok());
             for set in &RULE_SETS {
                 let ends = resume(&after, set, sdk);
                 prop_assert!(matches!(ends, Resume::NoRequest | Resume::EndsWithUser));
                 prop_assert!(ends == Resume::NoRequest || says_something(&after, set, sdk), "nothing to answer");
             }
-            let (again, _) = plan_session(&after, sdk, Aim::TAIL, allowed, START + 1, &in_store).unwrap();
+            let (again, _) = planned(&after, sdk, Goal::TAIL, &judge, START + 1, &in_store).unwrap();
             prop_assert!(again.edits.is_empty(), "a second repair: {:?}", again.edits);
         }
         prop_assert_eq!(said(&before, sdk), said(&after, sdk));
@@ -626,6 +651,7 @@ fn an_answer_is_not_made_out_to_be_one_to_a_later_prompt() {
     let before = session(&rows, None);
     let sdk = Sdk::keeping();
     assert!(RULE_SETS.iter().any(|set| resume(&before, set, &sdk) == Resume::EndsWithAssistant));
-    let left = plan_session(&before, &sdk, Aim::TAIL, Allowed::default(), START, &InStore::of(&rows)).unwrap_err();
+    let judge = Judge { counting: counting_from(None), refuses: Refuses::default() };
+    let left = planned(&before, &sdk, Goal::TAIL, &judge, START, &InStore::of(&rows)).unwrap_err();
     assert_eq!(left.reason, LeftReason::NoLosslessEdit);
 }

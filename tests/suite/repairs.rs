@@ -93,10 +93,11 @@ fn said(session: &Session, set: &RuleSet, sdk: &Sdk) -> Turns {
     let seen = view(&session.messages, set);
     let model = newest(&seen, set).user.and_then(|m| m.user()).and_then(|u| u.model.as_deref());
     prompt(&seen, set, sdk, model)
+        .turns
         .into_iter()
         .map(|turn| {
             let blocks = turn.blocks.iter().filter(|b| !b.kind.is_empty());
-            (turn.role, blocks.map(|b| (b.kind, b.part_id.map(str::to_owned))).collect::<Vec<_>>())
+            (turn.role, blocks.map(|b| (b.kind, b.part_id().map(str::to_owned))).collect::<Vec<_>>())
         })
         .filter(|(_, blocks)| !blocks.is_empty())
         .collect()

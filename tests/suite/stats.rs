@@ -336,13 +336,7 @@ fn no_output_holds_what_a_person_wrote() {
     let place = seed();
     let svg = place.root().join("out.svg");
     let svg = svg.to_str().unwrap();
-    let runs: [&[&str]; 5] = [
-        &["stats"],
-        &["stats", "-v", "--svg", svg],
-        &["stats", "--json"],
-        &["stats", "--csv"],
-        &["stats", "--csv", "--by", "model"],
-    ];
+    let runs: [&[&str]; 3] = [&["stats"], &["stats", "-v", "--svg", svg], &["stats", "--json"]];
     for args in runs {
         let run = place.unstick(args).exits(0);
         assert!(!run.stdout.contains(SECRET) && !run.stderr.contains(SECRET), "{args:?}: {run:?}");
@@ -356,7 +350,7 @@ fn no_output_holds_what_a_person_wrote() {
 #[test]
 fn nothing_is_written_by_looking() {
     let place = seed();
-    place.unchanged_by(&[&["stats"], &["stats", "--json"], &["stats", "--csv"], &["stats", "--by", "day"]]);
+    place.unchanged_by(&[&["stats"], &["stats", "--json"], &["stats", "--by", "day"]]);
 }
 
 /// A scenario's name, and the causes of its refusals.
@@ -671,22 +665,6 @@ fn time_and_keys_cut_the_tables() {
     assert_eq!(bad.json()["error"]["code"], "bad-time");
 }
 
-#[test]
-fn csv_is_the_pairs_or_the_table() {
-    let place = seed();
-    let read = |text: &str| -> Vec<BTreeMap<String, String>> {
-        csv::Reader::from_reader(text.as_bytes()).deserialize().map(|row| row.unwrap()).collect()
-    };
-    let pairs = read(&place.unstick(&["stats", "--csv"]).exits(0).stdout);
-    assert_eq!(pairs.len(), 15);
-    assert_eq!(pairs.iter().filter(|p| p["delta_ms"] == "5").count(), 1);
-    assert_eq!(pairs.iter().filter(|p| p["part_id"].is_empty()).count(), 4);
-    let by = read(&place.unstick(&["stats", "--csv", "--by", "version"]).exits(0).stdout);
-    assert_eq!(by.len(), 2);
-    assert_eq!((by[1]["version"].as_str(), by[1]["orphans"].as_str()), ("1.18.33", "63"));
-    place.unstick(&["stats", "--csv", "--json"]).exits(2);
-}
-
 #[cfg(unix)]
 #[test]
 fn a_picture_is_drawn_to_a_new_private_file_alone() {
@@ -722,117 +700,20 @@ fn a_picture_is_drawn_to_a_new_private_file_alone() {
     roxmltree::Document::parse(&fs::read_to_string(&empty).unwrap()).unwrap();
 }
 
-/// Runs `stats --from …` in a place of its own.
-fn merge(place: &Place, args: &[&str]) -> Run {
-    Run::of(&mut place.command([&["stats"], args].concat()))
-}
-
 #[test]
-fn reports_are_put_together_and_no_store_counts_twice() {
-    let place = Place::empty();
-    let write = |name: &str, doc: &Value| {
-        let path = place.root().join(name);
-        fs::write(&path, doc.to_string()).unwrap();
-        path.to_str().unwrap().to_owned()
-    };
-    let mut seed = report(&seed(), &[]);
-    let older = report(&Place::named("1.14.34"), &[]);
-    let (a, b) = (write("a.json", &seed), write("b.json", &older));
-    let both = merge(&place, &["--json", "--from", &a, &b]).exits(0).json();
-    assert_eq!(both["prefill_400s"]["total"], 15 + 10);
-    assert_eq!(both["prefill_400s"]["sessions"], 6 + 9);
-    assert_eq!(both["orphans"]["total"], 71 + 9);
-    assert_eq!(both["deltas"]["min_ms"], 2);
-    assert_eq!(both["pairs"].as_array().unwrap().len(), 25);
-    assert_eq!(both["store"]["path"], Value::Null);
+fn several_stores_are_one_document_and_none_counts_twice() {
+    let (one, other) = (Place::named("1.14.34"), Place::named("1.18.33"));
+    let mut command = one.on_store(&["stats", "--json"]);
+    let both = Run::of(command.arg("--db").arg(other.db())).exits(0).json();
     assert_eq!(both["stores"].as_array().unwrap().len(), 2);
-    assert_eq!(both["stores"][0]["prefill_400s"], seed["prefill_400s"], "each store is there as it was");
-
-    // The same store once more, made later: it alone counts, wherever it stands.
-    seed["generated_ms"] = (seed["generated_ms"].as_i64().unwrap() + 1).into();
-    seed["pairs"].as_array_mut().unwrap().pop();
-    let later = write("c.json", &seed);
-    for order in [[&a, &later, &b], [&later, &b, &a]] {
-        let run = merge(&place, &["--json", "--from", order[0], order[1], order[2]]).exits(0);
-        assert_eq!(run.json()["prefill_400s"]["total"], 14 + 10, "{order:?}");
-        assert!(run.stderr.contains("counted once"), "{run:?}");
-    }
-    // A report of several stores, and a folder of reports.
-    let merged = write("merged.json", &both);
-    assert_eq!(merge(&place, &["--json", "--from", &merged, &b]).exits(0).json()["prefill_400s"]["total"], 25);
-    let folder = place.root().join("reports");
-    fs::create_dir(&folder).unwrap();
-    fs::copy(&a, folder.join("one.json")).unwrap();
-    fs::copy(&b, folder.join("two.JSON")).unwrap();
-    fs::write(folder.join("notes.txt"), "no report").unwrap();
-    let from_folder = merge(&place, &["--json", "--from", folder.to_str().unwrap()]).exits(0).json();
-    assert_eq!(from_folder["prefill_400s"]["total"], 25);
-    // Time and keys cut merged reports as they cut a store.
-    let cut = merge(&place, &["--json", "--by", "provider", "--since", "2026-11-01", "--from", &a, &b]).exits(0).json();
-    assert_eq!(cut["prefill_400s"]["total"], 10);
-    assert_eq!(cut["by"]["rows"][0]["key"], "mock");
-    // Nothing can be repaired from here.
-    let said = merge(&place, &["--from", &a, &b]).exits(0).stdout;
-    assert!(said.contains("2 stores") && !said.contains("unstick repair"), "{said}");
-    // Several stores read in one go come as the same document.
-    let two = Place::named("1.14.34");
-    let other = Place::named("1.18.33");
-    let mut command = two.on_store(&["stats", "--json"]);
-    let direct = Run::of(command.arg("--db").arg(other.db())).exits(0).json();
-    assert_eq!(direct["stores"].as_array().unwrap().len(), 2);
-    assert_eq!(direct["prefill_400s"]["total"], 15);
-}
-
-#[test]
-fn what_is_no_report_is_refused_by_name() {
-    let place = Place::empty();
-    let good = report(&Place::named("1.18.33"), &[]);
-    let mut newer = good.clone();
-    newer["schema_version"] = 2.into();
-    let write = |name: &str, text: &str| {
-        fs::write(place.root().join(name), text).unwrap();
-        name.to_owned()
-    };
-    write("good.json", &good.to_string());
-    write("newer.json", &newer.to_string());
-    write("garbage.json", "not JSON at all");
-    write("scan.json", r#"{"schema_version":1,"command":"scan","sessions":[]}"#);
-    write("half.json", r#"{"schema_version":1,"command":"stats","store":{}}"#);
-    write("list.json", "[1,2]");
-    let refused = |files: &[&str], code: &str, named: &[&str]| {
-        let run = merge(&place, &[&["--json", "--from"], files].concat()).exits(2);
-        let error = &run.json()["error"];
-        assert_eq!(error["code"], code, "{run:?}");
-        for name in named {
-            assert!(error["message"].as_str().unwrap().contains(name), "{name}: {error}");
-        }
-        assert!(!error["message"].as_str().unwrap().contains("good.json"), "{error}");
-    };
-    refused(&["good.json", "newer.json"], "mixed-schema", &["newer.json has schema version 2"]);
-    refused(&["newer.json", "good.json"], "mixed-schema", &["newer.json"]);
-    refused(
-        &["good.json", "garbage.json", "list.json"],
-        "bad-report",
-        &["garbage.json is not JSON", "list.json is no report"],
-    );
-    refused(&["scan.json"], "bad-report", &["scan.json is a report of `unstick scan`"]);
-    refused(&["half.json"], "bad-report", &["half.json is no whole report"]);
-    refused(&["missing.json"], "bad-report", &["missing.json"]);
-    fs::create_dir(place.root().join("empty")).unwrap();
-    refused(&["empty"], "bad-report", &["empty holds no *.json"]);
-}
-
-#[test]
-fn a_newer_report_may_name_causes_and_wordings_that_this_one_does_not_know() {
-    let place = Place::empty();
-    let mut doc = report(&Place::named("1.18.33"), &[]);
-    doc["pairs"][0]["cause"] = "new-cause".into();
-    doc["pairs"][0]["wrapper"] = "new-wrapper".into();
-    doc["new-field"] = json!({});
-    fs::write(place.root().join("r.json"), doc.to_string()).unwrap();
-    let read = merge(&place, &["--json", "--from", "r.json"]).exits(0).json();
-    assert_eq!(read["prefill_400s"]["by_cause"]["unexplained"], 1);
-    assert_eq!(read["prefill_400s"]["by_wrapper"]["other"], 1);
+    assert_eq!(both["prefill_400s"]["total"], 15);
+    assert_eq!(both["store"]["path"], Value::Null);
+    assert_eq!(both["stores"][1]["prefill_400s"], report(&other, &[])["prefill_400s"], "each store is there as it is");
+    let copy = one.root().join("copy.db");
+    fs::copy(one.db(), &copy).unwrap();
+    let again = Run::of(one.on_store(&["stats", "--json"]).arg("--db").arg(&copy)).exits(0);
+    assert_eq!(again.json()["prefill_400s"]["total"], 10);
+    assert!(again.stderr.contains("not counted"), "{again:?}");
 }
 
 #[test]

@@ -1,51 +1,28 @@
-//! The walk over a store: in several passes as in one, and past the large rows that real stores hold.
+//! The walk over a store: on several threads as on one, past rows that name another session than their message does, and
+//! past the large rows that real stores hold.
 
-use std::collections::BTreeSet;
-
-use opencode_unstick::diagnosis::Scope;
-use opencode_unstick::history::Depth;
-use opencode_unstick::repair::log::Log;
-use opencode_unstick::store::{MESSAGES_A_PASS, SessionEntry, with_snapshot};
+use opencode_unstick::history::log::Log;
+use opencode_unstick::store::with_snapshot;
 
 use crate::fixtures;
 use crate::place::Place;
 
-/// What a sweep found out about each session, in words, and about rows of no session and models.
-fn found(place: &Place, scope: Scope, most: u64) -> Vec<String> {
-    with_snapshot(&place.db(), |store| {
-        let readable = |entry| match entry {
-            SessionEntry::Readable(info) => Some(info),
-            SessionEntry::Unreadable(_) => None,
-        };
-        let infos: Vec<_> = store.sessions()?.into_iter().filter_map(readable).collect();
-        let mut rows = 0;
-        let sweep = store.sweep(&infos, scope, most, &mut |seen| rows = seen)?;
-        let mut out = Vec::new();
-        for (at, info) in (0..).zip(&infos) {
-            let plain = store.is_plain(&sweep, at, info)?;
-            let mut bad: Vec<_> = sweep.unreadable(Some(at)).map(|row| format!("{row:?}")).collect();
-            bad.sort();
-            let loaded = store.outline(info, &sweep, at)?;
-            let read = |depth: &Depth| matches!(depth, Depth::Whole);
-            let loud: Vec<_> = loaded.session.messages.iter().filter(|m| read(&m.depth)).map(|m| m.id()).collect();
-            let (model, suspect) = (sweep.model(at), loaded.session.suspect);
-            out.push(format!("{} {plain} {model:?} {suspect} {bad:?} {loud:?}", info.id));
-        }
-        let mut nobodys: Vec<_> = sweep.unreadable(None).map(|row| format!("{row:?}")).collect();
-        nobodys.sort();
-        let refusing: BTreeSet<_> = sweep.refusing.iter().map(ToString::to_string).collect();
-        out.push(format!("{nobodys:?} {refusing:?} {rows}"));
-        Ok(out)
-    })
-    .unwrap()
+/// Makes the store large enough for more than one thread.
+fn grow(place: &Place, session: &str) {
+    place.edit(&format!(
+        "WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 100) \
+         INSERT INTO part SELECT 'prt_zzz' || value, (SELECT min(id) FROM message WHERE session_id = '{session}'), \
+         '{session}', 1, 1, json_object('type', 'patch', 'text', hex(zeroblob(30000))) FROM n"
+    ));
 }
 
 #[test]
-fn several_passes_find_what_one_finds() {
+fn several_threads_find_what_one_finds() {
     for fixture in fixtures::all() {
         let place = Place::of(&fixture);
         let (one, other) = (place.text("SELECT min(id) FROM session"), place.text("SELECT max(id) FROM session"));
         let theirs = place.text(&format!("SELECT min(id) FROM message WHERE session_id = '{other}'"));
+        grow(&place, &one);
         // Rows of nobody, rows that are broken.
         place.edit(&format!(
             "INSERT INTO message VALUES ('msg_lost', 'ses_gone', 1, 1, '{{}}');
@@ -54,29 +31,37 @@ fn several_passes_find_what_one_finds() {
              INSERT INTO part VALUES ('prt_odd', '{theirs}', '{other}', 1, 1, '{{\"type\":\"tool\"}}');
              INSERT INTO message VALUES ('msg_odd', '{other}', 1, 1, '{{\"role\":1}}');"
         ));
-        for scope in [Scope::All, Scope::Tail] {
-            let once = found(&place, scope, MESSAGES_A_PASS);
-            for most in [1, 7, 40] {
-                assert_eq!(found(&place, scope, most), once, "{} {scope:?} {most}", fixture.name);
-            }
+        for scope in ["--all", "--stuck"] {
+            let found = |threads| place.unstick(&["scan", scope, "--json", "--threads", threads]).json();
+            let once = found("1");
+            assert_eq!(found("2"), once, "{} {scope}", fixture.name);
+            assert_eq!(found("7"), once, "{} {scope}", fixture.name);
+            let lost = |id: &str| once["unreadable_rows"].as_array().unwrap().iter().any(|row| row["id"] == id);
+            assert!(lost("msg_lost") && lost("msg_odd"), "{} {scope}", fixture.name);
+            assert_eq!(
+                lost("prt_lost") && lost("prt_nobodys") && lost("prt_odd"),
+                scope == "--all",
+                "{}",
+                fixture.name
+            );
         }
     }
 }
 
 #[test]
-fn a_part_that_says_another_session_is_seen_from_whichever_pass() {
+fn a_part_that_names_another_session_belongs_to_its_message() {
     let place = Place::named("1.18.33");
     let healthy = fixtures::one("1.18.33").sessions.sessions["healthy"].clone();
     let message = place.text(&format!("SELECT max(id) FROM message WHERE session_id = '{healthy}'"));
-    let plain = |most| found(&place, Scope::All, most).iter().any(|line| line.starts_with(&format!("{healthy} true")));
-    assert!(plain(MESSAGES_A_PASS) && plain(1));
-    // Behind all other parts, so out of the stretch in which the session's own lie.
+    let status = || place.scan().status("healthy").to_owned();
+    assert_eq!(status(), "healthy");
+    let call = r#"{"type":"tool","tool":"bash","callID":"","state":{"status":"completed","input":{},"output":"","time":{"start":1}}}"#;
     for session in [place.text("SELECT max(id) FROM session"), "ses_gone".to_owned()] {
-        place.edit(&format!(
-            "INSERT INTO part VALUES ('prt_{session}', '{message}', '{session}', 1, 1, '{{\"type\":\"tool\"}}')"
-        ));
-        assert!(!plain(MESSAGES_A_PASS) && !plain(1), "{session}");
-        place.edit(&format!("DELETE FROM part WHERE id = 'prt_{session}'"));
+        for (data, found) in [(r#"{"type":"tool"}"#, "unreadable"), (call, "dead")] {
+            place.edit(&format!("INSERT INTO part VALUES ('prt_{session}', '{message}', '{session}', 1, 1, '{data}')"));
+            assert_eq!(status(), found, "{session}");
+            place.edit(&format!("DELETE FROM part WHERE id = 'prt_{session}'"));
+        }
     }
 }
 
@@ -125,18 +110,12 @@ fn a_log_with_large_rows_is_compared_piece_by_piece() {
         ),
     );
     let large = format!(r#""diffs":{}"#, diffs(2_500_000));
-    // The event spells a letter otherwise.
-    let spelled = large.replacen("let", "l\\u0065t", 1);
     place.rewrite("message", &row, |json| json.replace(r#""diffs":[]"#, &large));
-    place.rewrite("event", &event, |json| json.replace(r#""diffs":[]"#, &spelled));
+    place.rewrite("event", &event, |json| json.replace(r#""diffs":[]"#, &large));
     let log = || {
         with_snapshot(&place.db(), |store| {
-            let mut sessions = store.sessions()?.into_iter();
-            let info = sessions.find_map(|entry| match entry {
-                SessionEntry::Readable(info) if info.id == session => Some(info),
-                _ => None,
-            });
-            Ok(match store.log(&store.load(&info.unwrap())?.session)? {
+            let info = store.session(&session)?.unwrap();
+            Ok(match store.log(&store.load(&info)?.session)? {
                 Log::Folds(_) => "folds".to_owned(),
                 Log::Differs(why) => why,
                 Log::None => "none".to_owned(),
@@ -147,7 +126,11 @@ fn a_log_with_large_rows_is_compared_piece_by_piece() {
     assert_eq!(log(), "folds");
     place.rewrite("message", &row, |json| json.replacen("@@ -1", "@@ -2", 1));
     assert_eq!(log(), format!("{row} is not what its events say"));
-    // Half of a surrogate pair is no text that can be compared in pieces.
+    place.rewrite("event", &event, |json| json.replacen("@@ -1", "@@ -2", 1));
+    assert_eq!(log(), "folds");
+    // Half of a surrogate pair is what JavaScript may write.
     place.rewrite("message", &row, |json| json.replacen("@@ -2", "\\ud800", 1));
-    assert!(log().contains("too large to be compared"), "{}", log());
+    assert_eq!(log(), format!("{row} is not what its events say"));
+    place.rewrite("event", &event, |json| json.replacen("@@ -2", "\\ud800", 1));
+    assert_eq!(log(), "folds");
 }

@@ -1,13 +1,12 @@
-//! A verdict that was reached with most parts unread is the verdict of the whole history.
+//! Verdicts that are reached by short cuts are those of the whole history: sessions that are sound at first sight, tails
+//! that are settled, and prefixes that are judged in one pass.
 
 use std::rc::Rc;
 
 use opencode_unstick::diagnosis::{
-    Code, Diagnosis, Judge, Outline, Refuses, Scope, Status, diagnose, diagnose_tail, latent_cuts, model_of, plain,
+    Code, Diagnosis, Judge, Refuses, Scope, Status, diagnose, diagnose_tail, draft, latent_cuts, model_of, settled,
 };
-use opencode_unstick::history::{
-    self, Depth, FactKind, Message, MessageRow, PartFact, Revert, Risk, Session, SessionInfo, message_fact,
-};
+use opencode_unstick::history::{self, Depth, Head, Message, MessageRow, PartKind, Revert, Session, SessionInfo};
 use opencode_unstick::replay::{
     RULE_SETS, Resume, RuleSet, Sdk, TurnRole, Version, counting_from, last_turn, newest, request, resume, view,
 };
@@ -123,9 +122,7 @@ fn build(seeds: &[Seed], revert: Option<(usize, bool)>) -> Session {
         };
         let row =
             MessageRow { rowid: place, id: id.clone(), session_id: "ses_1".into(), time_created, time_updated: place };
-        let mut message = history::message(row, &data).unwrap();
-        // For the walk, which looks at JSON.
-        message.changed = Some(data.as_str().into());
+        let mut message = history::head(row, &data).unwrap().with(Vec::new());
         let is_user = message.user().is_some();
         for (n, kind) in parts.iter().enumerate() {
             // Tools and thinking are the assistant's, and a compaction is the user's.
@@ -135,7 +132,7 @@ fn build(seeds: &[Seed], revert: Option<(usize, bool)>) -> Session {
                 (_, kind) => *kind,
             };
             let id = format!("prt_{at:04}{n}");
-            message.parts.push(history::part(&id, place, &part_json(kind, &earlier)).unwrap());
+            message.parts.push(history::part(&id, place, &part_json(kind, &earlier), Depth::Whole).unwrap());
         }
         messages.push(Rc::new(message));
     }
@@ -154,65 +151,9 @@ fn build(seeds: &[Seed], revert: Option<(usize, bool)>) -> Session {
         time_created: 0,
         time_updated: 0,
     };
-    let mut session = Session { info, messages, suspect: true };
+    let mut session = Session { info, messages, depth: Depth::Whole };
     session.sort();
     session
-}
-
-fn tooled(message: &Message) -> bool {
-    message.parts.iter().any(|p| PartFact::of(&p.kind).kind != FactKind::Quiet)
-}
-
-/// Whether a sweep would have its requests looked at.
-fn suspect(whole: &Session) -> bool {
-    let facts: Vec<PartFact> = whole.messages.iter().flat_map(|m| &m.parts).map(|p| PartFact::of(&p.kind)).collect();
-    let mut risk = Risk::default();
-    facts.iter().for_each(|fact| risk.add((*fact).into()));
-    let ids: Vec<u32> = facts.iter().filter_map(|f| f.call).collect();
-    let twice = (1..ids.len()).any(|at| ids[..at].contains(&ids[at]));
-    let refused = |m: &Message| m.assistant().and_then(|a| a.error.as_ref()).is_some_and(|e| e.refusal.is_some());
-    let cut = |m: &Message| m.assistant().is_some_and(|a| a.finish.is_none() && a.error.is_none());
-    risk.counts() || twice || whole.messages.iter().any(|m| refused(m) || cut(m))
-}
-
-/// The same history as a sweep leaves it: parts unread, but for messages in which it has found something.
-fn unread(whole: &Session, scope: Scope, outline: &mut Outline) -> Session {
-    let mut out = whole.clone();
-    out.suspect = suspect(whole);
-    for message in out.messages.iter_mut().map(Rc::make_mut) {
-        let rests = match message.changed.as_deref().map(str::as_bytes).and_then(message_fact) {
-            Some(fact) => outline.add(&message.row.id, message.row.time_created, &fact),
-            None => outline.add_message(message),
-        };
-        if scope == Scope::All && rests && tooled(message) {
-            outline.doubt();
-        }
-        let loud = message.parts.iter().any(|p| PartFact::of(&p.kind).kind == FactKind::Loud);
-        if scope == Scope::Tail || !loud {
-            message.depth = Depth::unread(scope == Scope::All && rests && !tooled(message));
-            message.parts.clear();
-        }
-    }
-    out
-}
-
-/// Reads what was asked for; `false` where there was nothing.
-fn fill(session: &mut Session, whole: &Session) -> bool {
-    let mut any = false;
-    for message in session.messages.iter_mut().map(Rc::make_mut) {
-        let source = whole.message(&message.row.id).unwrap();
-        if message.parts_asked() {
-            any = true;
-            message.parts.clone_from(&source.parts);
-            message.depth = Depth::Whole;
-        } else if message.provider_asked() {
-            any = true;
-            if let Depth::Unread(unread) = &message.depth {
-                unread.provider_call.set(Some(source.provider_call()));
-            }
-        }
-    }
-    any
 }
 
 /// The prompts before which a session would be stuck, and of the refusals those that the step limit made: each found
@@ -221,7 +162,7 @@ fn cut_by_cut(whole: &Session, judge: &Judge, sdk: &Sdk) -> (Vec<String>, Vec<St
     let (mut cuts, mut limits) = (Vec::new(), Vec::new());
     for (at, row) in whole.messages.iter().enumerate() {
         let info = SessionInfo { revert: None, ..whole.info.clone() };
-        let before = Session { info, messages: whole.messages[..at].to_vec(), suspect: true };
+        let before = Session { info, messages: whole.messages[..at].to_vec(), depth: Depth::Whole };
         let ends = |set: &'static RuleSet| {
             let seen = view(&before.messages, set);
             let user = newest(&seen, set).user?;
@@ -257,50 +198,39 @@ fn check(whole: &Session, judge: &Judge, sdk: &Sdk) -> Result<(), TestCaseError>
         let seen = view(&whole.messages, set);
         if let Some(user) = newest(&seen, set).user {
             let all = request(&seen, set, sdk, user);
-            prop_assert_eq!(last_turn(&seen, set, sdk, user), all.last().map(|t| (t.role, t.message_id)));
+            prop_assert_eq!(last_turn(&seen, set, sdk, user), all.last().map(|t| (t.role, t.row.id())));
         }
     }
-    for scope in [Scope::All, Scope::Tail] {
-        let mut outline = Outline::default();
-        let mut session = unread(whole, scope, &mut outline);
-        let mut found = loop {
-            let found = match scope {
-                Scope::All => diagnose(&session, sdk, judge),
-                Scope::Tail => diagnose_tail(&session, sdk, judge),
-            };
-            if !fill(&mut session, whole) {
-                prop_assert_eq!(&found.model, &model_of(whole));
-                break found;
-            }
-        };
-        let stuck = |d: &Diagnosis| matches!(d.tail, Status::Stuck | Status::AtRisk);
-        if scope == Scope::All {
-            prop_assert_eq!(said(&found), said(&expected));
-            prop_assert_eq!(&found.resume, &expected.resume);
-        } else {
-            prop_assert_eq!(stuck(&found), stuck(&expected));
-            if stuck(&expected) {
-                prop_assert_eq!(found.tail, expected.tail);
-                prop_assert!(expected.status == Status::Dead || found.evidence == expected.evidence);
-                prop_assert_eq!(&found.resume, &expected.resume);
-                found.findings.retain(|f| !expected.findings.contains(f));
-                prop_assert!(found.findings.is_empty(), "{:?}", found.findings);
-            }
-        }
-        // What the outline alone clears has nothing to say.
-        let loud = whole.messages.iter().any(|m| m.parts.iter().any(|p| PartFact::of(&p.kind).kind == FactKind::Loud));
-        let last_tooled = whole.message(outline.last()).is_some_and(tooled);
-        let cleared = whole.info.revert.is_none()
-            && outline.plain(scope)
-            && if scope == Scope::All { !loud && !suspect(whole) } else { !last_tooled };
-        if cleared {
-            let plainly = plain(whole.info.clone(), outline.model());
-            prop_assert_eq!(&plainly.resume, &expected.resume);
-            prop_assert!(!stuck(&expected));
-            if scope == Scope::All {
-                prop_assert_eq!(said(&plainly), said(&expected));
-            }
-        }
+    let stuck = |d: &Diagnosis| matches!(d.tail, Status::Stuck | Status::AtRisk);
+    let mut tail = diagnose_tail(whole, sdk, judge);
+    prop_assert_eq!(&tail.model, &model_of(whole));
+    prop_assert_eq!(stuck(&tail), stuck(&expected));
+    if stuck(&expected) {
+        prop_assert_eq!(tail.tail, expected.tail);
+        prop_assert!(expected.status == Status::Dead || tail.evidence == expected.evidence);
+        prop_assert_eq!(&tail.resume, &expected.resume);
+        tail.findings.retain(|f| !expected.findings.contains(f));
+        prop_assert!(tail.findings.is_empty(), "{:?}", tail.findings);
+    }
+    check_short_cuts(whole, judge, sdk, &expected)
+}
+
+/// What is cleared at first sight has nothing to say, and is not stuck.
+fn check_short_cuts(whole: &Session, judge: &Judge, sdk: &Sdk, expected: &Diagnosis) -> Result<(), TestCaseError> {
+    let no_request = |d: &Diagnosis| d.resume.iter().all(|(_, r)| *r == Resume::NoRequest);
+    if draft(whole, sdk, &judge.counting, Scope::All).is_plain() {
+        // A revert that names nothing changes nothing of a history, but keeps it from being cleared.
+        let mut looked_at = whole.clone();
+        looked_at.info.revert = Some(Revert { message_id: "msg_zzzz".to_owned(), part_id: None });
+        let looked_at = diagnose(&looked_at, sdk, judge);
+        prop_assert_eq!(said(expected), said(&looked_at));
+        prop_assert!(no_request(&looked_at) && expected.findings.is_empty());
+    }
+    let heads: Vec<Head> =
+        whole.messages.iter().map(|m| Head { row: m.row.clone(), created: m.created, role: m.role.clone() }).collect();
+    let calls = |m: &Rc<Message>| m.parts.iter().any(|p| matches!(p.kind, PartKind::Tool(_)));
+    if whole.info.revert.is_none() && settled(&heads) && !whole.messages.last().is_some_and(calls) {
+        prop_assert!(no_request(expected), "{:?}", expected.resume);
     }
     Ok(())
 }
@@ -372,21 +302,13 @@ fn what_is_sent_to_one_model_says_nothing_of_another() {
 }
 
 #[test]
-fn a_sound_session_is_cleared_without_its_parts() {
+fn a_sound_session_is_cleared_at_first_sight() {
     let turn = |role, parts: &[u8]| (role, 9, 9, 9, 9, 9, parts.to_vec());
     let tools = (5, 9, 3, 9, 9, 9, vec![12, 5]);
-    let session = build(&[turn(0, &[15]), tools.clone(), turn(5, &[12, 15]), turn(0, &[15]), turn(5, &[12, 15])], None);
-    let mut outline = Outline::default();
-    unread(&session, Scope::All, &mut outline);
-    assert!(outline.plain(Scope::All), "{outline:?}");
-    let interrupted = build(&[turn(0, &[15]), tools, turn(0, &[15]), turn(5, &[12, 15])], None);
-    let mut outline = Outline::default();
-    unread(&interrupted, Scope::All, &mut outline);
-    assert!(!outline.plain(Scope::All) && outline.plain(Scope::Tail));
-    assert_eq!(
-        RULE_SETS.len(),
-        diagnose_tail(&session, &Sdk::keeping(), &Judge { counting: counting_from(None), refuses: Refuses::default() })
-            .resume
-            .len()
-    );
+    let counting = counting_from(None);
+    let plain = |rows: &[Seed]| draft(&build(rows, None), &Sdk::keeping(), &counting, Scope::All).is_plain();
+    assert!(plain(&[turn(0, &[15]), tools.clone(), turn(5, &[12, 15]), turn(0, &[15]), turn(5, &[12, 15])]));
+    assert!(!plain(&[turn(0, &[15]), tools, turn(0, &[15]), turn(5, &[12, 15])]), "a turn was interrupted");
+    assert!(!plain(&[turn(0, &[15]), turn(5, &[12, 5, 12, 15])]), "a call in the last answer");
+    assert!(!plain(&[turn(0, &[15]), turn(5, &[12, 7])]), "a call that was cut off");
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use opencode_unstick::repair::log::Log;
+use opencode_unstick::history::log::Log;
 use opencode_unstick::store::{SessionEntry, with_snapshot};
 use serde_json::Value;
 
@@ -119,7 +119,7 @@ fn a_log_that_did_not_fold_before_is_left_alone_and_that_is_said() {
     };
     let before = events(&place.dump());
     let said = place.unstick(&["repair", "--yes", &session]).exits(0);
-    assert!(said.stdout.contains("event log is left alone"), "{said:?}");
+    assert!(said.stdout.contains("event log not updated"), "{said:?}");
     assert_eq!(events(&place.dump()), before);
 }
 

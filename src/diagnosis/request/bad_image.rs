@@ -12,7 +12,7 @@
 
 use super::{Asked, Broken, RequestRule};
 use crate::diagnosis::Code;
-use crate::history::limits::{self, Wrong};
+use crate::diagnosis::limits::{self, Wrong};
 use crate::history::{Found, RefusalClass};
 
 pub(super) const RULE: RequestRule = RequestRule { code: Code::BadImage, classes: &[RefusalClass::BadImage], broken };
@@ -22,20 +22,18 @@ fn broken(asked: &Asked<'_, '_>) -> Vec<Broken> {
         return Vec::new();
     }
     let mut out = Vec::new();
-    for block in asked.wire.blocks() {
-        for file in &block.files {
-            let detail = match (limits::alone(file.media), file.media.found) {
-                (Some(Wrong::Nothing), _) => "a file without a byte in it".to_owned(),
-                (Some(Wrong::NoImage), _) => {
-                    "said to be an image, and none of the types that models take: PNG, JPEG, GIF, WebP".to_owned()
-                }
-                (Some(Wrong::OtherType), Found::Image { mime, .. }) => {
-                    format!("said to be another type of image than it is: its bytes are {mime}")
-                }
-                _ => continue,
-            };
-            out.push(asked.rule(Code::BadImage, block, Some(*file), detail));
-        }
+    for (at, media) in asked.files() {
+        let detail = match (limits::alone(media), media.found) {
+            (Some(Wrong::Nothing), _) => "a file without a byte in it".to_owned(),
+            (Some(Wrong::NoImage), _) => {
+                "said to be an image, and none of the types that models take: PNG, JPEG, GIF, WebP".to_owned()
+            }
+            (Some(Wrong::OtherType), Found::Image { mime, .. }) => {
+                format!("said to be another type of image than it is: its bytes are {mime}")
+            }
+            _ => continue,
+        };
+        out.push(asked.rule(Code::BadImage, at, detail));
     }
     out
 }

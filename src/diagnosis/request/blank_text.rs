@@ -14,7 +14,7 @@
 //! refused, beside another text it is taken); opencode pull request 21860 (a blank between thinking and text is taken).
 //! Nobody has shown what becomes of a blank that has thinking alone beside it: that is only said, until it was refused.
 
-use super::{Asked, Broken, RequestRule};
+use super::{Asked, Broken, RequestRule, places};
 use crate::diagnosis::Code;
 use crate::history::RefusalClass;
 use crate::replay::BlockKind;
@@ -28,28 +28,23 @@ fn broken(asked: &Asked<'_, '_>) -> Vec<Broken> {
         return Vec::new();
     }
     let mut out = Vec::new();
-    for message in &asked.wire.messages {
+    for turns in asked.request.messages() {
         let blank = |kind| matches!(kind, BlockKind::BlankText | BlockKind::StandIn);
-        let words = |kind| {
-            matches!(
-                kind,
-                BlockKind::Text | BlockKind::CompactionPrompt | BlockKind::SubtaskPrompt | BlockKind::Reminder
-            )
-        };
         // A new prompt is put together with the user's message before it, and has words.
         let last_of_user =
-            !message.assistant && asked.wire.messages.last().is_some_and(|last| std::ptr::eq(last, message));
-        if last_of_user || message.blocks.iter().any(|b| words(b.kind)) {
+            !turns[0].is_assistant() && asked.request.turns.last().is_some_and(|last| last.message == turns[0].message);
+        let texts = || places(turns).filter(|at| at.block.inner.is_none());
+        if last_of_user || texts().any(|at| at.block.kind.has_words()) {
             continue;
         }
-        let alone = message.blocks.iter().all(|b| blank(b.kind));
-        for block in message.blocks.iter().filter(|b| blank(b.kind)) {
-            let what = if block.kind == BlockKind::StandIn {
+        let alone = texts().all(|at| blank(at.block.kind));
+        for at in texts().filter(|at| blank(at.block.kind)) {
+            let what = if at.block.kind == BlockKind::StandIn {
                 "opencode sends a space for its empty text, and nothing beside it has words"
             } else {
                 "its text is nothing but white space, and nothing beside it has words"
             };
-            let found = asked.rule(Code::BlankText, block, None, what.to_owned());
+            let found = asked.rule(Code::BlankText, at, what.to_owned());
             out.push(if alone {
                 found
             } else {

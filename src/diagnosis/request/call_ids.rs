@@ -15,14 +15,15 @@ use std::collections::HashSet;
 
 use super::{Asked, Broken, RequestRule};
 use crate::diagnosis::Code;
-use crate::history::{RefusalClass, sent_id};
+use crate::history::RefusalClass;
+use crate::history::ids;
 use crate::replay::BlockKind;
 
 pub(super) const RULE: RequestRule = RequestRule { code: Code::CallId, classes: &[RefusalClass::CallIds], broken };
 
 /// The id as opencode sends it to a Claude.
 pub(crate) fn sent(id: &str) -> String {
-    sent_id(id).map(char::from).collect()
+    ids::sent(id).map(char::from).collect()
 }
 
 fn broken(asked: &Asked<'_, '_>) -> Vec<Broken> {
@@ -31,8 +32,8 @@ fn broken(asked: &Asked<'_, '_>) -> Vec<Broken> {
     }
     let mut seen = HashSet::new();
     let mut out = Vec::new();
-    for block in asked.wire.blocks() {
-        let Some(call) = block.call().filter(|_| block.kind == BlockKind::ToolCall) else { continue };
+    for at in asked.places() {
+        let Some(call) = at.block.call().filter(|_| at.block.kind == BlockKind::ToolCall) else { continue };
         let what = if call.call_id.is_empty() {
             "its id is empty"
         } else if !seen.insert(sent(&call.call_id)) {
@@ -41,7 +42,7 @@ fn broken(asked: &Asked<'_, '_>) -> Vec<Broken> {
             continue;
         };
         let detail = format!("the {} call: {what}", call.tool);
-        out.push(asked.rule(Code::CallId, block, None, detail));
+        out.push(asked.rule(Code::CallId, at, detail));
     }
     out
 }

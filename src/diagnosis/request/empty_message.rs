@@ -10,9 +10,9 @@
 //!
 //! Source: measured on 1.14.48 and 1.18.34 (`dead-thinking` of the end-to-end suite).
 
-use super::{Asked, Broken, RequestRule};
+use super::{Asked, Broken, RequestRule, left_out};
 use crate::diagnosis::Code;
-use crate::history::{Message, RefusalClass};
+use crate::history::RefusalClass;
 use crate::replay::BlockKind;
 
 pub(super) const RULE: RequestRule =
@@ -22,9 +22,15 @@ fn broken(asked: &Asked<'_, '_>) -> Vec<Broken> {
     if !asked.claude() {
         return Vec::new();
     }
-    let empty = asked.wire.messages.iter().filter(|m| m.assistant && m.blocks.is_empty());
-    let cut_off = |m: &Message| m.assistant().is_some_and(|a| a.finish.is_none());
-    let thinking = empty.flat_map(|m| &m.dropped).filter(|b| b.kind == BlockKind::Thinking && cut_off(b.row));
-    let detail = "unsigned thinking, which the package leaves out, and nothing else is in the message";
-    thinking.map(|block| asked.rule(Code::EmptyMessage, block, None, detail.to_owned())).collect()
+    let mut out = Vec::new();
+    for turns in asked.request.messages().filter(|turns| turns[0].is_assistant()) {
+        if turns.iter().any(|turn| !turn.blocks.is_empty()) {
+            continue;
+        }
+        for at in left_out(turns).filter(|at| at.block.kind == BlockKind::Thinking) {
+            let detail = "unsigned thinking, which the package leaves out, and nothing else is in the message";
+            out.push(asked.rule(Code::EmptyMessage, at, detail.to_owned()));
+        }
+    }
+    out
 }

@@ -13,7 +13,7 @@
 
 use super::{Asked, Broken, RequestRule, size};
 use crate::diagnosis::Code;
-use crate::history::limits::{self, Wrong};
+use crate::diagnosis::limits::{self, Wrong};
 use crate::history::{Found, RefusalClass};
 
 pub(super) const RULE: RequestRule =
@@ -23,30 +23,28 @@ fn broken(asked: &Asked<'_, '_>) -> Vec<Broken> {
     if !asked.claude() {
         return Vec::new();
     }
-    let images = asked.wire.blocks().flat_map(|b| &b.files).filter(|f| f.media.is_image()).count();
+    let images = asked.files().filter(|(_, media)| media.is_image()).count();
     let mut out = Vec::new();
-    for block in asked.wire.blocks() {
-        for file in &block.files {
-            let Found::Image { width, height, .. } = file.media.found else { continue };
-            let longest = width.max(height);
-            let detail = match limits::alone(file.media) {
-                Some(Wrong::Bytes) => {
-                    let bytes = file.media.base64.unwrap_or(0);
-                    format!("an image of {} as base64; Claude takes {}", size(bytes), size(limits::BASE64))
-                }
-                Some(Wrong::Pixels) => {
-                    format!("an image of {width} x {height} pixels; Claude takes {} a side", limits::SIDE)
-                }
-                _ if images > limits::MANY && longest > limits::SIDE_AMONG_MANY => format!(
-                    "an image of {width} x {height} pixels, and the request holds {images}; with more than {} Claude takes \
-                     {} a side",
-                    limits::MANY,
-                    limits::SIDE_AMONG_MANY
-                ),
-                _ => continue,
-            };
-            out.push(asked.rule(Code::ImageSize, block, Some(*file), detail));
-        }
+    for (at, media) in asked.files() {
+        let Found::Image { width, height, .. } = media.found else { continue };
+        let longest = width.max(height);
+        let detail = match limits::alone(media) {
+            Some(Wrong::Bytes) => {
+                let bytes = media.base64.unwrap_or(0);
+                format!("an image of {} as base64; Claude takes {}", size(bytes), size(limits::BASE64))
+            }
+            Some(Wrong::Pixels) => {
+                format!("an image of {width} x {height} pixels; Claude takes {} a side", limits::SIDE)
+            }
+            _ if images > limits::MANY && longest > limits::SIDE_AMONG_MANY => format!(
+                "an image of {width} x {height} pixels, and the request holds {images}; with more than {} Claude takes \
+                 {} a side",
+                limits::MANY,
+                limits::SIDE_AMONG_MANY
+            ),
+            _ => continue,
+        };
+        out.push(asked.rule(Code::ImageSize, at, detail));
     }
     out
 }

@@ -11,18 +11,22 @@ mod call_ids;
 mod empty_message;
 mod image_size;
 mod provider_calls;
+mod risk;
 mod signature;
+mod thinking_last;
 mod too_many_images;
+mod unsendable_file;
 mod window;
 
 pub(crate) use call_ids::sent as sent_id;
+pub(super) use risk::{refused_or_cut_off, risky, unsendable};
 
 use std::rc::Rc;
 
 use super::code::{Applicability, Code};
 use super::{Evidence, Finding};
-use crate::history::{Message, ModelRef, Refusal, RefusalClass, Session};
-use crate::replay::{RuleSet, Sdk, SentBlock, SentFile, Wire, after_revert, newest, prompt, view};
+use crate::history::{Media, Message, ModelRef, Refusal, RefusalClass, Session};
+use crate::replay::{Block, Request, RuleSet, Sdk, Turn, after_revert, newest, prompt, view};
 
 /// Something in a request that a provider refuses.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +59,7 @@ pub struct RequestRule {
 }
 
 /// All rules.
-const RULES: [RequestRule; 9] = [
+const RULES: [RequestRule; 11] = [
     blank_text::RULE,
     image_size::RULE,
     bad_image::RULE,
@@ -63,6 +67,8 @@ const RULES: [RequestRule; 9] = [
     call_ids::RULE,
     provider_calls::RULE,
     empty_message::RULE,
+    thinking_last::RULE,
+    unsendable_file::RULE,
     signature::RULE,
     window::RULE,
 ];
@@ -71,7 +77,7 @@ const RULES: [RequestRule; 9] = [
 #[derive(Debug)]
 pub struct Asked<'a, 'w> {
     /// The request.
-    pub wire: &'w Wire<'a>,
+    pub request: &'w Request<'a>,
     /// The package that sends it.
     pub sdk: &'w Sdk,
     /// The model.
@@ -84,21 +90,31 @@ pub struct Asked<'a, 'w> {
 const PROXY: &str = "what stands between opencode and the model is not known to pass it on as it is";
 const CAPABLE: &str = "it is not known whether opencode sends this model the images of prompts";
 
-impl<'a> Asked<'a, '_> {
+impl<'a, 'w> Asked<'a, 'w> {
     /// Whether the model is a Claude: only of these are the rules known.
     fn claude(&self) -> bool {
         is_claude(&self.model.model)
     }
 
     /// Something that Claude's own API is known to refuse: sure where opencode speaks to that.
-    fn rule(&self, code: Code, block: &SentBlock<'a>, file: Option<SentFile<'a>>, detail: String) -> Broken {
-        let of_prompt = file.is_some_and(|f| f.attachment.is_none());
+    fn rule(&self, code: Code, at: Place<'a, '_>, detail: String) -> Broken {
+        let of_prompt = at.block.media().filter(|_| at.block.attachment().is_none());
         let doubt = match () {
             () if !self.sdk.is_anthropic() => Some(PROXY),
-            () if of_prompt && self.sdk.images != Some(true) => Some(CAPABLE),
+            () if of_prompt.is_some_and(|media| self.sdk.reads(&media.mime) != Some(true)) => Some(CAPABLE),
             () => None,
         };
-        Broken { evidence: doubt.is_none().then_some(Evidence::Predicted), doubt, ..broken(code, block, file, detail) }
+        Broken { evidence: doubt.is_none().then_some(Evidence::Predicted), doubt, ..broken(code, at, detail) }
+    }
+
+    /// Every block that is sent.
+    fn places(&self) -> impl Iterator<Item = Place<'a, 'w>> {
+        places(&self.request.turns)
+    }
+
+    /// Every file that is sent.
+    fn files(&self) -> impl Iterator<Item = (Place<'a, 'w>, &'a Media)> {
+        self.places().filter_map(|at| Some((at, at.block.media()?)))
     }
 
     /// Whether the newest refusal is about this.
@@ -107,12 +123,29 @@ impl<'a> Asked<'a, '_> {
     }
 }
 
-fn broken<'a>(code: Code, block: &SentBlock<'a>, file: Option<SentFile<'a>>, detail: String) -> Broken {
+/// A block with the row that it comes from.
+#[derive(Debug, Clone, Copy)]
+struct Place<'a, 'r> {
+    row: &'a Message,
+    block: &'r Block<'a>,
+}
+
+/// The blocks that turns send.
+fn places<'a, 'r>(turns: &'r [Turn<'a>]) -> impl Iterator<Item = Place<'a, 'r>> {
+    turns.iter().flat_map(|turn| turn.blocks.iter().map(|block| Place { row: turn.row, block }))
+}
+
+/// The blocks that are left out of turns.
+fn left_out<'a, 'r>(turns: &'r [Turn<'a>]) -> impl Iterator<Item = Place<'a, 'r>> {
+    turns.iter().flat_map(|turn| turn.left_out.iter().map(|block| Place { row: turn.row, block }))
+}
+
+fn broken(code: Code, at: Place<'_, '_>, detail: String) -> Broken {
     Broken {
         code,
-        message_id: block.row.row.id.clone(),
-        part_id: block.part.map(|p| p.id().to_owned()),
-        attachment: file.and_then(|f| f.attachment),
+        message_id: at.row.id().to_owned(),
+        part_id: at.block.part_id().map(str::to_owned),
+        attachment: at.block.attachment(),
         detail,
         evidence: None,
         doubt: None,
@@ -133,18 +166,17 @@ pub fn broken_under(session: &Session, set: &RuleSet, sdk: &Sdk) -> Vec<Broken> 
     let Some(model) = newest(&seen, set).user.and_then(|u| u.user()).and_then(|u| u.model.as_ref()) else {
         return Vec::new();
     };
-    let turns = prompt(&seen, set, sdk, Some(model));
-    let wire = Wire::of(&turns, &seen, sdk);
+    let request = prompt(&seen, set, sdk, Some(model));
     let refusal = standing(&seen, model);
-    let asked = Asked { wire: &wire, sdk, model, refusal };
+    let asked = Asked { request: &request, sdk, model, refusal };
     let mut out: Vec<Broken> = RULES.iter().flat_map(|rule| (rule.broken)(&asked)).collect();
     if let Some((row, refusal)) = refusal {
         // What the provider itself has pointed at, where that would be sent again.
         let named = named(&cut.messages, row, refusal, set, sdk, model);
         let still = |b: &Broken| {
-            wire.blocks().any(|block| {
+            request.blocks().any(|block| {
                 block.part.is_some_and(|p| Some(p.id()) == b.part_id.as_deref())
-                    && (b.attachment.is_none() || block.files.iter().any(|f| f.attachment == b.attachment))
+                    && (b.attachment.is_none() || block.attachment() == b.attachment)
             })
         };
         let mut any = false;
@@ -202,11 +234,10 @@ fn named(
     let Some(at) = messages.iter().position(|m| m.row.id == row.row.id) else { return Vec::new() };
     let Some(pointer) = refusal.at else { return Vec::new() };
     let seen = view(&messages[..at], set);
-    let turns = prompt(&seen, set, sdk, Some(model));
-    let wire = Wire::of(&turns, &seen, sdk);
-    let Some((block, file)) = wire.at(pointer) else { return Vec::new() };
+    let request = prompt(&seen, set, sdk, Some(model));
+    let Some((turn, block)) = request.at(pointer) else { return Vec::new() };
     let fits = match rule.code {
-        Code::ImageSize | Code::BadImage => file.is_some(),
+        Code::ImageSize | Code::BadImage => block.media().is_some(),
         Code::BadSignature => block.kind == crate::replay::BlockKind::Thinking,
         Code::CallId => block.call().is_some(),
         _ => false,
@@ -215,7 +246,7 @@ fn named(
         return Vec::new();
     }
     let detail = "the provider has refused it".to_owned();
-    vec![Broken { evidence: Some(Evidence::Evidenced), ..broken(rule.code, block, file, detail) }]
+    vec![Broken { evidence: Some(Evidence::Evidenced), ..broken(rule.code, Place { row: turn.row, block }, detail) }]
 }
 
 /// What in the next prompt's request is refused under the rule sets that count, the newest first that finds anything

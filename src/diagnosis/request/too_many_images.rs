@@ -11,8 +11,9 @@
 //! others). As the window of a model is not known here, Claude's limit alone is only said.
 
 use super::{Asked, Broken, RequestRule};
+use crate::diagnosis::limits;
 use crate::diagnosis::{Code, Evidence};
-use crate::history::{RefusalClass, limits};
+use crate::history::RefusalClass;
 
 pub(super) const RULE: RequestRule =
     RequestRule { code: Code::TooManyImages, classes: &[RefusalClass::TooManyImages], broken };
@@ -20,8 +21,7 @@ pub(super) const RULE: RequestRule =
 const WINDOW: &str = "models with a larger window take more of them";
 
 fn broken(asked: &Asked<'_, '_>) -> Vec<Broken> {
-    let images =
-        || asked.wire.blocks().flat_map(|b| b.files.iter().map(move |f| (b, f))).filter(|(_, f)| f.media.is_image());
+    let images = || asked.files().filter(|(_, media)| media.is_image());
     let count = images().count();
     let refused = asked.refused(RefusalClass::TooManyImages);
     let (most, evidence, doubt) = match refused.and_then(|r| r.most) {
@@ -34,9 +34,9 @@ fn broken(asked: &Asked<'_, '_>) -> Vec<Broken> {
     }
     images()
         .take(count - most)
-        .map(|(block, file)| {
+        .map(|(at, _)| {
             let detail = format!("one of the oldest of {count} images in a request that may hold {most}");
-            Broken { evidence, doubt, ..super::broken(Code::TooManyImages, block, Some(*file), detail) }
+            Broken { evidence, doubt, ..super::broken(Code::TooManyImages, at, detail) }
         })
         .collect()
 }

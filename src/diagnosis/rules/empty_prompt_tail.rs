@@ -17,6 +17,6 @@ pub(super) const RULE: Rule = Rule {
     code: Code::EmptyPromptTail,
     matches: |row, _| {
         row.user()?;
-        Match::row(if row.parts().is_empty() { "a prompt without parts" } else { "a prompt of which no part is sent" })
+        Match::row(if row.parts.is_empty() { "a prompt without parts" } else { "a prompt of which no part is sent" })
     },
 };

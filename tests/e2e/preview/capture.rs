@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
+use super::Protocol;
 use super::stories::Played;
 use super::{judge, program, shapes, stories};
 use crate::capture::{neutralise, write};
 use crate::judge::How;
-use crate::provider::Protocol;
 use crate::rows;
 
 #[test]
@@ -23,7 +23,7 @@ fn preview_capture() {
     for protocol in Protocol::ALL {
         one(&out, "preview", protocol, stories::play);
     }
-    for protocol in [Protocol::Anthropic, Protocol::OpenAi, Protocol::Responses] {
+    for protocol in Protocol::EVERY {
         one(&out, "shapes", protocol, shapes::store);
     }
 }

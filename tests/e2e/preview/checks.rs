@@ -9,12 +9,12 @@ use opencode_unstick::opencode2::predict::Way;
 use opencode_unstick::opencode2::wire::Api;
 use serde_json::Value;
 
+use super::Protocol;
 use super::judge::{self, Seen};
 use super::program::Run;
 use super::{shapes, stories};
 use crate::agreement;
 use crate::judge::How;
-use crate::provider::Protocol;
 use crate::rows;
 
 fn fixtures() -> PathBuf {
@@ -158,7 +158,7 @@ fn preview_does_not_import_sessions_of_opencode_1() {
         let seen = judge::judge_prepared(&store, How::Prompt, rows::move_to);
         assert_eq!(seen.len(), 22, "{version}");
         for (id, seen) in seen {
-            let turns: Vec<Value> = seen.requests.iter().take(1).flat_map(|request| request.whole_turns()).collect();
+            let turns: Vec<Value> = seen.requests.iter().take(1).flat_map(|request| request.turns()).collect();
             assert!(turns.len() <= 1, "{version}, {id}: {turns:?}");
         }
     }

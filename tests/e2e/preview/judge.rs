@@ -28,7 +28,7 @@ impl Seen {
     pub(crate) fn outcome(&self) -> String {
         match (self.requests.first(), &self.run) {
             (Some(request), _) if request.purpose == Purpose::Compaction => "compacts".to_owned(),
-            (Some(request), _) if request.turns_of_session().next().is_none() => "no turns".to_owned(),
+            (Some(request), _) if request.turns().is_empty() => "no turns".to_owned(),
             (Some(request), _) if request.ends_with_assistant() => "ends with assistant".to_owned(),
             (Some(_), _) => "ends with user".to_owned(),
             (None, Run::Failed(why)) => format!("failed: {why}"),
@@ -41,7 +41,7 @@ impl Seen {
     pub(crate) fn document(&self) -> Value {
         let mut out = json!({"outcome": self.outcome()});
         if let Some(request) = self.requests.first().filter(|request| request.purpose == Purpose::Turn) {
-            out["turns"] = json!(request.whole_turns());
+            out["turns"] = json!(request.turns());
             if let Some(refusal) = &request.refusal {
                 out["refused"] = json!(refusal.text());
             }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
 
+use super::Protocol;
 use crate::opencode::{self, Launch, MODELS, Server};
-use crate::provider::Protocol;
 
 /// The one program of opencode 2 that the npm registry has.
 pub(crate) const VERSION: &str = "0.0.0-next-16350";
@@ -89,8 +89,9 @@ fn configuration(provider: u16) -> Value {
         })
         .collect();
     let mut providers = serde_json::Map::new();
-    for protocol in [Protocol::Anthropic, Protocol::OpenAi, Protocol::Responses] {
-        let mut options = json!({"baseURL": format!("http://127.0.0.1:{provider}/v1"), "apiKey": "x"});
+    for protocol in Protocol::EVERY {
+        let mut options =
+            json!({"baseURL": format!("http://127.0.0.1:{provider}/{}/v1", protocol.provider()), "apiKey": "x"});
         if protocol == Protocol::Responses {
             options["store"] = json!(false);
         }

@@ -5,9 +5,10 @@ use std::path::Path;
 use rusqlite::params;
 use serde_json::{Value, json};
 
+use super::Protocol;
 use super::program::{Home, Mode};
 use crate::opencode::MODEL;
-use crate::provider::{Protocol, Provider};
+use crate::provider::Provider;
 use crate::rows;
 
 pub(crate) const TIME: i64 = 1_795_000_000_000;

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::Protocol;
 use super::program::{Home, Mode, last_event, run_after, wait_until};
 use crate::judge::side_by_side;
 use crate::opencode::{MODEL, MODELS, Server};
-use crate::provider::{Event, Protocol, Provider, Reply};
+use crate::provider::{Event, Provider, Reply};
 use crate::rows;
 
 type Done = Result<(), String>;

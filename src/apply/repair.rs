@@ -1,0 +1,242 @@
+//! Planning and carrying out a repair.
+
+use std::path::Path;
+
+use super::{Applied, ApplyOptions, Job, Postcondition, Proof};
+use crate::audit::{self, Audit, audit, replay_sdk, sdk_of};
+use crate::diagnosis::{Evidence, Includes, Judge, Left, LeftReason, Scope, Status, draft};
+use crate::error::Result;
+use crate::history::log::Log;
+use crate::history::{Session, SessionInfo};
+use crate::journal::Kind;
+use crate::repair::log::{Told, events};
+use crate::repair::{
+    Check, Goal, Mending, Plan, Planned, Request, SessionPlan, plan_session, prove, prove_mended, touched, worse,
+};
+use crate::replay::Sdk;
+use crate::rows::Op;
+use crate::sdk::SdkResolver;
+use crate::store::{Loaded, Store, UntouchedDigest};
+
+/// What a repair is told.
+#[derive(Debug)]
+pub struct RepairOptions<'a> {
+    /// Which sessions, and how they are judged. What has to be found out follows from `includes`.
+    pub audit: audit::Options<'a>,
+    /// What may be done beyond the default.
+    pub includes: Includes,
+    /// The present, in ms since the epoch.
+    pub now: i64,
+}
+
+/// A plan with what it was made from.
+#[derive(Debug)]
+pub struct PlannedRepair {
+    /// The store, judged.
+    pub audit: Audit,
+    /// What is to be done.
+    pub plan: Plan,
+    /// Sessions that are left, and why.
+    pub left: Vec<Left>,
+    /// The titles of the sessions of both, by id.
+    pub titles: Vec<(String, String)>,
+}
+
+/// Judges the store and plans what is to be done. Sessions whose tail holds the refusal come first.
+///
+/// # Errors
+/// What is wrong with the store, or with the selection.
+pub fn plan_repair(store: &Store<'_>, options: &RepairOptions<'_>) -> Result<PlannedRepair> {
+    let want = if options.includes.beyond_tails() { audit::Want::Findings } else { audit::Want::Stuck };
+    let audit = audit(store, &audit::Options { want, ..options.audit })?;
+    let planner =
+        Planner { store, judge: &audit.judge, includes: options.includes, now: options.now, keep_proofs: false };
+    let mut work = Work::default();
+    let mut order: Vec<_> = audit.sessions.iter().collect();
+    // These are what the person came for.
+    order.sort_by_key(|judged| judged.diagnosis.evidence != Some(Evidence::Evidenced));
+    let named = options.audit.selection.names_sessions();
+    for judged in order {
+        let info = &judged.diagnosis.info;
+        if judged.diagnosis.status == Status::Unreadable {
+            work.unreadable(info, named);
+        } else if judged.diagnosis.left_for_its_package(options.includes) {
+            work.leave(info, LeftReason::UnmeasuredPackage);
+        } else if let Some(goal) = Goal::of(&judged.diagnosis, options.includes) {
+            let loaded = store.load(info)?;
+            if loaded.unreadable.is_empty() {
+                planner.session(&loaded.session, judged.replay_sdk(), goal, UntouchedDigest::default(), &mut work)?;
+            } else {
+                // A verdict reads a tail; whoever writes has to understand every row.
+                work.unreadable(info, named);
+            }
+        }
+    }
+    let Work { plan, left, titles, .. } = work;
+    Ok(PlannedRepair { audit, plan, left, titles })
+}
+
+/// Carries out a plan that was shown, for the store at `path`.
+///
+/// # Errors
+/// Whatever keeps it from being carried out; then nothing was changed, but for
+/// [`crate::error::ErrorCode::CommitUnclear`].
+pub fn repair(
+    path: &Path,
+    shown: &PlannedRepair,
+    includes: Includes,
+    packages: &SdkResolver,
+    options: &mut ApplyOptions<'_>,
+) -> Result<Applied> {
+    let job = Job { path, plan: &shown.plan, kind: Kind::Repair, undoes: None, store_id: &shown.audit.facts.id };
+    let now = options.now;
+    super::apply(&job, options, |store| {
+        let planner = Planner { store, judge: &shown.audit.judge, includes, now, keep_proofs: true };
+        planner.again(&shown.plan, packages)
+    })
+}
+
+/// Plans as they come together.
+#[derive(Default)]
+struct Work {
+    plan: Plan,
+    left: Vec<Left>,
+    titles: Vec<(String, String)>,
+    conditions: Vec<Postcondition>,
+}
+
+impl Work {
+    /// A session that cannot be understood is left; that is said where it was asked for by name.
+    fn unreadable(&mut self, info: &SessionInfo, named: bool) {
+        if named {
+            self.leave(info, LeftReason::Unreadable);
+        }
+    }
+
+    fn leave(&mut self, info: &SessionInfo, reason: LeftReason) {
+        self.left.push(Left::new(&info.id, reason));
+        self.titles.push((info.id.clone(), info.title.clone()));
+    }
+}
+
+struct Planner<'a> {
+    store: &'a Store<'a>,
+    judge: &'a Judge,
+    includes: Includes,
+    now: i64,
+    /// What is to be proven is kept: histories can be large, and a plan that is only shown needs none.
+    keep_proofs: bool,
+}
+
+impl Planner<'_> {
+    /// Plans the shown sessions once more, with who refuses taken as it was.
+    fn again(&self, shown: &Plan, packages: &SdkResolver) -> Result<(Plan, Vec<Postcondition>)> {
+        // As deep as the first time: a tail asks for little of a long history.
+        let scope = if self.includes.beyond_tails() { Scope::All } else { Scope::Tail };
+        let mut work = Work::default();
+        for session in &shown.sessions {
+            let Some(info) = self.store.session(&session.id)? else { continue };
+            let (loaded, untouched) = self.store.load_guarded(&info, &touched(&session.edits), None)?;
+            let Loaded { session, unreadable } = loaded;
+            let sdk = replay_sdk(sdk_of(&session, packages).as_ref());
+            let diagnosis = draft(&session, &sdk, &self.judge.counting, scope).settle(&self.judge.refuses);
+            if unreadable.is_empty()
+                && let Some(goal) = Goal::of(&diagnosis, self.includes)
+            {
+                self.session(&session, sdk, goal, untouched, &mut work)?;
+            }
+        }
+        Ok((work.plan, work.conditions))
+    }
+
+    fn session(
+        &self,
+        session: &Session,
+        sdk: Sdk,
+        goal: Goal,
+        untouched: UntouchedDigest,
+        work: &mut Work,
+    ) -> Result<()> {
+        work.titles.push((session.info.id.clone(), session.info.title.clone()));
+        let request = Request { goal, includes: self.includes, judge: self.judge, now: self.now };
+        let (mut plan, after) = match plan_session(session, &sdk, request, self.store)? {
+            Planned::Left(left) => {
+                work.left.push(left);
+                return Ok(());
+            }
+            Planned::Repair(repair) => *repair,
+        };
+        if plan.edits.is_empty() {
+            return Ok(());
+        }
+        if self.takes_an_id(&plan)? {
+            let detail = "the id that its new row would get is taken by another session's".to_owned();
+            work.left.push(Left { id: session.info.id.clone(), reason: LeftReason::NoLosslessEdit, detail });
+            return Ok(());
+        }
+        let log_told = self.tell_log(session, &mut plan)?;
+        if self.keep_proofs {
+            let proof = self.proof(session.clone(), sdk, goal, &plan);
+            let info = session.info.clone();
+            work.conditions.push(Postcondition { info, untouched, log_told, expected: Some(after), proof });
+        }
+        work.plan.sessions.push(plan);
+        Ok(())
+    }
+
+    /// What is proven of the rows once they are written.
+    fn proof(&self, before: Session, sdk: Sdk, goal: Goal, plan: &SessionPlan) -> Proof {
+        let includes = self.includes;
+        if plan.redacts() {
+            let (steps, counting) = (plan.steps.clone(), self.judge.counting.clone());
+            return Box::new(move |after| {
+                prove_mended(&before, after, &sdk, includes, Mending { steps: &steps, counting: &counting })
+            });
+        }
+        Box::new(move |after| {
+            if goal.tail {
+                prove(&before, after, &sdk, includes)
+            } else if worse(&before, after, &sdk) {
+                Err(Check::Tail)
+            } else {
+                Ok(())
+            }
+        })
+    }
+
+    /// Whether a new row would get an id that is there already: ids are the store's, and a plan sees one session.
+    fn takes_an_id(&self, plan: &SessionPlan) -> Result<bool> {
+        for edit in plan.edits.iter().filter(|e| e.op() == Op::Insert) {
+            if self.store.rowid(edit.table, &edit.id)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Adds the events that tell the session's log of the edits, if it has one that told of its rows so far. Returns whether
+    /// it is told.
+    fn tell_log(&self, session: &Session, plan: &mut SessionPlan) -> Result<bool> {
+        let end = match self.store.log(session)? {
+            Log::None => return Ok(false),
+            Log::Differs(why) => {
+                plan.log_not_updated = Some(why);
+                return Ok(false);
+            }
+            Log::Folds(end) => end,
+        };
+        match events(&session.info.id, &plan.edits, &end, self.now, self.store)? {
+            Told::Events(events) => {
+                for (of, edit) in events {
+                    let step = plan.step_of[of];
+                    plan.push(edit, step);
+                }
+                Ok(true)
+            }
+            Told::Nothing(why) => {
+                plan.log_not_updated = Some(why);
+                Ok(false)
+            }
+        }
+    }
+}

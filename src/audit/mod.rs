@@ -1,0 +1,213 @@
+//! Reading a store and judging its sessions.
+//!
+//! Each session is read once and judged at once, on as many threads as there are views of the store; only who refuses is
+//! settled at the end, for a refusal that one session holds counts for all. How little of a row is read, and why that is
+//! enough, is told in docs/performance.md.
+
+mod scan;
+mod selection;
+
+use std::path::Path;
+use std::str::FromStr;
+
+pub use selection::{Selection, when};
+
+use crate::diagnosis::{Diagnosis, Judge, Refuses, Scope, model_of};
+use crate::error::Result;
+use crate::history::{ModelRef, Session, SessionInfo, UnreadableRow};
+use crate::replay::{Bound, Sdk, Version, bound, counting_from};
+use crate::sdk::{SdkChoice, SdkResolver};
+use crate::store::{Facts, SessionEntry, Store, with_threads};
+
+/// How much an audit is to find out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// Which sessions are stuck.
+    Stuck,
+    /// Everything that there is to say.
+    Findings,
+    /// That, and which SDK package stands behind every healthy session as well.
+    Everything,
+}
+
+/// Which opencode versions count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opencode {
+    /// All that were measured.
+    Any,
+    /// This one and newer ones.
+    From(Version),
+}
+
+impl FromStr for Opencode {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        if text == "any" { Ok(Self::Any) } else { text.parse().map(Self::From) }
+    }
+}
+
+/// What an audit is told.
+#[derive(Clone, Copy)]
+pub struct Options<'a> {
+    /// Which sessions it is about.
+    pub selection: &'a Selection,
+    /// How much it is to find out.
+    pub want: Want,
+    /// Which opencode versions count; `None` where the store is to tell.
+    pub opencode: Option<Opencode>,
+    /// Models that refuse: `PROVIDER/MODEL`, or a model's id.
+    pub refusing: &'a [String],
+    /// Models that earlier repairs of a store have proven to refuse, by the store's identity.
+    pub proven: &'a dyn Fn(&str) -> Vec<ModelRef>,
+    /// Which SDK package stands behind a model.
+    pub packages: &'a SdkResolver,
+    /// Is given the rows that were read so far and all rows, from time to time.
+    pub progress: &'a dyn Fn(u64, u64),
+}
+
+impl std::fmt::Debug for Options<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options").field("selection", self.selection).field("want", &self.want).finish_non_exhaustive()
+    }
+}
+
+/// A store, judged.
+#[derive(Debug)]
+pub struct Audit<T = ()> {
+    /// What the store is.
+    pub facts: Facts,
+    /// Which opencode it is judged by, and where that comes from.
+    pub bound: Bound,
+    /// By which rules it was judged.
+    pub judge: Judge,
+    /// The sessions that the audit is about, newest first.
+    pub sessions: Vec<Judged<T>>,
+    /// Rows that could not be understood.
+    pub unreadable_rows: Vec<UnreadableRow>,
+    /// Only tails were looked at.
+    pub tails: bool,
+}
+
+/// A session, judged.
+#[derive(Debug)]
+pub struct Judged<T = ()> {
+    /// How it stands.
+    pub diagnosis: Diagnosis,
+    /// The SDK package behind the model of its newest prompt, where that was asked for or mattered.
+    pub sdk: Option<SdkChoice>,
+    /// What was told of its history.
+    pub told: Option<T>,
+}
+
+impl Judged<()> {
+    /// The package in the form that the replay wants.
+    #[must_use]
+    pub fn replay_sdk(&self) -> Sdk {
+        replay_sdk(self.sdk.as_ref())
+    }
+}
+
+/// The SDK package behind the model of the session's newest prompt.
+#[must_use]
+pub fn sdk_of(session: &Session, packages: &SdkResolver) -> Option<SdkChoice> {
+    let model = model_of(session)?;
+    Some(packages.choose(&model.provider, &model.model, Path::new(&session.info.directory)))
+}
+
+/// A package in the form that the replay wants; the strictest case where there is no model.
+#[must_use]
+pub fn replay_sdk(choice: Option<&SdkChoice>) -> Sdk {
+    choice.map_or_else(Sdk::keeping, SdkChoice::sdk)
+}
+
+/// Judges the store at `path` without disturbing it, on up to `threads` threads.
+///
+/// # Errors
+/// What is wrong with the store, or with the selection.
+pub fn audit_at(path: &Path, threads: usize, options: &Options<'_>) -> Result<Audit> {
+    with_threads(path, threads, |store| audit(store, options))
+}
+
+/// Judges the sessions that are selected.
+///
+/// # Errors
+/// What is wrong with the store, or with the selection.
+pub fn audit(store: &Store<'_>, options: &Options<'_>) -> Result<Audit> {
+    audit_with(store, options, |_, _| None)
+}
+
+/// Judges the sessions that are selected. `tell` is given the history of each session of which there is something to say, and
+/// whether all of its rows were understood; it is called once for each, from any thread.
+///
+/// # Errors
+/// What is wrong with the store, or with the selection.
+pub fn audit_with<T: Send>(
+    store: &Store<'_>,
+    options: &Options<'_>,
+    tell: impl Fn(&Session, bool) -> Option<T> + Sync,
+) -> Result<Audit<T>> {
+    let facts = store.facts()?;
+    let mut infos: Vec<SessionInfo> = Vec::new();
+    let mut broken: Vec<UnreadableRow> = Vec::new();
+    for entry in store.sessions()? {
+        match entry {
+            SessionEntry::Readable(info) => infos.push(info),
+            SessionEntry::Unreadable(row) => broken.push(row),
+        }
+    }
+    let bound = match options.opencode {
+        Some(Opencode::Any) => Bound { version: None, source: "--opencode any".to_owned() },
+        Some(Opencode::From(version)) => Bound { version: Some(version), source: "--opencode".to_owned() },
+        None => bound(infos.iter().map(|i| i.version.as_str()), facts.newest_migration.as_deref()),
+    };
+    let chosen = options.selection.choose(&infos)?;
+    // Sessions that somebody names are read to the last byte, whatever there is to say about them.
+    let named = options.selection.names_sessions();
+    let scope = if options.want == Want::Stuck && !named { Scope::Tail } else { Scope::All };
+    let scanned = scan::Scan {
+        counting: counting_from(bound.version),
+        scope,
+        named,
+        all: options.selection.is_all(),
+        everything: options.want == Want::Everything,
+        packages: options.packages,
+        infos: &infos,
+        chosen: &chosen,
+        facts: &facts,
+        tell: &tell,
+    }
+    .run(store, options.progress)?;
+    let judge = Judge {
+        counting: counting_from(bound.version),
+        refuses: Refuses::new(
+            scanned.refusing.into_iter().chain((options.proven)(&facts.id)),
+            options.refusing.iter().cloned(),
+        ),
+    };
+    let mut sessions: Vec<Judged<T>> = Vec::with_capacity(scanned.sessions.len());
+    for (draft, sdk, told) in scanned.sessions {
+        sessions.push(Judged { diagnosis: draft.settle(&judge.refuses), sdk, told });
+    }
+    let mut unreadable_rows = scanned.unreadable;
+    if options.selection.is_all() {
+        sessions.extend(broken.iter().map(|row| Judged { diagnosis: without_session(row), sdk: None, told: None }));
+        unreadable_rows.splice(0..0, broken);
+    }
+    Ok(Audit { facts, bound, judge, sessions, unreadable_rows, tails: scope == Scope::Tail })
+}
+
+/// The verdict on a session whose own row cannot be read.
+fn without_session(row: &UnreadableRow) -> Diagnosis {
+    let info = SessionInfo {
+        id: row.session_id.clone().unwrap_or_else(|| row.id.clone()),
+        parent_id: None,
+        title: String::new(),
+        directory: String::new(),
+        version: String::new(),
+        revert: None,
+        time_created: 0,
+        time_updated: 0,
+    };
+    crate::diagnosis::unreadable(&info, std::slice::from_ref(row), None)
+}

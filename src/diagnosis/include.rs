@@ -1,0 +1,83 @@
+//! What a person may allow beyond the default: `repair --include`.
+
+use strum::{Display, EnumIter, EnumString, IntoStaticStr};
+
+/// One thing that `repair` does only if it is asked to. The name is what `--include` takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Display, EnumIter, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
+pub enum Include {
+    /// Sessions whose model is not known to refuse.
+    AtRisk,
+    /// Sessions whose package is a guess or was never measured, where packages differ.
+    Unmeasured,
+    /// Buried turns, and tails that only older opencode trips over.
+    Latent,
+    /// Tool calls that are stored as still going on.
+    Unsettled,
+    /// Edits that change what the overflow check reads.
+    NearWindow,
+    /// Blank texts that every prompt is refused for.
+    BlankText,
+    /// Images and other files that every prompt is refused for.
+    Media,
+    /// Tool calls that every prompt is refused for.
+    Calls,
+    /// Signatures of thinking that every prompt is refused for.
+    Signatures,
+}
+
+impl Include {
+    /// What it stands for, in a few words.
+    #[must_use]
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::AtRisk => "Sessions whose model is not known to refuse",
+            Self::Unmeasured => "Sessions whose AI SDK package is a guess or was never measured, where packages differ",
+            Self::Latent => "Turns that a revert or a fork would make a stuck tail",
+            Self::Unsettled => "Tool calls that are stored as still going on",
+            Self::NearWindow => "Edits that change what opencode compares with the model's window",
+            Self::BlankText => "Blank texts that every prompt is refused for: they are left out of what is sent",
+            Self::Media => "Images that every prompt is refused for: they are left out of what is sent",
+            Self::Calls => {
+                "Tool calls that every prompt is refused for: they get another id, or are sent as ordinary calls"
+            }
+            Self::Signatures => "Thinking that every prompt is refused for: it is left out of what is sent",
+        }
+    }
+}
+
+/// A set of [`Include`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Includes(u32);
+
+impl Includes {
+    /// Nothing beyond the default.
+    pub const NONE: Self = Self(0);
+
+    /// Whether it was asked for.
+    #[must_use]
+    pub fn has(self, include: Include) -> bool {
+        self.0 & (1 << include as u32) != 0
+    }
+
+    /// Whether what the code stands for may leave what the model is sent.
+    #[must_use]
+    pub fn redacts(self, code: super::Code) -> bool {
+        code.redacted_by().is_some_and(|include| self.has(include))
+    }
+
+    /// Whether anything was asked for that only a look at whole histories finds.
+    #[must_use]
+    pub fn beyond_tails(self) -> bool {
+        use strum::IntoEnumIterator as _;
+        let of_tails =
+            |include: &Include| matches!(include, Include::AtRisk | Include::Unmeasured | Include::NearWindow);
+        Include::iter().any(|include| self.has(include) && !of_tails(&include))
+    }
+}
+
+impl FromIterator<Include> for Includes {
+    fn from_iter<T: IntoIterator<Item = Include>>(all: T) -> Self {
+        Self(all.into_iter().fold(0, |bits, include| bits | 1 << include as u32))
+    }
+}

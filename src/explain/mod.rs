@@ -1,0 +1,115 @@
+//! Everything that there is to say about one session: what would be sent, why that is refused, what a repair makes of it.
+
+mod explanation;
+
+use std::collections::HashMap;
+
+pub use explanation::{Explanation, Failure, Generation, GoesOn, Piece, Row, Turn};
+
+use crate::audit::{self, Judged, audit_with};
+use crate::diagnosis::{Diagnosis, Include, Includes, Left, Status};
+use crate::error::{Error, ErrorCode, Result};
+use crate::history::{Session, UnreadableRow};
+use crate::repair::{Goal, Planned, Request, SessionPlan, plan_session};
+use crate::replay::Bound;
+use crate::rows::{Lookup as _, Table};
+use crate::sdk::SdkChoice;
+use crate::stats::{Cause, Events};
+use crate::store::{Facts, Store};
+
+/// A session with everything that is to be said about it.
+#[derive(Debug)]
+pub struct Explained {
+    /// What the store is.
+    pub facts: Facts,
+    /// Which opencode it is judged by.
+    pub bound: Bound,
+    /// How the session stands.
+    pub diagnosis: Diagnosis,
+    /// The SDK package behind its model.
+    pub sdk: Option<SdkChoice>,
+    /// Its request; `None` where a row could not be understood.
+    pub now: Option<Explanation>,
+    /// Rows that could not be understood.
+    pub unreadable: Vec<UnreadableRow>,
+    /// What the first of the refusals that keep it stuck came from.
+    pub cause: Option<Cause>,
+    /// What a repair would do; `None` where there is nothing to repair.
+    pub repair: Option<AfterRepair>,
+}
+
+/// What a repair would make of a session.
+#[derive(Debug)]
+pub enum AfterRepair {
+    /// The plan, and the request afterwards.
+    Repaired(SessionPlan, Explanation),
+    /// It would leave the session.
+    Left(Left),
+}
+
+/// Explains the one session that is selected. `text`: with what its messages say. `now` is the present, in ms since the
+/// epoch.
+///
+/// # Errors
+/// What is wrong with the store, or that no session, or more than one, is called that.
+pub fn explain(store: &Store<'_>, options: &audit::Options<'_>, text: bool, now: i64) -> Result<Explained> {
+    let audit = audit_with(store, options, |session, _| Some(Events::of(session, options.packages)))?;
+    let mut sessions = audit.sessions;
+    let Some(Judged { diagnosis, sdk, told }) = (!sessions.is_empty()).then(|| sessions.swap_remove(0)) else {
+        return Err(Error::new(ErrorCode::NoSuchSession, "no session is called that"));
+    };
+    let cause = told.and_then(|mut events| {
+        events.settle(&diagnosis);
+        events.pairs.iter().find(|pair| pair.still_stuck).map(|pair| pair.root_cause)
+    });
+    let mut out = Explained {
+        facts: audit.facts,
+        bound: audit.bound,
+        diagnosis,
+        sdk,
+        now: None,
+        unreadable: audit.unreadable_rows,
+        cause,
+        repair: None,
+    };
+    let d = &out.diagnosis;
+    if d.status == Status::Unreadable {
+        return Ok(out);
+    }
+    let session = store.load(&d.info)?.session;
+    let sdk = audit::replay_sdk(out.sdk.as_ref());
+    let explanation = |session: &Session| Explanation::of(session, &sdk, &audit.judge.counting);
+    let mut shown = explanation(&session);
+    shown.mark(&d.findings);
+    if matches!(d.tail, Status::Stuck | Status::AtRisk) {
+        let includes = Includes::from_iter([Include::AtRisk, Include::Unmeasured]);
+        let request = Request { goal: Goal::TAIL, includes, judge: &audit.judge, now };
+        out.repair = Some(match plan_session(&session, &sdk, request, store)? {
+            Planned::Left(left) => AfterRepair::Left(left),
+            Planned::Repair(repair) => AfterRepair::Repaired(repair.0, explanation(&repair.1)),
+        });
+    }
+    if text {
+        let data = part_data(store, &shown)?;
+        let of = |id: &str| data.get(id).map(String::as_str);
+        shown.add_texts(of);
+        if let Some(AfterRepair::Repaired(_, after)) = &mut out.repair {
+            after.add_texts(of);
+        }
+    }
+    out.now = Some(shown);
+    Ok(out)
+}
+
+/// The JSON of every part that is sent.
+fn part_data(store: &Store<'_>, explanation: &Explanation) -> Result<HashMap<String, String>> {
+    let mut out = HashMap::new();
+    for id in explanation.part_ids() {
+        if !out.contains_key(id)
+            && let Some(data) = store.data(Table::Part, id)?
+        {
+            out.insert(id.to_owned(), data);
+        }
+    }
+    Ok(out)
+}

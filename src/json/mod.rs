@@ -1,0 +1,325 @@
+//! JSON text of a row, read narrowly and edited without touching what is not meant.
+//!
+//! opencode's rows are what JavaScript's `JSON.stringify` wrote, so they may hold what other JSON readers
+//! refuse: lone surrogates, numbers beyond `f64`, any depth, duplicate keys (the last one wins). Values that
+//! nobody needs are skipped as raw text and never decoded.
+
+mod canonical;
+mod shorten;
+mod start;
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+pub use canonical::{Content, content, content_of};
+pub use shorten::{Shorten, shortened};
+pub use start::Start;
+
+/// Why a row's JSON could not be understood. The text names the field, never its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShapeError(pub String);
+
+impl fmt::Display for ShapeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Shorthand for the errors of this module.
+pub(crate) fn shape<T>(message: impl Into<String>) -> Result<T, ShapeError> {
+    Err(ShapeError(message.into()))
+}
+
+/// The members of one JSON object in the order in which they stand, values as raw text.
+#[derive(Debug)]
+pub struct Object<'a> {
+    text: &'a str,
+    members: Vec<(Cow<'a, str>, &'a str)>,
+}
+
+struct ObjectVisitor;
+
+impl<'de> Visitor<'de> for ObjectVisitor {
+    type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Vec::new();
+        while let Some(key) = map.next_key::<Key<'de>>()? {
+            members.push((key.0, map.next_value::<&'de RawValue>()?));
+        }
+        Ok(members)
+    }
+}
+
+struct Key<'a>(Cow<'a, str>);
+
+impl<'de> de::Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct KeyVisitor;
+        impl<'de> Visitor<'de> for KeyVisitor {
+            type Value = Key<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object key")
+            }
+            fn visit_borrowed_str<E: de::Error>(self, v: &'de str) -> Result<Self::Value, E> {
+                Ok(Key(Cow::Borrowed(v)))
+            }
+            fn visit_str<E: de::Error>(self, v: &str) -> Result<Self::Value, E> {
+                Ok(Key(Cow::Owned(v.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(KeyVisitor)
+    }
+}
+
+impl<'a> Object<'a> {
+    /// Reads the members of the object that `text` is.
+    ///
+    /// # Errors
+    /// When `text` is not JSON, or is JSON of another kind.
+    pub fn parse(text: &'a str) -> Result<Self, ShapeError> {
+        let mut de = serde_json::Deserializer::from_str(text);
+        let members = de.deserialize_map(ObjectVisitor).and_then(|m| de.end().map(|()| m)).map_err(|e| {
+            ShapeError(match e.classify() {
+                serde_json::error::Category::Data => "not a JSON object".to_owned(),
+                _ => format!("not JSON (line {} column {})", e.line(), e.column()),
+            })
+        })?;
+        Ok(Self { text, members: members.into_iter().map(|(k, v)| (k, v.get())).collect() })
+    }
+
+    /// The raw text of the value of `key`; the last one where a key stands twice, as in JavaScript.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&'a str> {
+        self.members.iter().rev().find(|(k, _)| k == key).map(|(_, v)| *v)
+    }
+
+    /// Like [`Object::get`], with JSON's `null` taken for absent.
+    #[must_use]
+    pub fn some(&self, key: &str) -> Option<&'a str> {
+        self.get(key).filter(|raw| *raw != "null")
+    }
+
+    /// A string member.
+    ///
+    /// # Errors
+    /// When it is there and not a string.
+    pub fn string(&self, key: &str) -> Result<Option<String>, ShapeError> {
+        match self.some(key) {
+            None => Ok(None),
+            Some(raw) => string(raw).map(Some).ok_or_else(|| ShapeError(format!("`{key}` is not a string"))),
+        }
+    }
+
+    /// A string member that must be there.
+    ///
+    /// # Errors
+    /// When it is missing or not a string.
+    pub fn required_string(&self, key: &str) -> Result<String, ShapeError> {
+        match self.string(key)? {
+            Some(s) => Ok(s),
+            None => shape(format!("`{key}` is missing")),
+        }
+    }
+
+    /// An object member.
+    ///
+    /// # Errors
+    /// When it is there and not an object.
+    pub fn object(&self, key: &str) -> Result<Option<Object<'a>>, ShapeError> {
+        match self.some(key) {
+            None => Ok(None),
+            Some(raw) => match Object::parse(raw) {
+                Ok(object) => Ok(Some(object)),
+                Err(_) => shape(format!("`{key}` is not an object")),
+            },
+        }
+    }
+
+    /// A number member, as JavaScript would read it (1e400 is infinite).
+    ///
+    /// # Errors
+    /// When it is there and not a number.
+    pub fn number(&self, key: &str) -> Result<Option<f64>, ShapeError> {
+        match self.some(key) {
+            None => Ok(None),
+            Some(raw) => number(raw).map(Some).ok_or_else(|| ShapeError(format!("`{key}` is not a number"))),
+        }
+    }
+
+    /// Whether the member is there and JavaScript would take it for true.
+    #[must_use]
+    pub fn truthy(&self, key: &str) -> bool {
+        self.get(key).is_some_and(truthy)
+    }
+
+    fn into_members(self) -> Vec<(Cow<'a, str>, &'a str)> {
+        self.members
+    }
+
+    /// The names and raw values, in order.
+    pub fn members(&self) -> impl Iterator<Item = (&str, &'a str)> {
+        self.members.iter().map(|(k, v)| (k.as_ref(), *v))
+    }
+
+    /// The object's text with `key` set to `value` (raw JSON): replaced where it stands, else appended.
+    /// Every other byte stays as it is.
+    #[must_use]
+    pub fn with(&self, key: &str, value: &str) -> String {
+        if let Some((_, raw)) = self.members.iter().rev().find(|(k, _)| k == key) {
+            let start = offset(self.text, raw);
+            return format!("{}{value}{}", &self.text[..start], &self.text[start + raw.len()..]);
+        }
+        let close = self.text.rfind('}').unwrap_or(self.text.len());
+        let comma = if self.members.is_empty() { "" } else { "," };
+        format!("{}{comma}\"{key}\":{value}{}", &self.text[..close], &self.text[close..])
+    }
+
+    /// The object's text without any member called `key`. Every other byte stays as it is.
+    #[must_use]
+    pub fn without(&self, key: &str) -> String {
+        let mut out = self.text.to_owned();
+        for (at, _) in self.members.iter().enumerate().rev().filter(|(_, (k, _))| k == key) {
+            let end = offset(self.text, self.members[at].1) + self.members[at].1.len();
+            if at > 0 {
+                let previous = self.members[at - 1].1;
+                out.replace_range(offset(self.text, previous) + previous.len()..end, "");
+            } else {
+                let open = self.text.find('{').map_or(0, |i| i + 1);
+                // A following member keeps its own text; only the comma between the two goes.
+                let comma = if self.members.len() > 1 { out[end..].find(',').map_or(0, |i| i + 1) } else { 0 };
+                out.replace_range(open..end + comma, "");
+                return Object::parse(&out).map_or_else(|_| out.clone(), |rest| rest.without(key));
+            }
+        }
+        out
+    }
+}
+
+/// Where `part`, a slice of `whole`, starts in it.
+fn offset(whole: &str, part: &str) -> usize {
+    part.as_ptr() as usize - whole.as_ptr() as usize
+}
+
+/// The raw elements of the array that `raw` is; `None` when it is something else.
+#[must_use]
+pub fn array(raw: &str) -> Option<Vec<&str>> {
+    struct Elements;
+    impl<'de> Visitor<'de> for Elements {
+        type Value = Vec<&'de str>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an array")
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let mut out = Vec::new();
+            while let Some(raw) = seq.next_element::<&'de RawValue>()? {
+                out.push(raw.get());
+            }
+            Ok(out)
+        }
+    }
+    serde_json::Deserializer::from_str(raw).deserialize_seq(Elements).ok()
+}
+
+/// The string that `raw` is; lone surrogates become the replacement character. `None` when it is no string.
+#[must_use]
+pub fn string(raw: &str) -> Option<String> {
+    struct Bytes;
+    impl<'de> Visitor<'de> for Bytes {
+        type Value = String;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string")
+        }
+        fn visit_bytes<E: de::Error>(self, v: &[u8]) -> Result<String, E> {
+            Ok(String::from_utf8_lossy(v).into_owned())
+        }
+        fn visit_str<E: de::Error>(self, v: &str) -> Result<String, E> {
+            Ok(v.to_owned())
+        }
+    }
+    if !raw.starts_with('"') {
+        return None;
+    }
+    // `deserialize_bytes` is serde_json's way to read a string without insisting on paired surrogates.
+    serde_json::Deserializer::from_str(raw).deserialize_bytes(Bytes).ok()
+}
+
+/// The number that `raw` is, as JavaScript reads it.
+#[must_use]
+pub fn number(raw: &str) -> Option<f64> {
+    raw.starts_with(|c: char| c == '-' || c.is_ascii_digit()).then(|| raw.parse().ok())?
+}
+
+/// Whether JavaScript takes the raw JSON value for true.
+#[must_use]
+pub fn truthy(raw: &str) -> bool {
+    match raw {
+        "null" | "false" | "\"\"" => false,
+        _ => number(raw).is_none_or(|n| n != 0.0),
+    }
+}
+
+/// JavaScript's `text.trim() === ""`: its white space is Unicode's plus the byte order mark, less U+0085.
+#[must_use]
+pub fn is_blank(text: &str) -> bool {
+    text.chars().all(|c| (c.is_whitespace() && c != '\u{85}') || c == '\u{feff}')
+}
+
+/// A Rust string as a JSON string token.
+#[must_use]
+pub fn quote(text: &str) -> String {
+    serde_json::Value::String(text.to_owned()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_javascript_writes() {
+        let text = r#"{"a":1e400,"b":"\ud800 x","c":{"deep":[[[]]]},"a":2,"d":null}"#;
+        let object = Object::parse(text).unwrap();
+        assert_eq!(object.number("a").unwrap(), Some(2.0), "the last of two equal keys wins");
+        assert!(object.string("b").unwrap().unwrap().ends_with(" x"));
+        assert_eq!(object.some("d"), None);
+        assert_eq!(number("1e400"), Some(f64::INFINITY));
+        let deep = format!("{{\"x\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
+        assert!(Object::parse(&deep).is_ok());
+        assert!(Object::parse("[1]").is_err());
+        assert!(Object::parse("{\"a\":1} x").is_err());
+    }
+
+    #[test]
+    fn edits_only_what_is_named() {
+        let text = r#"{ "role":"assistant", "n":1.0, "finish" : "tool-calls","z":"\ud800"}"#;
+        let object = Object::parse(text).unwrap();
+        assert_eq!(
+            object.with("finish", "\"stop\""),
+            r#"{ "role":"assistant", "n":1.0, "finish" : "stop","z":"\ud800"}"#
+        );
+        assert_eq!(
+            object.with("new", "true"),
+            r#"{ "role":"assistant", "n":1.0, "finish" : "tool-calls","z":"\ud800","new":true}"#
+        );
+        assert_eq!(object.without("n"), r#"{ "role":"assistant", "finish" : "tool-calls","z":"\ud800"}"#);
+        assert_eq!(object.without("role"), r#"{ "n":1.0, "finish" : "tool-calls","z":"\ud800"}"#);
+        assert_eq!(object.without("z"), r#"{ "role":"assistant", "n":1.0, "finish" : "tool-calls"}"#);
+        assert_eq!(Object::parse(r#"{"a":1,"b":2,"a":3}"#).unwrap().without("a"), r#"{"b":2}"#);
+        assert_eq!(Object::parse(r#"{"a":1}"#).unwrap().without("a"), "{}");
+        assert_eq!(Object::parse("{}").unwrap().with("a", "1"), r#"{"a":1}"#);
+    }
+
+    #[test]
+    fn blank_is_javascripts_trim() {
+        assert!(is_blank(" \n\u{feff}\u{3000}"));
+        assert!(!is_blank("\u{85}"));
+        assert!(!is_blank("\u{200b}"));
+    }
+}

@@ -1,0 +1,88 @@
+//! Columns of a row that SQLite gives, checked for their types.
+
+use rusqlite::Row;
+use rusqlite::types::ValueRef;
+
+use crate::history::{MessageRow, SessionInfo, UnreadableRow, revert};
+use crate::json::ShapeError;
+
+pub(super) fn text<'r>(row: &'r Row<'_>, at: usize, name: &str) -> Result<&'r str, ShapeError> {
+    match row.get_ref(at) {
+        Ok(ValueRef::Text(bytes)) => {
+            std::str::from_utf8(bytes).map_err(|_| ShapeError(format!("`{name}` is not valid UTF-8")))
+        }
+        Ok(other) => Err(ShapeError(format!("`{name}` is {}, expected text", kind(other)))),
+        Err(_) => Err(ShapeError(format!("`{name}` could not be read"))),
+    }
+}
+
+fn optional_text<'r>(row: &'r Row<'_>, at: usize, name: &str) -> Result<Option<&'r str>, ShapeError> {
+    match row.get_ref(at) {
+        Ok(ValueRef::Null) => Ok(None),
+        _ => text(row, at, name).map(Some),
+    }
+}
+
+pub(super) fn integer(row: &Row<'_>, at: usize, name: &str) -> Result<i64, ShapeError> {
+    match row.get_ref(at) {
+        Ok(ValueRef::Integer(n)) => Ok(n),
+        Ok(other) => Err(ShapeError(format!("`{name}` is {}, expected an integer", kind(other)))),
+        Err(_) => Err(ShapeError(format!("`{name}` could not be read"))),
+    }
+}
+
+/// The type of a value, in words.
+pub(super) fn kind(value: ValueRef<'_>) -> &'static str {
+    match value {
+        ValueRef::Null => "null",
+        ValueRef::Integer(_) => "an integer",
+        ValueRef::Real(_) => "a real number",
+        ValueRef::Text(_) => "text",
+        ValueRef::Blob(_) => "a blob",
+    }
+}
+
+/// A row that cannot be understood, for a report. Its columns begin with rowid and id.
+pub(super) fn bad_row(table: &'static str, row: &Row<'_>, session: Option<&str>, error: &ShapeError) -> UnreadableRow {
+    UnreadableRow { table, id: name_of(row), session_id: session.map(str::to_owned), detail: error.to_string() }
+}
+
+/// The row's id for a report: the rowid where the id itself is not text.
+fn name_of(row: &Row<'_>) -> String {
+    text(row, 1, "id").map_or_else(|_| format!("rowid {}", integer(row, 0, "rowid").unwrap_or(-1)), str::to_owned)
+}
+
+/// A row of `session`: rowid, id, parent_id, title, directory, version, revert, time_created, time_updated.
+pub(super) fn session_info(row: &Row<'_>) -> Result<SessionInfo, ShapeError> {
+    Ok(SessionInfo {
+        id: text(row, 1, "id")?.to_owned(),
+        parent_id: optional_text(row, 2, "parent_id")?.map(str::to_owned),
+        title: text(row, 3, "title")?.to_owned(),
+        directory: text(row, 4, "directory")?.to_owned(),
+        version: text(row, 5, "version")?.to_owned(),
+        revert: revert(optional_text(row, 6, "revert")?)?,
+        time_created: integer(row, 7, "time_created")?,
+        time_updated: integer(row, 8, "time_updated")?,
+    })
+}
+
+/// The columns of a message: rowid, id, session_id, time_created, time_updated.
+pub(super) fn message_row(row: &Row<'_>) -> Result<MessageRow, ShapeError> {
+    Ok(MessageRow {
+        rowid: integer(row, 0, "rowid")?,
+        id: text(row, 1, "id")?.to_owned(),
+        session_id: text(row, 2, "session_id")?.into(),
+        time_created: integer(row, 3, "time_created")?,
+        time_updated: integer(row, 4, "time_updated")?,
+    })
+}
+
+/// A part's id, message and `time_created`, of rowid, id, message_id, session_id, time_created, time_updated.
+pub(super) fn part_columns<'r>(row: &'r Row<'_>) -> Result<(&'r str, &'r str, i64), ShapeError> {
+    integer(row, 0, "rowid")?;
+    let (id, message) = (text(row, 1, "id")?, text(row, 2, "message_id")?);
+    text(row, 3, "session_id")?;
+    let time_created = integer(row, 4, "time_created")?;
+    integer(row, 5, "time_updated")?;
+    Ok((id, message, time_created))
+}

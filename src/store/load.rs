@@ -1,0 +1,473 @@
+//! The history of one session, with the rows of it that could not be understood.
+
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+use sha2::{Digest, Sha256};
+
+use super::Store;
+use super::columns::{bad_row, text};
+use super::value::{MESSAGE, PART, Values};
+use crate::error::Result;
+use crate::history::{Depth, Head, Message, ModelRef, Part, PartKind, Role, Session, SessionInfo, UnreadableRow};
+use crate::json::ShapeError;
+use crate::rows::Table;
+
+/// A session's history, with the rows of it that could not be understood.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The rows that were understood.
+    pub session: Session,
+    /// The others. A session with any is left alone.
+    pub unreadable: Vec<UnreadableRow>,
+}
+
+/// The messages of a session without their parts, in replay order.
+#[derive(Debug)]
+pub struct Heads {
+    /// Those that were understood.
+    pub heads: Vec<Head>,
+    /// The others.
+    pub unreadable: Vec<UnreadableRow>,
+}
+
+/// How the parts of a session are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// By the session that each part names. That is how they lie in the file, and what opencode writes; a part may name
+    /// another session than its message does all the same.
+    Session,
+    /// By their messages, as opencode reads them.
+    Messages,
+}
+
+/// The parts of a session, read for a verdict.
+#[derive(Debug)]
+pub struct Scanned {
+    /// The history.
+    pub loaded: Loaded,
+    /// How many parts were met.
+    pub parts: u64,
+    /// Sessions of other messages on which parts of this one hang: their own histories lack these parts.
+    pub misfiled: Vec<String>,
+}
+
+/// A digest of all rows of a session that a plan does not name. It does not depend on the order of the rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct UntouchedDigest {
+    rows: u64,
+    /// The sum of the SHA-256 of each.
+    sum: [u64; 4],
+}
+
+impl UntouchedDigest {
+    fn add(&mut self, values: &Values<'_>, row: &rusqlite::Row<'_>) -> rusqlite::Result<()> {
+        let mut digest = Sha256::new();
+        values.add_to(&mut digest, row)?;
+        self.rows += 1;
+        for (sum, bytes) in self.sum.iter_mut().zip(digest.finalize().chunks_exact(8)) {
+            *sum = sum.wrapping_add(bytes.iter().fold(0, |n, byte| n << 8 | u64::from(*byte)));
+        }
+        Ok(())
+    }
+}
+
+/// The rows that a plan names, by table and id.
+pub type Touched<'a> = HashSet<(Table, &'a str)>;
+
+impl Store<'_> {
+    /// The session's messages without their parts.
+    ///
+    /// # Errors
+    /// When SQLite cannot read it.
+    pub fn heads(&self, info: &SessionInfo) -> Result<Heads> {
+        self.each_head(info, |_, _| Ok(()))
+    }
+
+    fn each_head(
+        &self,
+        info: &SessionInfo,
+        mut each: impl FnMut(&Values<'_>, &rusqlite::Row<'_>) -> Result<()>,
+    ) -> Result<Heads> {
+        let mut out = Heads { heads: Vec::new(), unreadable: Vec::new() };
+        let mut shared = Shared::default();
+        let mut values = Values::of(self.db, Table::Message);
+        let mut statement = self.cached(&format!("{MESSAGE} WHERE session_id = ?1"))?;
+        let mut rows = statement.query([&info.id])?;
+        while let Some(row) = rows.next()? {
+            match values.head(row)? {
+                Ok(mut head) => {
+                    each(&values, row)?;
+                    shared.share(&mut head);
+                    out.heads.push(head);
+                }
+                Err(error) => out.unreadable.push(bad_row("message", row, Some(&info.id), &error)),
+            }
+        }
+        out.heads.sort_by(|a, b| (a.row.time_created, &a.row.id).cmp(&(b.row.time_created, &b.row.id)));
+        if out.heads.is_empty() && out.unreadable.is_empty() && self.only_in_session_message(info)? {
+            out.unreadable.push(elsewhere(info));
+        }
+        Ok(out)
+    }
+
+    /// Reads the parts of a session as far as a verdict asks. `exact` says of which messages what stands behind a long
+    /// result counts whatever tool it is of.
+    ///
+    /// # Errors
+    /// When SQLite cannot read it.
+    pub fn scan_parts(
+        &self,
+        info: &SessionInfo,
+        heads: Heads,
+        by: By,
+        exact: impl Fn(usize) -> bool,
+    ) -> Result<Scanned> {
+        let Heads { heads, mut unreadable } = heads;
+        let mut places = Places::of(&heads);
+        let mut parts: Vec<Vec<Part>> = vec![Vec::new(); heads.len()];
+        let (mut met, mut misfiled) = (0, Vec::new());
+        let mut values = Values::of(self.db, Table::Part);
+        let mut statement = self.cached(&parts_query(by))?;
+        let mut rows = statement.query([&info.id])?;
+        while let Some(row) = rows.next()? {
+            met += 1;
+            let at = text(row, 2, "message_id").ok().and_then(|message| places.find(&heads, message));
+            let Some(at) = at else {
+                self.misplaced(info, row, &mut unreadable, &mut misfiled)?;
+                continue;
+            };
+            match values.scanned_part(row, exact(at))? {
+                Ok(part) => {
+                    self.make_room(&mut parts[at], &heads[at].row.id)?;
+                    parts[at].push(part);
+                }
+                Err(error) => unreadable.push(bad_row("part", row, Some(&info.id), &error)),
+            }
+        }
+        let messages = heads.into_iter().zip(parts).map(|(head, parts)| Rc::new(head.with(parts))).collect();
+        let mut session = Session { info: info.clone(), messages, depth: Depth::Scan };
+        session.sort();
+        Ok(Scanned { loaded: Loaded { session, unreadable }, parts: met, misfiled })
+    }
+
+    /// A part whose message is not among the session's that were understood.
+    fn misplaced(
+        &self,
+        info: &SessionInfo,
+        row: &rusqlite::Row<'_>,
+        unreadable: &mut Vec<UnreadableRow>,
+        misfiled: &mut Vec<String>,
+    ) -> Result<()> {
+        let message = match text(row, 2, "message_id") {
+            Ok(message) => message,
+            Err(error) => {
+                unreadable.push(bad_row("part", row, Some(&info.id), &error));
+                return Ok(());
+            }
+        };
+        let mut statement = self.cached("SELECT session_id FROM message WHERE id = ?1")?;
+        match Self::first(&mut statement, [message], |row| Ok(text(row, 0, "session_id").ok().map(str::to_owned)))? {
+            None => unreadable.push(bad_row("part", row, Some(&info.id), &ShapeError(NO_MESSAGE.to_owned()))),
+            // Its message could not be read, which makes its session unreadable already.
+            Some(Some(owner)) if owner == info.id => {}
+            Some(owner) => misfiled.extend(owner),
+        }
+        Ok(())
+    }
+
+    /// The whole history of one session.
+    ///
+    /// # Errors
+    /// When SQLite cannot read it. Rows that are there but cannot be understood are named in the result.
+    pub fn load(&self, info: &SessionInfo) -> Result<Loaded> {
+        Ok(self.load_guarded(info, &Touched::new(), None)?.0)
+    }
+
+    /// The whole history of one session, with a digest of all its rows but those that are `touched`. Messages that are as
+    /// they are in `like` are shared with it.
+    ///
+    /// # Errors
+    /// As [`Store::load`].
+    pub fn load_guarded(
+        &self,
+        info: &SessionInfo,
+        touched: &Touched<'_>,
+        like: Option<&Session>,
+    ) -> Result<(Loaded, UntouchedDigest)> {
+        let mut digest = UntouchedDigest::default();
+        let guard = !touched.is_empty();
+        let Heads { heads, mut unreadable } = self.each_head(info, |values, row| {
+            let id = text(row, 1, "id").unwrap_or_default();
+            if guard && !touched.contains(&(Table::Message, id)) {
+                digest.add(values, row)?;
+            }
+            Ok(())
+        })?;
+        let known: HashMap<&str, &Rc<Message>> =
+            like.into_iter().flat_map(|l| &l.messages).map(|m| (m.id(), m)).collect();
+        let mut places = Places::of(&heads);
+        let mut slots: Vec<Slot<'_>> = heads.iter().map(|head| Slot::of(head, &known)).collect();
+        let mut values = Values::of(self.db, Table::Part);
+        let mut statement = self.cached(&parts_query(By::Messages))?;
+        let mut rows = statement.query([&info.id])?;
+        while let Some(row) = rows.next()? {
+            let part = match values.part(row)? {
+                Ok(part) => part,
+                Err(error) => {
+                    unreadable.push(bad_row("part", row, Some(&info.id), &error));
+                    continue;
+                }
+            };
+            if guard && !touched.contains(&(Table::Part, part.id())) {
+                digest.add(&values, row)?;
+            }
+            // A part whose message could not be read makes its session unreadable already.
+            let at = text(row, 2, "message_id").ok().and_then(|message| places.find(&heads, message));
+            let Some(at) = at else { continue };
+            if let Slot::Own(parts) = &mut slots[at] {
+                self.make_room(parts, &heads[at].row.id)?;
+            }
+            slots[at].add(part);
+        }
+        drop(rows);
+        let mut messages = Vec::with_capacity(slots.len());
+        for (head, slot) in heads.iter().zip(slots) {
+            messages.push(match slot {
+                Slot::Own(parts) => Rc::new(head.clone().with(parts)),
+                Slot::Like(like, met) if met == like.parts.len() => Rc::clone(like),
+                Slot::Like(..) => Rc::new(head.clone().with(self.parts_of(head, &mut unreadable)?)),
+            });
+        }
+        let mut session = Session { info: info.clone(), messages, depth: Depth::Whole };
+        session.sort();
+        unreadable.extend(self.orphaned_parts(Some(&info.id))?);
+        Ok((Loaded { session, unreadable }, digest))
+    }
+
+    /// Whether a part of the message is a tool call, or could be one.
+    ///
+    /// # Errors
+    /// When SQLite cannot read it.
+    pub fn holds_tool(&self, head: &Head) -> Result<bool> {
+        let mut values = Values::of(self.db, Table::Part);
+        let mut statement = self.cached(&format!("{PART} WHERE part.message_id = ?1"))?;
+        let mut rows = statement.query([&head.row.id])?;
+        while let Some(row) = rows.next()? {
+            match values.scanned_part(row, false)? {
+                Ok(part) if !matches!(part.kind, PartKind::Tool(_)) => {}
+                _ => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    /// The parts of one message.
+    fn parts_of(&self, head: &Head, unreadable: &mut Vec<UnreadableRow>) -> Result<Vec<Part>> {
+        let mut parts = Vec::new();
+        let mut values = Values::of(self.db, Table::Part);
+        let mut statement = self.cached(&format!("{PART} WHERE part.message_id = ?1"))?;
+        let mut rows = statement.query([&head.row.id])?;
+        while let Some(row) = rows.next()? {
+            match values.part(row)? {
+                Ok(part) => parts.push(part),
+                Err(error) => unreadable.push(bad_row("part", row, Some(&head.row.session_id), &error)),
+            }
+        }
+        Ok(parts)
+    }
+
+    /// Makes room for all parts of a message that has a great many: to grow again and again leaves holes.
+    fn make_room(&self, parts: &mut Vec<Part>, message: &str) -> Result<()> {
+        const MANY: usize = 1 << 10;
+        if parts.len() == MANY && parts.capacity() < 2 * MANY + 1 {
+            let mut statement = self.cached("SELECT count(*) FROM part WHERE message_id = ?1")?;
+            let all: i64 = statement.query_row([message], |row| row.get(0))?;
+            parts.reserve_exact(usize::try_from(all).unwrap_or(0).saturating_sub(MANY));
+        }
+        Ok(())
+    }
+
+    fn only_in_session_message(&self, info: &SessionInfo) -> Result<bool> {
+        if !self.schema().has_table("session_message") {
+            return Ok(false);
+        }
+        let mut statement = self.cached("SELECT EXISTS (SELECT 1 FROM session_message WHERE session_id = ?1)")?;
+        Ok(statement.query_row([&info.id], |row| row.get(0))?)
+    }
+
+    /// Parts whose message does not exist: those that name the session, or, for `None`, those whose session does not exist
+    /// either.
+    ///
+    /// # Errors
+    /// When SQLite cannot read it.
+    pub fn orphaned_parts(&self, session: Option<&str>) -> Result<Vec<UnreadableRow>> {
+        const NONE: &str = "SELECT rowid, id, session_id FROM part \
+             WHERE NOT EXISTS (SELECT 1 FROM message m WHERE m.id = part.message_id)";
+        let of = match session {
+            Some(_) => "AND session_id IS ?1",
+            None => "AND ?1 IS NULL AND NOT EXISTS (SELECT 1 FROM session s WHERE s.id = part.session_id)",
+        };
+        self.unowned("part", &format!("{NONE} {of}"), session, NO_MESSAGE)
+    }
+
+    /// Messages whose session does not exist.
+    ///
+    /// # Errors
+    /// When SQLite cannot read it.
+    pub fn orphaned_messages(&self) -> Result<Vec<UnreadableRow>> {
+        let query = "SELECT rowid, id, session_id FROM message \
+             WHERE ?1 IS NULL AND NOT EXISTS (SELECT 1 FROM session s WHERE s.id = message.session_id)";
+        self.unowned("message", query, None, "its session does not exist")
+    }
+
+    /// Sessions on whose messages parts hang that name no session that there is.
+    ///
+    /// # Errors
+    /// When SQLite cannot read it.
+    pub fn sessions_of_unclaimed_parts(&self) -> Result<Vec<String>> {
+        let mut statement = self.cached(
+            "SELECT DISTINCT m.session_id FROM part p JOIN message m ON m.id = p.message_id \
+             WHERE NOT EXISTS (SELECT 1 FROM session s WHERE s.id = p.session_id)",
+        )?;
+        let mut rows = statement.query([])?;
+        let mut out = Vec::new();
+        while let Some(row) = rows.next()? {
+            out.extend(text(row, 0, "session_id").ok().map(str::to_owned));
+        }
+        Ok(out)
+    }
+
+    fn unowned(
+        &self,
+        table: &'static str,
+        query: &str,
+        session: Option<&str>,
+        detail: &str,
+    ) -> Result<Vec<UnreadableRow>> {
+        let mut statement = self.cached(query)?;
+        let mut rows = statement.query([session])?;
+        let mut out = Vec::new();
+        while let Some(row) = rows.next()? {
+            out.push(bad_row(table, row, text(row, 2, "session_id").ok(), &ShapeError(detail.to_owned())));
+        }
+        Ok(out)
+    }
+}
+
+const NO_MESSAGE: &str = "its message does not exist";
+
+fn parts_query(by: By) -> String {
+    match by {
+        By::Session => format!("{PART} WHERE part.session_id = ?1"),
+        By::Messages => format!("{PART} JOIN message ON message.id = part.message_id WHERE message.session_id = ?1"),
+    }
+}
+
+/// Finds the messages of a session by their ids.
+struct Places {
+    /// Places in replay order, by id.
+    by_id: Vec<u32>,
+    /// The last one: the parts of a message come one after the other, more often than not.
+    last: usize,
+}
+
+impl Places {
+    fn of(heads: &[Head]) -> Self {
+        let mut by_id: Vec<u32> = (0..u32::try_from(heads.len()).unwrap_or(u32::MAX)).collect();
+        by_id.sort_unstable_by(|a, b| heads[*a as usize].row.id.cmp(&heads[*b as usize].row.id));
+        Self { by_id, last: 0 }
+    }
+
+    fn find(&mut self, heads: &[Head], message: &str) -> Option<usize> {
+        if heads.get(self.last).is_none_or(|head| head.row.id != message) {
+            let at = self.by_id.binary_search_by(|at| heads[*at as usize].row.id.as_str().cmp(message)).ok()?;
+            self.last = self.by_id[at] as usize;
+        }
+        Some(self.last)
+    }
+}
+
+/// The parts of a message on their way from the store.
+enum Slot<'a> {
+    Own(Vec<Part>),
+    /// Of a message whose row is that of one at hand, and how many of that one's parts were met.
+    Like(&'a Rc<Message>, usize),
+}
+
+impl<'a> Slot<'a> {
+    fn of(head: &Head, known: &HashMap<&str, &'a Rc<Message>>) -> Self {
+        let same = |m: &Message| {
+            m.row == head.row
+                && m.created.to_bits() == head.created.to_bits()
+                && m.role == head.role
+                && m.changed.is_none()
+        };
+        match known.get(head.id()) {
+            Some(like) if same(like) => Self::Like(like, 0),
+            _ => Self::Own(Vec::new()),
+        }
+    }
+
+    fn add(&mut self, part: Part) {
+        match self {
+            Self::Own(parts) => parts.push(part),
+            Self::Like(like, met) => {
+                // Ids are unique, so as many as there are means all of them.
+                *met = if like.part(part.id()) == Some(&part) { met.saturating_add(1) } else { usize::MAX };
+            }
+        }
+    }
+}
+
+/// Strings and models that many rows of a session have in common, each held once.
+#[derive(Default)]
+struct Shared {
+    strings: HashSet<Rc<str>>,
+    models: HashSet<Rc<ModelRef>>,
+}
+
+impl Shared {
+    fn string(&mut self, own: &mut Rc<str>) {
+        match self.strings.get(own) {
+            Some(known) => own.clone_from(known),
+            None => {
+                self.strings.insert(own.clone());
+            }
+        }
+    }
+
+    fn model(&mut self, own: &mut Rc<ModelRef>) {
+        match self.models.get(own) {
+            Some(known) => own.clone_from(known),
+            None => {
+                self.models.insert(own.clone());
+            }
+        }
+    }
+
+    fn share(&mut self, head: &mut Head) {
+        self.string(&mut head.row.session_id);
+        match &mut head.role {
+            Role::User(user) => {
+                user.agent.iter_mut().for_each(|own| self.string(own));
+                user.model.iter_mut().for_each(|own| self.model(own));
+            }
+            Role::Assistant(a) => {
+                let strings = [&mut a.parent_id, &mut a.agent, &mut a.finish];
+                strings.into_iter().flatten().for_each(|own| self.string(own));
+                self.model(&mut a.model);
+            }
+        }
+    }
+}
+
+fn elsewhere(info: &SessionInfo) -> UnreadableRow {
+    UnreadableRow {
+        table: "session",
+        id: info.id.clone(),
+        session_id: Some(info.id.clone()),
+        detail: "its history is in `session_message` alone, which the run loop that is known here does not read"
+            .to_owned(),
+    }
+}

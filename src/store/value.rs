@@ -1,0 +1,188 @@
+//! The `data` of a row of `message` or `part`, at as little cost as its size asks: a small value stands on its row's page
+//! and is read with it; of a larger one the start is read first; a very large one is read piece by piece.
+//!
+//! SQL functions read a chain of overflow pages to its end even for the first few characters (measured: `substr`), so only
+//! the length is asked for, and the rest is incremental blob I/O.
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Row};
+use sha2::{Digest, Sha256};
+
+use super::blob::{self, ON_PAGE, Starts};
+use super::columns::{message_row, part_columns, text};
+use crate::error::Result;
+use crate::history::{self, Behind, Depth, Head, Part};
+use crate::json::ShapeError;
+use crate::rows::{Table, sha256};
+
+/// Values beyond this size are read piece by piece, in bytes.
+pub(super) const LARGE: i64 = history::LARGE as i64;
+
+/// A message's columns: rowid, id, session_id, time_created, time_updated, its JSON where that is on the row's own page, its
+/// size. A blob is empty.
+pub(super) const MESSAGE: &str = "SELECT rowid, id, session_id, time_created, time_updated, \
+     CASE WHEN typeof(data) = 'blob' THEN x'' WHEN typeof(data) <> 'text' OR octet_length(data) <= 3900 THEN data END, \
+     octet_length(data) FROM message";
+
+/// A part's columns: rowid, id, message_id, session_id, time_created, time_updated, and its JSON as in [`MESSAGE`].
+pub(super) const PART: &str = "SELECT part.rowid, part.id, part.message_id, part.session_id, part.time_created, \
+     part.time_updated, CASE WHEN typeof(part.data) = 'blob' THEN x'' \
+     WHEN typeof(part.data) <> 'text' OR octet_length(part.data) <= 3900 THEN part.data END, octet_length(part.data) FROM part";
+
+/// Reads the JSON of rows of one table.
+pub(super) struct Values<'db> {
+    db: &'db Connection,
+    table: Table,
+    starts: Starts<'db>,
+}
+
+/// What there is of a row's JSON without reading further.
+enum Seen<'r> {
+    /// All of it, or what is wrong with the column.
+    Whole(Result<&'r str, ShapeError>),
+    /// Nothing: the value of so many bytes is elsewhere.
+    Elsewhere(i64),
+}
+
+impl<'db> Values<'db> {
+    pub(super) fn of(db: &'db Connection, table: Table) -> Self {
+        Self { db, table, starts: Starts::new(db, table.into()) }
+    }
+
+    /// The column that holds the JSON in [`MESSAGE`] or [`PART`].
+    fn column(&self) -> usize {
+        if self.table == Table::Part { 6 } else { 5 }
+    }
+
+    fn seen<'r>(&self, row: &'r Row<'_>) -> rusqlite::Result<Seen<'r>> {
+        let column = self.column();
+        Ok(match (row.get_ref(column)?, row.get(column + 1)?) {
+            (ValueRef::Null, Some(bytes)) => Seen::Elsewhere(bytes),
+            _ => Seen::Whole(text(row, column, "data")),
+        })
+    }
+
+    /// A message of a row of [`MESSAGE`]; `Err` within where it cannot be understood.
+    pub(super) fn head(&mut self, row: &Row<'_>) -> rusqlite::Result<Result<Head, ShapeError>> {
+        let columns = match message_row(row) {
+            Ok(columns) => columns,
+            Err(error) => return Ok(Err(error)),
+        };
+        let bytes = match self.seen(row)? {
+            Seen::Whole(data) => return Ok(data.and_then(|data| history::head(columns, data))),
+            Seen::Elsewhere(bytes) => bytes,
+        };
+        if let Some(head) = history::head_of_start(columns.clone(), self.starts.of(columns.rowid)?.0) {
+            return Ok(Ok(head));
+        }
+        if bytes > LARGE {
+            let value = self.db.blob_open("main", "message", "data", columns.rowid, true)?;
+            if let Some(head) = history::large_user(columns.clone(), value) {
+                return Ok(Ok(head));
+            }
+        }
+        let rowid = columns.rowid;
+        self.whole(rowid, |data| history::head(columns, data))
+    }
+
+    /// A part of a row of [`PART`], read whole; `Err` within where it cannot be understood.
+    pub(super) fn part(&mut self, row: &Row<'_>) -> rusqlite::Result<Result<Part, ShapeError>> {
+        let (id, _, time) = match part_columns(row) {
+            Ok(columns) => columns,
+            Err(error) => return Ok(Err(error)),
+        };
+        match self.seen(row)? {
+            Seen::Whole(data) => Ok(data.and_then(|data| history::part(id, time, data, Depth::Whole))),
+            Seen::Elsewhere(bytes) => self.part_elsewhere(row.get(0)?, id, time, bytes, Depth::Whole),
+        }
+    }
+
+    /// A part as far as a verdict asks: of a large one the start may do. `exact` as in [`history::part_of_start`].
+    pub(super) fn scanned_part(&mut self, row: &Row<'_>, exact: bool) -> rusqlite::Result<Result<Part, ShapeError>> {
+        let (id, _, time) = match part_columns(row) {
+            Ok(columns) => columns,
+            Err(error) => return Ok(Err(error)),
+        };
+        let bytes = match self.seen(row)? {
+            Seen::Whole(data) => return Ok(data.and_then(|data| history::part(id, time, data, Depth::Scan))),
+            Seen::Elsewhere(bytes) => bytes,
+        };
+        let rowid = row.get(0)?;
+        let (start, value) = self.starts.of(rowid)?;
+        match history::part_of_start(id, time, bytes.unsigned_abs(), start, exact) {
+            Some((part, Behind::Nothing)) => return Ok(Ok(part)),
+            Some((part, Behind::Names(names))) if !blob::names(value, names)? => return Ok(Ok(part)),
+            _ => {}
+        }
+        self.part_elsewhere(rowid, id, time, bytes, Depth::Scan)
+    }
+
+    fn part_elsewhere(
+        &self,
+        rowid: i64,
+        id: &str,
+        time: i64,
+        bytes: i64,
+        depth: Depth,
+    ) -> rusqlite::Result<Result<Part, ShapeError>> {
+        if bytes > LARGE {
+            let mut value = self.db.blob_open("main", "part", "data", rowid, true)?;
+            let part = history::large_part(id, time, bytes.unsigned_abs(), &mut value).map_err(blob::error_of)?;
+            if let Some(part) = part {
+                return Ok(Ok(part));
+            }
+        }
+        self.whole(rowid, |data| history::part(id, time, data, depth))
+    }
+
+    /// What `read` makes of the whole JSON of a row.
+    fn whole<T>(
+        &self,
+        rowid: i64,
+        read: impl FnOnce(&str) -> Result<T, ShapeError>,
+    ) -> rusqlite::Result<Result<T, ShapeError>> {
+        let table = self.table;
+        let mut statement = self.db.prepare_cached(&format!("SELECT data FROM {table} WHERE rowid = ?1"))?;
+        let mut rows = statement.query([rowid])?;
+        let Some(row) = rows.next()? else { return Ok(Err(ShapeError("it is gone".to_owned()))) };
+        Ok(text(row, 0, "data").and_then(read))
+    }
+
+    /// Size in bytes and SHA-256 of the JSON of a row.
+    pub(super) fn digest(&self, row: &Row<'_>) -> rusqlite::Result<Result<(u64, [u8; 32]), ShapeError>> {
+        let of = |data: &str| Ok((data.len() as u64, sha256(data)));
+        match self.seen(row)? {
+            Seen::Whole(data) => Ok(data.and_then(of)),
+            Seen::Elsewhere(bytes) if bytes <= LARGE => self.whole(row.get(0)?, of),
+            Seen::Elsewhere(_) => {
+                let value = self.db.blob_open("main", self.table.into(), "data", row.get(0)?, true)?;
+                let mut digest = Sha256::new();
+                blob::pieces(&value, |piece| digest.update(piece))?;
+                Ok(Ok((value.len() as u64, digest.finalize().into())))
+            }
+        }
+    }
+
+    /// Adds the row to a digest of rows: its columns, and its JSON by size and hash.
+    pub(super) fn add_to(&self, digest: &mut Sha256, row: &Row<'_>) -> rusqlite::Result<()> {
+        digest.update(self.table.to_string());
+        for at in 0..self.column() {
+            match row.get_ref(at)? {
+                ValueRef::Integer(n) => digest.update(n.to_be_bytes()),
+                ValueRef::Text(text) => {
+                    digest.update((text.len() as u64).to_be_bytes());
+                    digest.update(text);
+                }
+                // A row that was understood has no other.
+                _ => digest.update([0]),
+            }
+        }
+        if let Ok((bytes, sha256)) = self.digest(row)? {
+            digest.update(bytes.to_be_bytes());
+            digest.update(sha256);
+        }
+        Ok(())
+    }
+}
+
+const _: () = assert!(ON_PAGE == 3_900, "the size in the queries above");
