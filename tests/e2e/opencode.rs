@@ -124,6 +124,8 @@ pub(crate) fn install_package(package: &str, version: &str, program: &str) -> Pa
 pub(crate) struct Home {
     folder: tempfile::TempDir,
     program: PathBuf,
+    /// The name of the work folder.
+    work: &'static str,
     provider: u16,
 }
 
@@ -137,17 +139,23 @@ impl Home {
     pub(crate) fn new(version: &Version, provider: u16, snapshots: Snapshots) -> Self {
         let program = install(version);
         let folder = tempfile::Builder::new().prefix("unstick-e2e-").tempdir().expect("a temporary folder");
-        let home = Self { folder, program, provider };
+        let home = Self { folder, program, provider, work: "work" };
         furnish(&home.base(), &configuration(version, provider, snapshots));
         home
     }
 
-    fn base(&self) -> PathBuf {
+    pub(crate) fn base(&self) -> PathBuf {
         fs::canonicalize(self.folder.path()).expect("the private home is there")
     }
 
     pub(crate) fn work(&self) -> PathBuf {
-        self.base().join("work")
+        self.base().join(self.work)
+    }
+
+    /// Gives the work folder another name, as a person who tidies up does.
+    pub(crate) fn rename_work(&mut self, name: &'static str) {
+        fs::rename(self.work(), self.base().join(name)).expect("the work folder can be renamed");
+        self.work = name;
     }
 
     pub(crate) fn store(&self) -> PathBuf {
@@ -156,11 +164,16 @@ impl Home {
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = private_command(&self.program, &self.base(), args);
+        command.current_dir(self.work());
         // Vertex' packages ask the machine that they run on for a token.
         command.env(setup::KEY, "x");
         command.env("GCE_METADATA_HOST", format!("127.0.0.1:{}", self.provider));
         command.env("METADATA_SERVER_DETECTION", "assume-present");
         command
+    }
+
+    fn serve(&self, port: u16) -> Command {
+        self.command(&["serve", "--port", &port.to_string(), "--hostname", "127.0.0.1"])
     }
 
     /// Runs a command of opencode's to its end; its output, or what went wrong.
@@ -347,39 +360,63 @@ pub(crate) struct Answer {
 
 impl Server {
     pub(crate) fn start(home: &Home) -> Self {
-        let command = |port: u16| home.command(&["serve", "--port", &port.to_string(), "--hostname", "127.0.0.1"]);
+        let command = |port: u16| home.serve(port);
         let logs = home.base();
         Self::launch(&Launch { command: &command, logs: &logs, probe: "/config", authorization: None })
     }
 
     pub(crate) fn launch(launch: &Launch<'_>) -> Self {
         for attempt in 1.. {
-            let port = free_port();
             let log = launch.logs.join(format!("serve-{attempt}.log"));
-            let output = || fs::File::options().create(true).append(true).open(&log).expect("a file for the output");
-            let mut command = (launch.command)(port);
-            let child = command
-                .stdout(output())
-                .stderr(output())
-                .spawn()
-                .unwrap_or_else(|error| panic!("{} cannot be run: {error}", command.get_program().display()));
-            let agent = ureq::Agent::config_builder()
-                .http_status_as_error(false)
-                .proxy(None)
-                .max_idle_connections(0)
-                .build()
-                .new_agent();
-            let watchdog = watch(&child);
-            let authorization = launch.authorization;
-            let mut server = Self { child, watchdog, port, agent, authorization, over: false };
+            let mut server = Self::spawn(launch, &log);
             if server.ready(&log, launch.probe) {
                 return server;
             }
             drop(server);
             let said = fs::read_to_string(&log).unwrap_or_default();
-            assert!(attempt < 2, "{} did not start:\n{said}", command.get_program().display());
+            assert!(attempt < 2, "opencode did not start:\n{said}");
         }
         unreachable!("the loop ends by a return or a panic")
+    }
+
+    /// A server that listens, whether or not it can read its store; none where it ends or stays silent.
+    pub(crate) fn listening(home: &Home) -> Option<Self> {
+        let base = home.base();
+        let log = base.join("serve-listening.log");
+        let _none_yet = fs::remove_file(&log);
+        let command = |port: u16| home.serve(port);
+        let launch = Launch { command: &command, logs: &base, probe: "/config", authorization: None };
+        let mut server = Self::spawn(&launch, &log);
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(20) {
+            if server.child.try_wait().expect("a child can be waited for").is_some() {
+                return None;
+            }
+            if fs::read_to_string(&log).is_ok_and(|said| said.contains("listening")) {
+                return Some(server);
+            }
+            std::thread::sleep(Duration::from_millis(30));
+        }
+        None
+    }
+
+    fn spawn(launch: &Launch<'_>, log: &Path) -> Self {
+        let port = free_port();
+        let output = || fs::File::options().create(true).append(true).open(log).expect("a file for the output");
+        let mut command = (launch.command)(port);
+        let child = command
+            .stdout(output())
+            .stderr(output())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{} cannot be run: {error}", command.get_program().display()));
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .proxy(None)
+            .max_idle_connections(0)
+            .build()
+            .new_agent();
+        let watchdog = watch(&child);
+        Self { child, watchdog, port, agent, authorization: launch.authorization, over: false }
     }
 
     fn ready(&mut self, log: &Path, probe: &str) -> bool {

@@ -57,13 +57,13 @@ impl Request {
         wire::bare(&self.body)
     }
 
-    pub(crate) fn ends_with_assistant(&self) -> bool {
-        self.wire.ends_with_assistant(&self.body)
+    /// The conversation of [`Request::bare`], entry by entry.
+    pub(crate) fn turns(&self) -> Vec<Value> {
+        self.bare()[self.wire.member()].as_array().cloned().unwrap_or_default()
     }
 
-    /// The turns as they are sent, without system prompts and cache marks.
-    pub(crate) fn turns(&self) -> Vec<Value> {
-        self.wire.conversation(&self.bare()).cloned().collect()
+    pub(crate) fn ends_with_assistant(&self) -> bool {
+        self.wire.ends_with_assistant(&self.body)
     }
 
     /// `user[text:12] assistant[text:5 tool_use:bash] …`, for people.
