@@ -265,7 +265,7 @@ pub(crate) fn disagreement(
         return Some(format!("predicted turns\n  {}\nseen\n  {}", ours.join("\n  "), theirs.join("\n  ")));
     }
     let text = seen["refused"].as_str();
-    let refused = predict::refused(generation, api, turns);
+    let refused = predict::refused(generation, api, turns).map(|refusal| refusal.why);
     let agree = match (refused, text) {
         (None, None) => true,
         // Only the service knows whether a signature or encrypted content is its own.

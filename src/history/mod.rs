@@ -20,7 +20,7 @@ pub use head::Head;
 pub use large::{LARGE, large_part, large_user, stored_part};
 pub use media::{Found, Media, bytes_of};
 pub use metadata::{Detail, Digest, Meta, MetaKind, Metadata};
-pub use parse::{NEVER_ENDED, head, part, revert};
+pub use parse::{NEVER_ENDED, head, part, prefill_wrapper, revert};
 pub use refusal::{Pointer, Refusal, RefusalClass};
 pub use start::{Behind, head_of_start, part_of_start};
 

@@ -230,7 +230,7 @@ fn prefills<'a>(generation: &Generation, entries: &[Entry<'a>], model: Option<Mo
 }
 
 /// Something that happened in a session, for the tables over time.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Event<'a> {
     /// What happened.
     pub kind: EventKind,
@@ -238,6 +238,12 @@ pub struct Event<'a> {
     pub row: &'a str,
     /// When, in ms since the epoch: the end of the call, or the row's creation.
     pub ms: f64,
+    /// The model that gave the answer.
+    pub model: Model<'a>,
+    /// The tool and the call's id.
+    pub call: Option<(Text<'a>, Text<'a>)>,
+    /// What the provider said.
+    pub text: Option<Text<'a>>,
 }
 
 /// What happened.
@@ -259,15 +265,18 @@ pub fn events<'a>(generation: &Generation, messages: &[MessageRow<'a>]) -> Vec<E
         let Ok(Message::Assistant(answer)) = decode::message(generation, row) else { continue };
         #[allow(clippy::cast_precision_loss, reason = "milliseconds since the epoch are far below 2^53")]
         let created = row.time_created as f64;
+        let event = |kind, ms| Event { kind, row: row.id, ms, model: answer.model, call: None, text: None };
         for part in &answer.parts {
             if let Part::Tool(tool) = part
                 && is_orphan(tool)
             {
-                out.push(Event { kind: EventKind::Orphan, row: row.id, ms: tool.ended.unwrap_or(created) });
+                let call = Some((tool.name, tool.id));
+                out.push(Event { call, ..event(EventKind::Orphan, tool.ended.unwrap_or(created)) });
             }
         }
         if is_prefill(answer.error) {
-            out.push(Event { kind: EventKind::Prefill, row: row.id, ms: created });
+            let text = answer.error.map(|(_, text)| text);
+            out.push(Event { text, ..event(EventKind::Prefill, created) });
         }
     }
     out

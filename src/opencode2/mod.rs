@@ -16,6 +16,7 @@ mod request;
 pub mod rows;
 mod shape;
 mod shapes;
+pub mod stored;
 pub mod wire;
 
 pub use json::{Raw, Text};

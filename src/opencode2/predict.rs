@@ -1,5 +1,8 @@
 //! What a program of opencode 2 does with a session: when it is resumed, and when it gets a new prompt.
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::decode;
 use super::generation::Generation;
 use super::history::{self, Entry};
@@ -148,7 +151,8 @@ fn is_full(history: &[Entry<'_>], (window, output): (f64, f64)) -> bool {
 }
 
 /// Why a service refuses a request, as far as the turns show it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum Refused {
     /// It ends with the assistant's turn, and the model takes no such request.
     Prefill,
@@ -172,49 +176,61 @@ pub fn ends_with_assistant(turns: &[Turn<'_>]) -> bool {
     turns.last().is_some_and(|turn| turn.role == Role::Assistant)
 }
 
+/// A rule of Claude's API that a request breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal<'a> {
+    /// Which.
+    pub why: Refused,
+    /// The row that shows it; empty where none does.
+    pub row: &'a str,
+}
+
 /// The rule of Claude's API that a request breaks; the first that the service would name.
 #[must_use]
-pub fn refused(generation: &Generation, api: Api, turns: &[Turn<'_>]) -> Option<Refused> {
+pub fn refused<'a>(generation: &Generation, api: Api, turns: &[Turn<'a>]) -> Option<Refusal<'a>> {
+    let row = || turns.last().and_then(|turn| turn.blocks.last()).map_or("", |block| block.row);
     if turns.is_empty() {
-        return Some(Refused::NoTurns);
+        return Some(Refusal { why: Refused::NoTurns, row: "" });
     }
     if matches!(api, Api::Responses { .. }) {
         return None;
     }
     if ends_with_assistant(turns) {
-        return Some(Refused::Prefill);
+        return Some(Refusal { why: Refused::Prefill, row: row() });
     }
     call_refused(generation, turns).or_else(|| blocks_refused(api, turns))
 }
 
-fn call_refused(generation: &Generation, turns: &[Turn<'_>]) -> Option<Refused> {
+fn call_refused<'a>(generation: &Generation, turns: &[Turn<'a>]) -> Option<Refusal<'a>> {
     let mut calls = std::collections::HashSet::new();
     for block in turns.iter().flat_map(|turn| &turn.blocks) {
         let Kind::Call(id) = block.kind else { continue };
         let id = id.decode();
         let spelled = id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
         if id.is_empty() || !spelled && !generation.spells_ids {
-            return Some(Refused::CallId);
+            return Some(Refusal { why: Refused::CallId, row: block.row });
         }
         if !calls.insert(id) {
-            return Some(Refused::CallTwice);
+            return Some(Refusal { why: Refused::CallTwice, row: block.row });
         }
     }
     None
 }
 
 fn is_empty(block: &wire::Block<'_>) -> bool {
-    matches!(block.kind, Kind::Text(words) if words.render().is_empty())
+    matches!(block.kind, Kind::Text(words) if words.is_empty())
 }
 
-fn blocks_refused(api: Api, turns: &[Turn<'_>]) -> Option<Refused> {
+fn blocks_refused<'a>(api: Api, turns: &[Turn<'a>]) -> Option<Refusal<'a>> {
     // Turns of one side that follow each other are one for the service.
     let side = |turn: &Turn<'_>| turn.role == Role::Assistant;
     for message in turns.chunk_by(|a, b| side(a) == side(b)) {
         let blocks = || message.iter().flat_map(|turn| &turn.blocks);
+        let at = |why, row: Option<&wire::Block<'a>>| Some(Refusal { why, row: row.map_or("", |block| block.row) });
         let unsigned = |kind: Kind<'_>| matches!(kind, Kind::Thinking(_, s) if s.is_none_or(|s| s.is_empty()));
-        if api == Api::Anthropic && blocks().any(|block| unsigned(block.kind)) {
-            return Some(Refused::Unsigned);
+        let bad = blocks().find(|block| api == Api::Anthropic && unsigned(block.kind));
+        if bad.is_some() {
+            return at(Refused::Unsigned, bad);
         }
         let texts: Vec<Words<'_>> = blocks()
             .filter_map(|block| match block.kind {
@@ -224,16 +240,16 @@ fn blocks_refused(api: Api, turns: &[Turn<'_>]) -> Option<Refused> {
             .collect();
         let mut users = message.iter().filter(|turn| turn.role == Role::User && !turn.blocks.is_empty());
         let empty = match api {
-            Api::Anthropic => texts.iter().any(|words| words.render().is_empty()),
+            Api::Anthropic => texts.iter().any(Words::is_empty),
             _ => users.any(|turn| turn.blocks.iter().all(is_empty)),
         };
         if empty || !texts.is_empty() && texts.iter().all(Words::is_blank) {
-            return Some(Refused::Blank);
+            return at(Refused::Blank, blocks().find(|block| matches!(block.kind, Kind::Text(_))));
         }
         let last = message.last().and_then(|turn| turn.blocks.last());
         let thinking = last.is_some_and(|block| matches!(block.kind, Kind::Thinking(..)));
         if api == Api::Anthropic && thinking {
-            return Some(Refused::EndsWithThinking);
+            return at(Refused::EndsWithThinking, last);
         }
     }
     None

@@ -67,6 +67,15 @@ impl Words<'_> {
         }
     }
 
+    /// Whether nothing is said.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Row(text) => text.is_empty(),
+            other => other.render().is_empty(),
+        }
+    }
+
     /// Whether nothing but white space is said.
     #[must_use]
     pub fn is_blank(&self) -> bool {

@@ -1,5 +1,8 @@
 //! From what is said to the turns of a request, as each of opencode 2's protocols writes them.
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::generation::Generation;
 use super::json::{Raw, Text};
 use super::request::{Piece, Said, Speaker, Words, is_error};
@@ -24,8 +27,23 @@ pub enum Api {
     Other,
 }
 
+impl Api {
+    /// The protocol of an AI SDK package. `store` is the configuration's `options.store`.
+    #[must_use]
+    pub fn of(package: &str, store: Option<bool>) -> Self {
+        match package {
+            "@ai-sdk/anthropic" => Self::Anthropic,
+            "@ai-sdk/openai-compatible" => Self::Chat,
+            "@ai-sdk/openai" => Self::Responses { stateless: store != Some(true) },
+            "@ai-sdk/google" | "@ai-sdk/amazon-bedrock" => Self::GeminiOrBedrock,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// Whose turn it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Role {
     /// The user's, or a tool's result.
     User,

@@ -29,6 +29,7 @@ mod json;
 mod large;
 mod links;
 mod log;
+mod newer;
 mod opencode2;
 #[cfg(target_os = "linux")]
 mod others;
