@@ -36,9 +36,9 @@ pub fn head(row: MessageRow, data: &str) -> Result<Head, ShapeError> {
     let Some(created) = created else {
         return shape("`time.created` is missing");
     };
-    let role = match object.required_string("role")?.as_str() {
+    let role = match object.required("role")?.as_ref() {
         "user" => Role::User(User {
-            agent: object.string("agent")?.map(Rc::from),
+            agent: object.words("agent")?.map(Rc::from),
             model: object.object("model")?.map(|m| model(&m)).transpose()?.map(Rc::new),
         }),
         "assistant" => Role::Assistant(Box::new(assistant(&object)?)),
@@ -53,10 +53,10 @@ pub(super) fn model(object: &Object<'_>) -> Result<ModelRef, ShapeError> {
 
 fn assistant(object: &Object<'_>) -> Result<Assistant, ShapeError> {
     Ok(Assistant {
-        parent_id: object.string("parentID")?.map(Rc::from),
-        agent: object.string("agent")?.map(Rc::from),
+        parent_id: object.words("parentID")?.map(Rc::from),
+        agent: object.words("agent")?.map(Rc::from),
         model: Rc::new(model(object)?),
-        finish: object.string("finish")?.filter(|f| !f.is_empty()).map(Rc::from),
+        finish: object.words("finish")?.filter(|f| !f.is_empty()).map(Rc::from),
         error: if object.truthy("error") { Some(Box::new(row_error(object)?)) } else { None },
         summary: object.truthy("summary"),
         tokens: tokens(object)?,
@@ -144,7 +144,7 @@ fn wrapper_of(says: impl Fn(&str) -> bool) -> Wrapper {
 /// When `data` is not the JSON object of a part, or a field that the replay reads has another kind.
 pub fn part(id: &str, time_created: i64, data: &str, depth: Depth) -> Result<Part, ShapeError> {
     let object = Object::parse(data)?;
-    let kind = match object.required_string("type")?.as_str() {
+    let kind = match object.required("type")?.as_ref() {
         "text" => {
             let mut text = text(&object, depth)?;
             text.leaked_call = object.some("text").is_some_and(leaked::in_json);
@@ -159,7 +159,7 @@ pub fn part(id: &str, time_created: i64, data: &str, depth: Depth) -> Result<Par
         "file" => PartKind::File(Box::new(Media::of(&object, depth)?)),
         "tool" => PartKind::Tool(Box::new(tool(&object, depth)?)),
         "compaction" => PartKind::Compaction {
-            tail_start_id: object.string("tail_start_id")?.filter(|t| !t.is_empty()).map(Box::from),
+            tail_start_id: object.words("tail_start_id")?.filter(|t| !t.is_empty()).map(Box::from),
         },
         "subtask" => PartKind::Subtask,
         other => PartKind::Other(other.into()),
@@ -173,7 +173,7 @@ fn text(object: &Object<'_>, depth: Depth) -> Result<Text, ShapeError> {
     };
     // Most texts start with something visible: only those that start with white space are decoded.
     let visible = raw.as_bytes().get(1).is_some_and(|b| b.is_ascii_graphic() && !matches!(b, b'\\' | b'"'));
-    let blank = !visible && json::string(raw).is_some_and(|t| json::is_blank(&t));
+    let blank = !visible && json::words(raw).is_some_and(|t| json::is_blank(&t));
     Ok(Text { empty: raw == "\"\"", blank, leaked_call: false, digest: depth.digest(&[raw.as_bytes()]) })
 }
 
@@ -184,7 +184,7 @@ fn tool(object: &Object<'_>, depth: Depth) -> Result<ToolCall, ShapeError> {
     let call_id = object.required_string("callID")?;
     let metadata = state.object("metadata").ok().flatten();
     let time = state.object("time").ok().flatten();
-    let status = match state.required_string("status")?.as_str() {
+    let status = match state.required("status")?.as_ref() {
         "completed" => {
             let mut attachments = Vec::new();
             if let Some(raw) = state.some("attachments") {
@@ -212,7 +212,7 @@ fn tool(object: &Object<'_>, depth: Depth) -> Result<ToolCall, ShapeError> {
             has_output: metadata.as_ref().is_some_and(|m| {
                 m.get("interrupted") == Some("true") && m.get("output").is_some_and(|o| o.starts_with('"'))
             }),
-            never_ended: state.get("error").and_then(json::string).as_deref() == Some(NEVER_ENDED),
+            never_ended: state.get("error").and_then(json::words).as_deref() == Some(NEVER_ENDED),
             start: time.and_then(|t| t.number("start").ok().flatten()),
         },
         "running" => ToolState::Running,

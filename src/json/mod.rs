@@ -43,16 +43,17 @@ pub struct Object<'a> {
 struct ObjectVisitor;
 
 impl<'de> Visitor<'de> for ObjectVisitor {
-    type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
+    type Value = Vec<(Cow<'de, str>, &'de str)>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON object")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = Vec::new();
+        // Rows have some ten members: to grow again and again costs more than a few empty places.
+        let mut members = Vec::with_capacity(8);
         while let Some(key) = map.next_key::<Key<'de>>()? {
-            members.push((key.0, map.next_value::<&'de RawValue>()?));
+            members.push((key.0, map.next_value::<&'de RawValue>()?.get()));
         }
         Ok(members)
     }
@@ -92,7 +93,7 @@ impl<'a> Object<'a> {
                 _ => format!("not JSON (line {} column {})", e.line(), e.column()),
             })
         })?;
-        Ok(Self { text, members: members.into_iter().map(|(k, v)| (k, v.get())).collect() })
+        Ok(Self { text, members })
     }
 
     /// The raw text of the value of `key`; the last one where a key stands twice, as in JavaScript.
@@ -112,9 +113,17 @@ impl<'a> Object<'a> {
     /// # Errors
     /// When it is there and not a string.
     pub fn string(&self, key: &str) -> Result<Option<String>, ShapeError> {
+        Ok(self.words(key)?.map(Cow::into_owned))
+    }
+
+    /// A string member, borrowed unless something in it is escaped.
+    ///
+    /// # Errors
+    /// When it is there and not a string.
+    pub fn words(&self, key: &str) -> Result<Option<Cow<'a, str>>, ShapeError> {
         match self.some(key) {
             None => Ok(None),
-            Some(raw) => string(raw).map(Some).ok_or_else(|| ShapeError(format!("`{key}` is not a string"))),
+            Some(raw) => words(raw).map(Some).ok_or_else(|| ShapeError(format!("`{key}` is not a string"))),
         }
     }
 
@@ -122,11 +131,19 @@ impl<'a> Object<'a> {
     ///
     /// # Errors
     /// When it is missing or not a string.
-    pub fn required_string(&self, key: &str) -> Result<String, ShapeError> {
-        match self.string(key)? {
-            Some(s) => Ok(s),
+    pub fn required(&self, key: &str) -> Result<Cow<'a, str>, ShapeError> {
+        match self.words(key)? {
+            Some(words) => Ok(words),
             None => shape(format!("`{key}` is missing")),
         }
+    }
+
+    /// [`Object::required`], owned.
+    ///
+    /// # Errors
+    /// When it is missing or not a string.
+    pub fn required_string(&self, key: &str) -> Result<String, ShapeError> {
+        self.required(key).map(Cow::into_owned)
     }
 
     /// An object member.
@@ -231,6 +248,12 @@ pub fn array(raw: &str) -> Option<Vec<&str>> {
 /// The string that `raw` is; lone surrogates become the replacement character. `None` when it is no string.
 #[must_use]
 pub fn string(raw: &str) -> Option<String> {
+    words(raw).map(Cow::into_owned)
+}
+
+/// [`string`], borrowed unless something in it is escaped.
+#[must_use]
+pub fn words(raw: &str) -> Option<Cow<'_, str>> {
     struct Bytes;
     impl<'de> Visitor<'de> for Bytes {
         type Value = String;
@@ -244,11 +267,13 @@ pub fn string(raw: &str) -> Option<String> {
             Ok(v.to_owned())
         }
     }
-    if !raw.starts_with('"') {
-        return None;
+    let inner = raw.strip_prefix('"')?;
+    let end = memchr::memchr3(b'"', b'\\', b'\n', inner.as_bytes())?;
+    if end + 1 == inner.len() && inner.ends_with('"') {
+        return Some(Cow::Borrowed(&inner[..end]));
     }
     // `deserialize_bytes` is serde_json's way to read a string without insisting on paired surrogates.
-    serde_json::Deserializer::from_str(raw).deserialize_bytes(Bytes).ok()
+    serde_json::Deserializer::from_str(raw).deserialize_bytes(Bytes).ok().map(Cow::Owned)
 }
 
 /// The number that `raw` is, as JavaScript reads it.

@@ -10,8 +10,8 @@ use crate::diagnosis::request::broken_in;
 use crate::diagnosis::{Code, Include, Includes};
 use crate::history::{Message, ModelRef, Part, PartKind, Session, Tokens};
 use crate::replay::{
-    RULE_SETS, Request, Resume, RuleSet, Sdk, Turn, after_revert, newest, overflow_tokens, pending_task, prompt,
-    resume, view,
+    BlockKind, RULE_SETS, Request, Resume, RuleSet, Sdk, Turn, after_revert, newest, overflow_tokens, pending_task,
+    prompt, resume, view,
 };
 
 /// Newest finished answers below this many tokens cannot be near any model's window, in tokens.
@@ -160,13 +160,15 @@ pub(super) fn finds_the_same(before: &Session, after: &Session, sdk: &Sdk) -> bo
     RULE_SETS.iter().all(|set| sure(before, sdk, &[set]).is_subset(&sure(after, sdk, &[set])))
 }
 
-/// Turns without the blocks of some parts, and without those of which nothing is sent then.
+/// Turns without the blocks of some parts, and without those of which nothing is sent then. The words that opencode puts
+/// before the files of a tool come and go with the files.
 fn without<'a>(turns: Vec<Turn<'a>>, named: &HashSet<&str>) -> Vec<Turn<'a>> {
     let rest = turns.into_iter().map(|mut turn| {
         turn.blocks.retain(|b| b.part_id().is_none_or(|id| !named.contains(id)));
         turn
     });
-    rest.filter(|turn| !turn.is_nothing()).collect()
+    let says_something = |turn: &Turn<'_>| turn.blocks.iter().any(|b| b.kind != BlockKind::MediaIntroduction);
+    rest.filter(|turn| says_something(turn) && !turn.is_nothing()).collect()
 }
 
 fn sends_the_same<'a>(was: impl IntoIterator<Item = Turn<'a>>, is: impl IntoIterator<Item = Turn<'a>>) -> bool {

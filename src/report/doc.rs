@@ -270,6 +270,9 @@ pub struct SessionPlanDoc {
     /// What the model is no longer sent, or is sent otherwise.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub leaves: Vec<LeavesDoc>,
+    /// The next prompt no longer sends an assistant's turn in which nothing was sent: no word, no call, no metadata.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub empty_answers: bool,
 }
 
 /// One thing that the model is no longer sent, or is sent otherwise.
@@ -339,6 +342,7 @@ impl SessionPlanDoc {
             id: plan.id.clone(),
             edits: plan.edits().map(|(edit, step)| EditDoc::new(edit, step.map(|s| s.reason), text)).collect(),
             leaves: leaves.collect(),
+            empty_answers: plan.empty_answers,
             steps,
         }
     }

@@ -57,6 +57,15 @@ impl Request {
         wire::bare(&self.body)
     }
 
+    /// [`Self::bare`] without the assistant's turns in which nothing is sent: no word, no call, no metadata.
+    pub(crate) fn without_empty_answers(&self) -> Value {
+        let mut body = self.bare();
+        if let Some(turns) = body[self.wire.member()].as_array_mut() {
+            turns.retain(|turn| !is_empty_answer(turn));
+        }
+        body
+    }
+
     /// The conversation of [`Request::bare`], entry by entry.
     pub(crate) fn turns(&self) -> Vec<Value> {
         self.bare()[self.wire.member()].as_array().cloned().unwrap_or_default()
@@ -83,6 +92,23 @@ fn is_empty(turn: &Value) -> bool {
     let calls = turn["tool_calls"].as_array().is_some_and(|calls| !calls.is_empty());
     let thoughts = turn["reasoning_content"].as_str().is_some_and(|text| !text.is_empty());
     no_words && !calls && !thoughts && turn["role"] != "tool"
+}
+
+/// Whether an entry is an assistant's turn in which nothing is sent.
+fn is_empty_answer(turn: &Value) -> bool {
+    let only = |value: &Value, names: &[&str]| {
+        value.as_object().is_some_and(|members| members.keys().all(|name| names.contains(&name.as_str())))
+    };
+    let nothing = |value: &Value| match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(blocks) => blocks.iter().all(|block| only(block, &["type", "text"]) && block["text"] == ""),
+        _ => false,
+    };
+    ["assistant", "model"].iter().any(|role| turn["role"] == *role)
+        && only(turn, &["role", "content", "parts"])
+        && nothing(&turn["content"])
+        && nothing(&turn["parts"])
 }
 
 /// A step of an answer that is streamed.
