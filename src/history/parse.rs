@@ -118,6 +118,12 @@ fn row_error(object: &Object<'_>) -> Result<RowError, ShapeError> {
     Ok(RowError { name, status, prefill_400: wrapper.is_some(), wrapper, refusal })
 }
 
+/// Whose wording a stored prefill 400 has. `text` is what the provider said, in lower case.
+#[must_use]
+pub fn prefill_wrapper(text: &str) -> Wrapper {
+    wrapper_of(|phrase| text.contains(phrase))
+}
+
 /// Whose wording it is, the outermost wrapper first: each passes the words of the one inside it on.
 fn wrapper_of(says: impl Fn(&str) -> bool) -> Wrapper {
     if says("azure_aiexception") {

@@ -16,7 +16,7 @@ pub(super) fn text<'r>(row: &'r Row<'_>, at: usize, name: &str) -> Result<&'r st
     }
 }
 
-fn optional_text<'r>(row: &'r Row<'_>, at: usize, name: &str) -> Result<Option<&'r str>, ShapeError> {
+pub(super) fn optional_text<'r>(row: &'r Row<'_>, at: usize, name: &str) -> Result<Option<&'r str>, ShapeError> {
     match row.get_ref(at) {
         Ok(ValueRef::Null) => Ok(None),
         _ => text(row, at, name).map(Some),

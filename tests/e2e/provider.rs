@@ -31,6 +31,16 @@ pub(crate) enum Refusal {
     Other(String),
 }
 
+impl Refusal {
+    /// What the service says.
+    pub(crate) fn text(&self) -> &str {
+        match self {
+            Self::Prefill => PREFILL,
+            Self::Other(message) => message,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) purpose: Purpose,
@@ -273,13 +283,7 @@ fn answer(
         (reply, state.calls)
     };
     match refused {
-        Some(refusal) => {
-            let message = match &refusal {
-                Refusal::Prefill => PREFILL,
-                Refusal::Other(message) => message,
-            };
-            plain(&stream, "400 Bad Request", &wire.error(message))
-        }
+        Some(refusal) => plain(&stream, "400 Bad Request", &wire.error(refusal.text())),
         None => stream_reply(stream, wire, Dialect::of(provider), &reply, call, over),
     }
 }
@@ -327,10 +331,13 @@ const PREFILL: &str =
 /// The rule that a request breaks. The last turn is looked at first: it is what this project is about. Beyond that,
 /// only what a service is known to refuse is refused.
 fn refusal(wire: Wire, provider: &str, body: &Value) -> Option<Refusal> {
+    let turns: Vec<&Value> = wire.conversation(body).collect();
+    if provider == "gateway" {
+        return gateway_rule(&turns).map(Refusal::Other);
+    }
     if wire.ends_with_assistant(body) {
         return Some(Refusal::Prefill);
     }
-    let turns: Vec<&Value> = wire.conversation(body).collect();
     let claude = |broken: Option<String>| broken.or_else(|| claude::refuses(&turns));
     let broken = match wire {
         Wire::Messages if provider == "minimax" => None,
@@ -342,6 +349,19 @@ fn refusal(wire: Wire, provider: &str, body: &Value) -> Option<Refusal> {
         Wire::Converse => converse_rule(&turns),
     };
     broken.map(Refusal::Other)
+}
+
+/// Encrypted reasoning that the service has not made, in OpenAI's words. It takes requests that end with an answer.
+fn gateway_rule(items: &[&Value]) -> Option<String> {
+    if items.is_empty() {
+        return Some("Missing required parameter: 'input'.".to_owned());
+    }
+    let foreign = items.iter().any(|item| item["type"] == "reasoning" && item["encrypted_content"] == FOREIGN);
+    foreign.then(|| {
+        "The encrypted content for item rs_1 could not be verified. Reason: Encrypted content could not be decrypted \
+         or parsed."
+            .to_owned()
+    })
 }
 
 /// Calls and results that do not belong together, in OpenAI's words.
@@ -382,15 +402,30 @@ fn converse_rule(turns: &[&Value]) -> Option<String> {
     None
 }
 
+/// The turns as Anthropic's API takes them: those of one side that follow each other are one. A text is a block.
+fn merged(turns: &[&Value]) -> Vec<Vec<Value>> {
+    let mut out: Vec<(&Value, Vec<Value>)> = Vec::new();
+    for turn in turns {
+        let blocks = match &turn["content"] {
+            Value::String(text) if !text.is_empty() => vec![json!({"type": "text", "text": text})],
+            other => other.as_array().cloned().unwrap_or_default(),
+        };
+        match out.last_mut() {
+            Some((role, all)) if **role == turn["role"] && !blocks.is_empty() && !all.is_empty() => all.extend(blocks),
+            _ => out.push((&turn["role"], blocks)),
+        }
+    }
+    out.into_iter().map(|(_, blocks)| blocks).collect()
+}
+
 fn anthropic_rule(turns: &[&Value]) -> Option<String> {
     if turns.is_empty() {
         return Some("messages: at least one message is required".to_owned());
     }
     let mut seen = BTreeSet::new();
     let mut open = BTreeSet::new();
-    for (index, turn) in turns.iter().enumerate() {
-        let blocks = turn["content"].as_array().cloned().unwrap_or_default();
-        if turn["content"] == "" || blocks.is_empty() && !turn["content"].is_string() {
+    for (index, blocks) in merged(turns).into_iter().enumerate() {
+        if blocks.is_empty() {
             return Some(format!("messages.{index}: all messages must have non-empty content"));
         }
         let mut answered = BTreeSet::new();
