@@ -1,7 +1,7 @@
 //! Writes a store of any size whose rows look like opencode's, the same for the same seed.
 //!
 //! `cargo bench --bench generate -- FILE [--mib N] [--seed N] [--scale N] [--shape SHAPE] [--faulty PERCENT]`, SHAPE being
-//! `mixed`, `worn`, `openai`, `v2`, `logged`, `one-session`, `one-message`, `one-part`, `one-prompt` or `many-rows`
+//! `mixed`, `worn`, `openai`, `v2`, `logged`, `one-session`, `one-message`, `one-part`, `one-prompt`, `aborted` or `many-rows`
 //!
 //! Tables come from the store of 1.18.33 in `fixtures`. Sizes of tool results are lognormal; `--scale` multiplies
 //! them, so that stores of equal size can have different numbers of rows. What the store holds is printed as JSON.
@@ -87,6 +87,7 @@ fn main() -> Result<()> {
         "one-session" => store.one_session(200_000)?,
         "one-message" => store.one_message(300_000)?,
         "one-part" => store.one_part(200 << 20)?,
+        "aborted" => store.all_aborted(4_000)?,
         "many-rows" => store.many_rows(2_500_000)?,
         other => return Err(format!("there is no shape `{other}`").into()),
     }
@@ -551,6 +552,7 @@ impl Writer {
             self.cut_off(&session, &row)?;
             if self.faulty.is_some() {
                 // What was said behind it ended the next request, which was refused: a revert would make it end there again.
+                self.step_start(&session, &row)?;
                 self.said(&session, &row, 300.0)?;
                 self.refused(talk)?;
             }
@@ -652,7 +654,8 @@ impl Writer {
         };
         let mut talk = self.begin("claude-opus-4-6", turns, end)?;
         if faulty {
-            talk.orphan_in = Some(1 + self.random.below(turns));
+            // In the last turn it would leave the session stuck.
+            talk.orphan_in = Some(2 + self.random.below(turns - 1));
         }
         if turns > 25 && self.random.one_in(4) {
             talk.compaction_in = Some(2 + self.random.below(turns - 2)).filter(|at| talk.orphan_in != Some(*at));
@@ -770,6 +773,23 @@ impl Writer {
             self.tick(10);
             self.step_start(&session, &row)?;
             self.said(&session, &row, 40.0)?;
+        }
+        self.end(&mut talk)
+    }
+
+    /// One session of so many messages, each answer aborted behind a call.
+    fn all_aborted(&mut self, messages: u64) -> Result<()> {
+        let mut talk = self.begin("claude-opus-4-6", 0, End::Refused)?;
+        let session = talk.id.clone();
+        while self.held.messages < messages {
+            self.user(&mut talk)?;
+            let prompt = talk.prompt.clone();
+            self.said(&session, &prompt, 40.0)?;
+            let row = self.aborted(&talk)?;
+            self.step_start(&session, &row)?;
+            self.cut_off(&session, &row)?;
+            self.step_start(&session, &row)?;
+            self.said(&session, &row, 100.0)?;
         }
         self.end(&mut talk)
     }

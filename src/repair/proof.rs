@@ -232,9 +232,9 @@ fn steering(before: &Session, after: &Session, set: &RuleSet, includes: Includes
     // Rows that one side lacks are the removed and the new ones; the others must be cut and ordered alike.
     let (was, is) = apart(&seen.0, &seen.1);
     if !was.is_empty() || !is.is_empty() {
-        let (old, new) = (ids(before), ids(after));
-        let was = was.iter().map(|m| m.id()).filter(|id| new.contains(*id));
-        if !was.eq(is.iter().map(|m| m.id()).filter(|id| old.contains(*id))) {
+        let (old, new) = changed(before, after);
+        let was = was.iter().map(|m| m.id()).filter(|id| !old.contains(id) || new.contains(id));
+        if !was.eq(is.iter().map(|m| m.id()).filter(|id| !new.contains(id) || old.contains(id))) {
             return Some(Check::Cut);
         }
     }
@@ -246,8 +246,15 @@ fn steering(before: &Session, after: &Session, set: &RuleSet, includes: Includes
     None
 }
 
-fn ids(session: &Session) -> HashSet<&str> {
-    session.messages.iter().map(|m| m.id()).collect()
+/// The ids of the rows in which two histories differ: those of the first, and those of the second. Every other row of
+/// one is a row of the other.
+fn changed<'a>(before: &'a Session, after: &'a Session) -> (HashSet<&'a str>, HashSet<&'a str>) {
+    let (was, is) = (&before.messages, &after.messages);
+    let first = was.iter().zip(is).take_while(|(a, b)| Rc::ptr_eq(a, b)).count();
+    let (was, is) = (&was[first..], &is[first..]);
+    let last = was.iter().rev().zip(is.iter().rev()).take_while(|(a, b)| Rc::ptr_eq(a, b)).count();
+    let ids = |rows: &'a [Rc<Message>]| rows[..rows.len() - last].iter().map(|m| m.id()).collect();
+    (ids(was), ids(is))
 }
 
 /// What is left of two views without the rows that both begin with and those that both end with. Histories that come
