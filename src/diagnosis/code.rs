@@ -61,6 +61,8 @@ pub enum Code {
     UnsendableFile,
     /// See `request/signature.rs`.
     BadSignature,
+    /// See `request/encrypted_reasoning.rs`.
+    BadEncryptedReasoning,
     /// See `request/window.rs`.
     OverWindow,
     /// See `buried.rs`.
@@ -121,7 +123,7 @@ const fn row(code: Code, fix: Fix, means: &'static str) -> Problem {
 }
 
 /// All problems, one row a code.
-const PROBLEMS: [Problem; 26] = [
+const PROBLEMS: [Problem; 27] = [
     row(
         Code::OrphanTail,
         Fix::Automatic,
@@ -183,6 +185,11 @@ const PROBLEMS: [Problem; 26] = [
     ),
     row(Code::UnsendableFile, Fix::Redact(Include::Media), "a file of a kind that the AI SDK package cannot send"),
     row(Code::BadSignature, Fix::Redact(Include::Signatures), "thinking whose signature the provider has refused"),
+    row(
+        Code::BadEncryptedReasoning,
+        Fix::Redact(Include::Reasoning),
+        "encrypted reasoning that the provider has refused to take back",
+    ),
     row(Code::OverWindow, Fix::Report, "a request that was refused for its length, with nothing that worked since"),
     row(
         Code::LatentTail,

@@ -24,6 +24,8 @@ pub enum Include {
     Calls,
     /// Signatures of thinking that every prompt is refused for.
     Signatures,
+    /// Encrypted reasoning that every prompt is refused for.
+    Reasoning,
 }
 
 impl Include {
@@ -42,6 +44,10 @@ impl Include {
                 "Tool calls that every prompt is refused for: they get another id, or are sent as ordinary calls"
             }
             Self::Signatures => "Thinking that every prompt is refused for: it is left out of what is sent",
+            Self::Reasoning => {
+                "Encrypted reasoning that every prompt is refused for: it is left out of what is sent, no word that you \
+                 can read goes"
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! A plan in words: one sentence for each thing that is done, none of the session's content.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -45,6 +47,13 @@ pub(super) fn sentences(steps: &[Step], now: i64, zone: &TimeZone) -> Vec<String
         let calls = if ended == 1 { "tool call that never ended" } else { "tool calls that never ended" };
         out.push((i64::MAX, format!("settles {ended} {calls}")));
     }
+    let hidden = steps.iter().filter(|step| step.reason == Code::BadEncryptedReasoning);
+    let answers: BTreeSet<&str> = hidden.map(|step| step.message_id.as_str()).collect();
+    if !answers.is_empty() {
+        let of = if answers.len() == 1 { "1 answer".to_owned() } else { format!("{} answers", answers.len()) };
+        let words = "every word that you can read stays stored, and the answers themselves are sent as before";
+        out.push((i64::MIN, format!("the model no longer sees its hidden reasoning of {of}; {words}")));
+    }
     for step in steps {
         let time = moment(step.time_ms, now, zone);
         let mut say = |sentence: String| out.push((step.time_ms, sentence));
@@ -67,6 +76,7 @@ pub(super) fn sentences(steps: &[Step], now: i64, zone: &TimeZone) -> Vec<String
                 }
             }
             Action::EndCall { .. } => {}
+            Action::Redact(_) if step.reason == Code::BadEncryptedReasoning => {}
             Action::Redact(redaction) => out.push((i64::MIN, redacted(step.reason, redaction, &time))),
         }
     }

@@ -29,7 +29,7 @@ pub fn cases(usual: u32) -> u32 {
 
 /// Everything that can be asked for.
 const EVERYTHING: [&str; 2] =
-    ["--include", "at-risk,unmeasured,latent,unsettled,near-window,blank-text,media,calls,signatures"];
+    ["--include", "at-risk,unmeasured,latent,unsettled,near-window,blank-text,media,calls,signatures,reasoning"];
 
 /// How a store is looked at: by every rule set, and through Anthropic's own package, one that sends no documents, or one
 /// that is not known.

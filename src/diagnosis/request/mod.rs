@@ -9,6 +9,7 @@ mod bad_image;
 mod blank_text;
 mod call_ids;
 mod empty_message;
+mod encrypted_reasoning;
 mod image_size;
 mod provider_calls;
 mod risk;
@@ -19,13 +20,14 @@ mod unsendable_file;
 mod window;
 
 pub(crate) use call_ids::sent as sent_id;
+pub(crate) use encrypted_reasoning::goes_along;
 pub(super) use risk::{refused_or_cut_off, risky, unsendable};
 
 use std::rc::Rc;
 
 use super::code::{Applicability, Code};
 use super::{Evidence, Finding};
-use crate::history::{Media, Message, ModelRef, Refusal, RefusalClass, Session};
+use crate::history::{Assistant, Media, Message, ModelRef, Part, PartKind, Refusal, RefusalClass, Session};
 use crate::replay::{Block, Request, RuleSet, Sdk, Turn, after_revert, newest, prompt, view};
 
 /// Something in a request that a provider refuses.
@@ -59,7 +61,7 @@ pub struct RequestRule {
 }
 
 /// All rules.
-const RULES: [RequestRule; 11] = [
+const RULES: [RequestRule; 12] = [
     blank_text::RULE,
     image_size::RULE,
     bad_image::RULE,
@@ -70,6 +72,7 @@ const RULES: [RequestRule; 11] = [
     thinking_last::RULE,
     unsendable_file::RULE,
     signature::RULE,
+    encrypted_reasoning::RULE,
     window::RULE,
 ];
 
@@ -208,17 +211,25 @@ pub fn broken_under(session: &Session, set: &RuleSet, sdk: &Sdk) -> Vec<Broken> 
 fn standing<'a>(seen: &[&'a Message], model: &ModelRef) -> Option<(&'a Message, Refusal)> {
     for message in seen.iter().rev() {
         let Some(a) = message.assistant().filter(|a| *a.model == *model) else { continue };
-        match &a.error {
-            Some(error) => {
-                if let Some(refusal) = error.refusal.filter(|r| r.class != RefusalClass::Other) {
-                    return Some((message, refusal));
-                }
-            }
-            None if a.finish.is_some() && !a.summary => return None,
+        match a.error.as_deref().and_then(|error| error.refusal) {
+            Some(refusal) if refusal.class != RefusalClass::Other => return Some((message, refusal)),
+            Some(_) => {}
+            None if accepted(message, a) => return None,
             None => {}
         }
     }
     None
+}
+
+/// Whether the request that the row answers was taken: the answer is finished, or something of it had come before it was
+/// cut off. A compaction's request is not the one that a prompt sends.
+fn accepted(message: &Message, a: &Assistant) -> bool {
+    let said = |part: &Part| match &part.kind {
+        PartKind::Text { text, .. } => !text.empty,
+        PartKind::Reasoning { .. } | PartKind::Tool(_) => true,
+        _ => false,
+    };
+    !a.summary && (a.error.is_none() && a.finish.is_some() || message.parts.iter().any(said))
 }
 
 /// What the refusal pointed at in the request that was refused: the history before its row, replayed.
