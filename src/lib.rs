@@ -3,14 +3,18 @@
 
 pub mod apply;
 pub mod audit;
+pub mod decoding;
 pub mod diagnosis;
 pub mod environment;
 pub mod error;
 pub mod explain;
+pub mod export;
 pub mod files;
 pub mod history;
 pub mod journal;
 pub mod json;
+pub mod plain;
+pub mod relink;
 pub mod repair;
 pub mod replay;
 pub mod report;

@@ -10,11 +10,14 @@ mod capture;
 mod checks;
 mod claude;
 mod dead;
+mod decoding;
 mod dump;
+mod exports;
 mod fixtures;
 mod judge;
 mod live;
 mod matrix;
+mod moved;
 mod mutate;
 mod opencode;
 mod provider;
@@ -27,6 +30,8 @@ mod scenarios;
 mod setup;
 #[path = "../shapes.rs"]
 mod shapes;
+#[path = "../variants.rs"]
+mod variants;
 mod wire;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -120,6 +120,8 @@ pub(crate) fn install(version: &Version) -> PathBuf {
 pub(crate) struct Home {
     folder: tempfile::TempDir,
     program: PathBuf,
+    /// The name of the work folder.
+    work: &'static str,
     provider: u16,
     pub(crate) version: Version,
 }
@@ -134,7 +136,7 @@ impl Home {
     pub(crate) fn new(version: &Version, provider: u16, snapshots: Snapshots) -> Self {
         let program = install(version);
         let folder = tempfile::Builder::new().prefix("unstick-e2e-").tempdir().expect("a temporary folder");
-        let home = Self { folder, program, provider, version: version.clone() };
+        let home = Self { folder, program, provider, work: "work", version: version.clone() };
         for name in ["home", "config/opencode", "data/opencode", "cache", "state", "work"] {
             fs::create_dir_all(home.base().join(name)).expect("a folder of the private home");
         }
@@ -144,12 +146,18 @@ impl Home {
         home
     }
 
-    fn base(&self) -> PathBuf {
+    pub(crate) fn base(&self) -> PathBuf {
         fs::canonicalize(self.folder.path()).expect("the private home is there")
     }
 
     pub(crate) fn work(&self) -> PathBuf {
-        self.base().join("work")
+        self.base().join(self.work)
+    }
+
+    /// Gives the work folder another name, as a person who tidies up does.
+    pub(crate) fn rename_work(&mut self, name: &'static str) {
+        fs::rename(self.work(), self.base().join(name)).expect("the work folder can be renamed");
+        self.work = name;
     }
 
     pub(crate) fn store(&self) -> PathBuf {
@@ -330,23 +338,8 @@ pub(crate) struct Answer {
 impl Server {
     pub(crate) fn start(home: &Home) -> Self {
         for attempt in 1.. {
-            let port = free_port();
             let log = home.base().join(format!("serve-{attempt}.log"));
-            let output = || fs::File::options().create(true).append(true).open(&log).expect("a file for the output");
-            let child = home
-                .command(&["serve", "--port", &port.to_string(), "--hostname", "127.0.0.1"])
-                .stdout(output())
-                .stderr(output())
-                .spawn()
-                .unwrap_or_else(|error| panic!("opencode {} cannot be run: {error}", home.version));
-            let agent = ureq::Agent::config_builder()
-                .http_status_as_error(false)
-                .proxy(None)
-                .max_idle_connections(0)
-                .build()
-                .new_agent();
-            let watchdog = watch(&child);
-            let mut server = Self { child, watchdog, port, agent, over: false };
+            let mut server = Self::spawn(home, &log);
             if server.ready(&log) {
                 return server;
             }
@@ -355,6 +348,43 @@ impl Server {
             assert!(attempt < 2, "opencode {} did not start:\n{said}", home.version);
         }
         unreachable!("the loop ends by a return or a panic")
+    }
+
+    /// A server that listens, whether or not it can read its store; none where it ends or stays silent.
+    pub(crate) fn listening(home: &Home) -> Option<Self> {
+        let log = home.base().join("serve-listening.log");
+        let _none_yet = fs::remove_file(&log);
+        let mut server = Self::spawn(home, &log);
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(20) {
+            if server.child.try_wait().expect("a child can be waited for").is_some() {
+                return None;
+            }
+            if fs::read_to_string(&log).is_ok_and(|said| said.contains("listening")) {
+                return Some(server);
+            }
+            std::thread::sleep(Duration::from_millis(30));
+        }
+        None
+    }
+
+    fn spawn(home: &Home, log: &Path) -> Self {
+        let port = free_port();
+        let output = || fs::File::options().create(true).append(true).open(log).expect("a file for the output");
+        let child = home
+            .command(&["serve", "--port", &port.to_string(), "--hostname", "127.0.0.1"])
+            .stdout(output())
+            .stderr(output())
+            .spawn()
+            .unwrap_or_else(|error| panic!("opencode {} cannot be run: {error}", home.version));
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .proxy(None)
+            .max_idle_connections(0)
+            .build()
+            .new_agent();
+        let watchdog = watch(&child);
+        Self { child, watchdog, port, agent, over: false }
     }
 
     fn ready(&mut self, log: &Path) -> bool {

@@ -47,6 +47,11 @@ impl Request {
         wire::bare(&self.body)
     }
 
+    /// The conversation of [`Request::bare`], entry by entry.
+    pub(crate) fn turns(&self) -> Vec<Value> {
+        self.bare()[self.wire.member()].as_array().cloned().unwrap_or_default()
+    }
+
     pub(crate) fn ends_with_assistant(&self) -> bool {
         self.wire.ends_with_assistant(&self.body)
     }

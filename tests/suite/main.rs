@@ -9,9 +9,11 @@ mod cli;
 #[cfg(target_os = "linux")]
 mod ctrl_c;
 mod dead;
+mod decoding;
 mod docs;
 mod dump;
 mod explain;
+mod exports;
 #[cfg(target_os = "linux")]
 mod faults;
 mod fixtures;
@@ -52,3 +54,5 @@ mod tails;
 #[cfg(unix)]
 mod terminal;
 mod undo;
+#[path = "../variants.rs"]
+mod variants;
