@@ -20,6 +20,7 @@ mod opencode;
 mod provider;
 #[path = "../pty.rs"]
 mod pty;
+mod refusals;
 mod rng;
 mod rows;
 mod scenarios;
@@ -27,6 +28,7 @@ mod scenarios;
 mod setup;
 #[path = "../shapes.rs"]
 mod shapes;
+mod strict;
 mod wire;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
