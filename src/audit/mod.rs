@@ -6,6 +6,7 @@
 
 mod scan;
 mod selection;
+mod service;
 
 use std::path::Path;
 use std::str::FromStr;
@@ -178,7 +179,9 @@ pub fn audit_with<T: Send>(
         tell: &tell,
     }
     .run(store, options.progress)?;
+    let drafts = scanned.sessions.iter().map(|(draft, _, _)| draft);
     let judge = Judge {
+        doubted: service::doubted(store, &infos, drafts)?,
         counting: counting_from(bound.version),
         refuses: Refuses::new(
             scanned.refusing.into_iter().chain((options.proven)(&facts.id)),
@@ -187,7 +190,7 @@ pub fn audit_with<T: Send>(
     };
     let mut sessions: Vec<Judged<T>> = Vec::with_capacity(scanned.sessions.len());
     for (draft, sdk, told) in scanned.sessions {
-        sessions.push(Judged { diagnosis: draft.settle(&judge.refuses), sdk, told });
+        sessions.push(Judged { diagnosis: draft.settle(&judge), sdk, told });
     }
     let mut unreadable_rows = scanned.unreadable;
     if options.selection.is_all() {

@@ -63,6 +63,16 @@ pub enum Code {
     BadSignature,
     /// See `request/encrypted_reasoning.rs`.
     BadEncryptedReasoning,
+    /// See `request/reasoning_order.rs`.
+    ReasoningAlone,
+    /// See `request/item_ids.rs`.
+    StaleItemId,
+    /// See `request/turn_order.rs`.
+    SplitCall,
+    /// See `request/thought_signature.rs`.
+    UnsignedCall,
+    /// See `request/missing_reasoning.rs`.
+    CallWithoutReasoning,
     /// See `request/window.rs`.
     OverWindow,
     /// See `buried.rs`.
@@ -79,6 +89,8 @@ pub enum Code {
     StepLimitPrefill,
     /// See `buried.rs`.
     LeakedToolCallText,
+    /// See `silence.rs`.
+    UnansweredPrompt,
     /// A row that could not be understood.
     UnreadableRow,
     /// A compaction or subtask that is still to be worked off.
@@ -123,7 +135,7 @@ const fn row(code: Code, fix: Fix, means: &'static str) -> Problem {
 }
 
 /// All problems, one row a code.
-const PROBLEMS: [Problem; 27] = [
+const PROBLEMS: [Problem; 33] = [
     row(
         Code::OrphanTail,
         Fix::Automatic,
@@ -190,6 +202,23 @@ const PROBLEMS: [Problem; 27] = [
         Fix::Redact(Include::Reasoning),
         "encrypted reasoning that the provider has refused to take back",
     ),
+    row(
+        Code::ReasoningAlone,
+        Fix::Redact(Include::Reasoning),
+        "a reasoning item without the item that its provider made after it",
+    ),
+    row(
+        Code::StaleItemId,
+        Fix::Redact(Include::Reasoning),
+        "an item that is sent by a name which its provider does not know any more",
+    ),
+    row(
+        Code::SplitCall,
+        Fix::Redact(Include::Calls),
+        "a call that follows another turn of the model's, which Gemini refuses",
+    ),
+    row(Code::UnsignedCall, Fix::Redact(Include::Calls), "a call without the signature that Gemini wants back"),
+    row(Code::CallWithoutReasoning, Fix::Report, "a call without the thinking that its provider wants back"),
     row(Code::OverWindow, Fix::Report, "a request that was refused for its length, with nothing that worked since"),
     row(
         Code::LatentTail,
@@ -213,6 +242,7 @@ const PROBLEMS: [Problem; 27] = [
         "a request that was refused because the step limit added an assistant turn; nothing stored is wrong",
     ),
     row(Code::LeakedToolCallText, Fix::Report, "an answer's text holds raw tool-call markup"),
+    row(Code::UnansweredPrompt, Fix::Report, "the newest prompt, whose answer stops at a call that opencode cut off"),
     row(Code::UnreadableRow, Fix::Report, "a row could not be understood"),
     row(Code::PendingTask, Fix::Report, "a compaction or subtask is worked off before anything is sent"),
 ];

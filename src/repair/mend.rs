@@ -142,12 +142,24 @@ fn fixed(
             let changes = last_thinking(message, part, &object, broken.code, aborted)?;
             Some((changes, leaves(None, part.bytes, None)))
         }
+        (Code::EmptyMessage, PartKind::Text { .. }) | (Code::SplitCall, PartKind::StepStart) => {
+            let (id, part) = (message.row.id.clone(), part.id().to_owned());
+            Some((vec![Change::RemovePart { id, part, reason: broken.code }], leaves(None, 0, None)))
+        }
+        (Code::StaleItemId, _) => {
+            let metadata = without_names(object.some("metadata")?)?;
+            Some((vec![set(object.with("metadata", &metadata))], leaves(None, 0, None)))
+        }
+        (Code::UnsignedCall, PartKind::Tool(_)) => {
+            let data = with_stand_in(part, &object)?;
+            Some((vec![set(data)], leaves(None, 0, Some(STAND_IN.to_owned()))))
+        }
         (Code::BadSignature, PartKind::Reasoning { .. }) => {
             let metadata = Object::parse(object.some("metadata")?).ok()?;
             let data = object.with("metadata", &metadata.without("anthropic"));
             Some((vec![set(data)], leaves(None, part.bytes, None)))
         }
-        (Code::BadEncryptedReasoning, _) => {
+        (Code::BadEncryptedReasoning | Code::ReasoningAlone, _) => {
             let metadata = without_secrets(part, object.some("metadata")?)?;
             Some((vec![set(object.with("metadata", &metadata))], leaves(None, part.bytes, None)))
         }
@@ -209,6 +221,30 @@ fn without_secrets(part: &Part, metadata: &str) -> Option<String> {
         out = Object::parse(&out).ok()?.with(namespace, &rest);
     }
     Some(out)
+}
+
+/// The metadata of a part without the names that the provider gave to items.
+fn without_names(metadata: &str) -> Option<String> {
+    let mut out = metadata.to_owned();
+    for (namespace, raw) in Object::parse(metadata).ok()?.members() {
+        if let Ok(inner) = Object::parse(raw) {
+            out = Object::parse(&out).ok()?.with(namespace, &inner.without("itemId"));
+        }
+    }
+    Some(out)
+}
+
+/// What Google takes for the signature of a call that it did not make.
+const STAND_IN: &str = "skip_thought_signature_validator";
+
+/// A call's JSON with the stand-in, where the package looks for a signature.
+fn with_stand_in(part: &Part, object: &Object<'_>) -> Option<String> {
+    let namespace = part.metadata().first().map_or("google", |meta| &meta.namespace);
+    let metadata = object.some("metadata").unwrap_or("{}");
+    let metadata = Object::parse(metadata).ok()?;
+    let inner = Object::parse(metadata.some(namespace).unwrap_or("{}")).ok()?;
+    let inner = inner.with("thoughtSignature", &json::quote(STAND_IN));
+    Some(object.with("metadata", &metadata.with(namespace, &inner)))
 }
 
 /// Whether one of OpenRouter's details can be read by the provider alone.

@@ -167,6 +167,7 @@ impl From<Check> for Stop {
 /// When a row cannot be read.
 pub fn plan_session(session: &Session, sdk: &Sdk, request: Request<'_>, rows: &dyn Lookup) -> Result<Planned> {
     debug_assert_eq!(session.depth, Depth::Whole, "what is proven must have been read");
+    let request = Request { includes: request.judge.allowed(&session.info.id, request.includes), ..request };
     let plan = |sdk: &Sdk| Planner { original: session, sdk, request, rows }.plan();
     let own = plan(sdk);
     if !request.includes.has(Include::Unmeasured) {

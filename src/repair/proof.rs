@@ -132,10 +132,13 @@ pub fn prove_mended(
     let whole = mending.steps.iter().filter(|step| step.reason != Code::BadEncryptedReasoning);
     let whole = whole.filter_map(Step::redaction).map(|r| r.part_id.as_str());
     let named = Taken { whole: whole.chain(parts).chain(thinking).collect(), secret };
+    let of_splits = mending.steps.iter().filter(|step| step.reason == Code::SplitCall);
+    let split: HashSet<&str> = of_splits.map(|step| step.message_id.as_str()).collect();
     let differ = |b: &Session, a: &Session, set: &RuleSet| {
         let (was, is) = (view(&b.messages, set), view(&a.messages, set));
         let (was, is) = (prompt(&was, set, sdk, model(&was, set)), prompt(&is, set, sdk, model(&is, set)));
-        let same = sends_the_same(without(was.turns, &named), without(is.turns, &named));
+        let same =
+            sends_the_same(joined(without(was.turns, &named), &split), joined(without(is.turns, &named), &split));
         (!same).then_some(Check::Prompt)
     };
     if let Some(check) = in_every_view(before, after, includes, differ) {
@@ -182,6 +185,25 @@ fn without<'a>(turns: Vec<Turn<'a>>, named: &Taken<'_>) -> Vec<Turn<'a>> {
         turn
     });
     rest.filter(|turn| !turn.is_nothing()).collect()
+}
+
+/// Turns of which those of an answer that was made one are one.
+fn joined<'a>(turns: Vec<Turn<'a>>, split: &HashSet<&str>) -> Vec<Turn<'a>> {
+    let mut out: Vec<Turn<'a>> = Vec::with_capacity(turns.len());
+    for turn in turns {
+        match out.last_mut() {
+            Some(last)
+                if split.contains(turn.row.id())
+                    && last.row.id() == turn.row.id()
+                    && last.is_assistant()
+                    && turn.is_assistant() =>
+            {
+                last.blocks.extend(turn.blocks);
+            }
+            _ => out.push(turn),
+        }
+    }
+    out
 }
 
 fn sends_the_same<'a>(was: impl IntoIterator<Item = Turn<'a>>, is: impl IntoIterator<Item = Turn<'a>>) -> bool {

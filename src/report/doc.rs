@@ -81,6 +81,8 @@ pub struct Summary {
     pub recovered: Option<u64>,
     /// Healthy ones; `None` where that was not looked at.
     pub healthy: Option<u64>,
+    /// Sessions whose last prompt nobody answers; `None` where that was not looked at.
+    pub waiting: Option<u64>,
     /// Sessions with rows that could not be understood.
     pub unreadable: u64,
     /// Tool calls that opencode cut off; `None` where they were not counted.
@@ -96,9 +98,10 @@ impl Summary {
     #[must_use]
     pub fn of<'a>(sessions: impl Iterator<Item = &'a Diagnosis>, unreadable_rows: u64, tails: bool) -> Self {
         let mut by: BTreeMap<Status, u64> = BTreeMap::new();
-        let (mut orphans, mut prefill_400s) = (0, 0);
+        let (mut orphans, mut prefill_400s, mut waiting) = (0, 0, 0);
         for d in sessions {
             *by.entry(d.status).or_default() += 1;
+            waiting += u64::from(d.waits);
             orphans += d.orphans.unwrap_or(0);
             prefill_400s += d.prefill_400s.unwrap_or(0);
         }
@@ -111,6 +114,7 @@ impl Summary {
             latent: whole(count(Status::Latent)),
             recovered: whole(count(Status::Recovered)),
             healthy: whole(count(Status::Healthy)),
+            waiting: whole(waiting),
             unreadable: count(Status::Unreadable),
             orphans: whole(orphans),
             prefill_400s: whole(prefill_400s),

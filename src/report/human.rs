@@ -142,6 +142,14 @@ pub fn scan(
         );
         text.push_str(&out.wrap(&line, ""));
     }
+    if let Some(n) = summary.waiting.filter(|n| *n > 0) {
+        let these = plural(n, "session waits for nothing", "sessions wait for nothing");
+        let line = format!(
+            "\n{these}, unless opencode is at work on it now: its last prompt got no answer, because a tool call was cut off or \
+             is stored as running for ever. A new prompt is answered; `unstick repair --include unsettled` ends such calls.\n"
+        );
+        text.push_str(&out.wrap(&line, ""));
+    }
     if summary.unreadable_rows > 0 {
         let rows = plural(summary.unreadable_rows, "row could not be understood", "rows could not be understood");
         let line = format!("\n{rows}: see `unstick scan --json`. Sessions with such rows are left alone.\n");

@@ -26,3 +26,4 @@ pub use sanitize::clean;
 pub use schema::{Document, schema};
 pub use stats::{StatsDoc, stats};
 pub use undo::{JournalsDoc, UndoDoc, journals, undo_plan, undone};
+pub use words::discards;

@@ -1,6 +1,6 @@
 //! A plan in words: one sentence for each thing that is done, none of the session's content.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -84,11 +84,42 @@ pub(super) fn sentences(steps: &[Step], now: i64, zone: &TimeZone) -> Vec<String
     out.into_iter().map(|(_, sentence)| sentence).collect()
 }
 
+/// What a plan takes out of what the model is sent, in a few words: "the hidden reasoning of 2 answers, 1 file".
+#[must_use]
+pub fn discards(steps: &[Step]) -> String {
+    let mut counts: BTreeMap<&str, BTreeSet<(&str, Option<usize>)>> = BTreeMap::new();
+    for step in steps {
+        let Some(redaction) = step.redaction() else { continue };
+        let (what, whose) = match step.reason {
+            Code::BadEncryptedReasoning | Code::ReasoningAlone => {
+                ("the hidden reasoning of # answer", &step.message_id)
+            }
+            Code::StaleItemId => ("the provider's names for what is in # answer", &step.message_id),
+            Code::BlankText => ("# blank text", &redaction.part_id),
+            Code::EmptyMessage | Code::ThinkingLast | Code::BadSignature => {
+                ("the thinking of # answer", &step.message_id)
+            }
+            Code::CallId | Code::ProviderCall | Code::SplitCall | Code::UnsignedCall => {
+                ("the form of # tool call", &redaction.part_id)
+            }
+            _ => ("# file", &redaction.part_id),
+        };
+        counts.entry(what).or_default().insert((whose.as_str(), redaction.attachment));
+    }
+    let said = counts.into_iter().map(|(what, of)| {
+        let n = of.iter().map(|(whose, at)| if what.contains("answer") { (*whose, None) } else { (*whose, *at) });
+        let n = n.collect::<BTreeSet<_>>().len();
+        what.replace('#', &n.to_string()) + if n == 1 { "" } else { "s" }
+    });
+    said.collect::<Vec<_>>().join(", ")
+}
+
 /// What the model is no longer sent, or is sent otherwise.
 fn redacted(reason: Code, redaction: &Redaction, time: &str) -> String {
     let instead = redaction.instead.as_deref().map(clean);
     match reason {
         Code::BlankText => format!("leaves a blank text of {time} out of what the model is sent"),
+        Code::EmptyMessage if redaction.bytes == 0 => format!("removes the empty text of {time}"),
         Code::EmptyMessage | Code::ThinkingLast => match redaction.by {
             Means::Removed => format!("removes the thinking of {time}, beside which nothing is in its message"),
             Means::Rewritten => {
@@ -106,6 +137,16 @@ fn redacted(reason: Code, redaction: &Redaction, time: &str) -> String {
             )
         }
         Code::ProviderCall => format!("sends the call of {time} as an ordinary one with its result"),
+        Code::SplitCall => format!("sends the answer of {time} as one turn: a mark goes, and no word"),
+        Code::UnsignedCall => format!("sends the call of {time} with a stand-in for its signature"),
+        Code::StaleItemId => {
+            format!(
+                "sends what stands in the answer of {time} itself, and not by a name that its provider has forgotten"
+            )
+        }
+        Code::ReasoningAlone => {
+            format!("leaves the hidden reasoning of {time} out of what the model is sent: every word stays stored")
+        }
         Code::BadSignature => {
             format!(
                 "leaves the thinking of {time} out of what the model is sent: its signature goes, its text stays stored"

@@ -23,6 +23,7 @@ mod opencode;
 mod provider;
 #[path = "../pty.rs"]
 mod pty;
+mod refusals;
 mod rng;
 mod rows;
 mod scenarios;
@@ -30,6 +31,7 @@ mod scenarios;
 mod setup;
 #[path = "../shapes.rs"]
 mod shapes;
+mod strict;
 #[path = "../variants.rs"]
 mod variants;
 mod wire;

@@ -298,3 +298,244 @@ fn encrypted_reasoning_of_other_packages_is_taken_out_where_they_keep_it() {
         assert!(!all.contains(gone) && all.contains(kept), "{package}: {all}");
     }
 }
+
+#[test]
+fn a_refusal_that_may_have_been_the_service_is_only_said() {
+    let store = responses();
+    two_answers(&store, "ses_a");
+    two_answers(&store, "ses_b");
+    two_answers(&store, "ses_plain");
+    store.refused("ses_a", 400, NOT_ISSUED);
+    store.refused("ses_a", 400, NOT_ISSUED);
+    let both = ["bad-encrypted-reasoning opt-in 001", "bad-encrypted-reasoning opt-in 001"];
+    assert_eq!(store.said("ses_a"), dead(&both));
+    // The first answer of a new session sends no such thing.
+    store.session("ses_new");
+    store.says("ses_new", Some("stop"), &[start(), secret("openai", "rs_9", "gAAAAAAAAA=="), words()]);
+    assert_eq!(store.said("ses_a"), dead(&both));
+    store.says("ses_b", Some("stop"), &[start(), words()]);
+    let (status, findings) = store.said("ses_a");
+    assert_eq!(status, "healthy");
+    assert_eq!(findings, ["bad-encrypted-reasoning report-only 001", "bad-encrypted-reasoning report-only 001"]);
+    assert_eq!(store.repair("ses_a", "reasoning")["plan"]["sessions"], json!([]));
+    // Refused again, with one in between that was taken.
+    store.refused("ses_a", 400, NOT_ISSUED);
+    store.says("ses_b", Some("stop"), &[start(), words()]);
+    assert_eq!(store.said("ses_a"), dead(&both));
+    store.repair("ses_a", "reasoning");
+    assert_eq!(store.said("ses_a"), healthy());
+}
+
+fn called(id: &str, metadata: &Value) -> Value {
+    json!({"type": "tool", "tool": "bash", "callID": id, "metadata": metadata, "state": {"status": "completed",
+        "input": {}, "output": "ok", "time": {"start": 1, "end": 2}}})
+}
+
+/// A history that one service refuses.
+struct Case {
+    provider: &'static str,
+    model: &'static str,
+    package: &'static str,
+    parts: Vec<Value>,
+    finish: Option<&'static str>,
+    status: i64,
+    refusal: &'static str,
+    found: &'static [&'static str],
+    include: &'static str,
+    /// What is left of the parts, by type.
+    left: &'static str,
+}
+
+fn cases() -> Vec<Case> {
+    let compatible = "@ai-sdk/openai-compatible";
+    let empty = "Invalid request: the message at position 5 with role 'assistant' must not be empty";
+    let kimi = |parts: Vec<Value>, finish, found, left| Case {
+        provider: "moonshot",
+        model: "kimi-k3",
+        package: compatible,
+        parts,
+        finish,
+        status: 400,
+        refusal: empty,
+        found,
+        include: "blank-text",
+        left,
+    };
+    let killed = json!({"type": "reasoning", "text": "Hm", "time": {"start": 1}});
+    let nothing = json!({"type": "text", "text": ""});
+    let end = json!({"type": "step-finish", "reason": "stop", "cost": 0, "tokens": {"input": 0, "output": 0,
+        "reasoning": 0, "cache": {"read": 0, "write": 0}}});
+    vec![
+        kimi(vec![start(), killed.clone()], None, &["empty-message opt-in 001"], "step-start,reasoning"),
+        kimi(vec![start(), nothing], Some("stop"), &["empty-message opt-in 001"], "step-start"),
+        kimi(vec![start(), killed, end], Some("stop"), &["empty-message opt-in 001"], "step-start,step-finish"),
+        Case {
+            provider: "opencode",
+            model: "gpt-5.2",
+            package: "@ai-sdk/openai",
+            parts: vec![start(), words(), secret("openai", "rs_1", "gAAAxyzDQ==")],
+            finish: Some("stop"),
+            status: 400,
+            refusal: "Item 'rs_1' of type 'reasoning' was provided without its required following item.",
+            found: &["reasoning-alone opt-in 002"],
+            include: "reasoning",
+            left: "step-start,text,reasoning",
+        },
+        Case {
+            provider: "gemini",
+            model: "gemini-3-pro-preview",
+            package: "@ai-sdk/google",
+            parts: vec![start(), words(), start(), called("c1", &json!({"google": {"thoughtSignature": "s"}}))],
+            finish: Some("tool-calls"),
+            status: 400,
+            refusal: "Please ensure that function call turn comes immediately after a user turn or after a function \
+                      response turn.",
+            found: &["split-call opt-in 002"],
+            include: "calls",
+            left: "step-start,text,tool",
+        },
+        Case {
+            provider: "gemini",
+            model: "gemini-3-pro-preview",
+            package: "@ai-sdk/google",
+            parts: vec![start(), called("c1", &json!({"google": {}})), called("c2", &json!({}))],
+            finish: Some("tool-calls"),
+            status: 400,
+            refusal: "Function call is missing a thought_signature in functionCall parts.",
+            found: &["unsigned-call opt-in 001"],
+            include: "calls",
+            left: "step-start,tool,tool",
+        },
+        Case {
+            provider: "moonshot",
+            model: "kimi-k3",
+            package: compatible,
+            parts: vec![start(), called("c1", &json!({})), start(), words()],
+            finish: Some("stop"),
+            status: 400,
+            refusal: "thinking is enabled but reasoning_content is missing in assistant tool call message at index 2",
+            found: &["call-without-reasoning report-only 001"],
+            include: "calls",
+            left: "step-start,tool,step-start,text",
+        },
+    ]
+}
+
+#[test]
+fn what_services_refuse_for_ever_is_found_and_mended() {
+    for case in cases() {
+        let store = Built::new(case.provider, case.model, case.package);
+        store.session("ses_a");
+        store.says("ses_a", Some("stop"), &[start(), words()]);
+        let answer = store.says("ses_a", case.finish, &case.parts);
+        let found = |said: (String, Vec<String>)| -> Vec<String> {
+            let codes: Vec<&str> = case.found.iter().map(|f| f.split(' ').next().unwrap()).collect();
+            said.1.into_iter().filter(|f| codes.iter().any(|code| f.starts_with(code))).collect()
+        };
+        let name = format!("{} {:?}", case.package, case.found);
+        assert_eq!(found(store.said("ses_a")), [] as [&str; 0], "{name}");
+        store.refused("ses_a", case.status, case.refusal);
+        let said = store.said("ses_a");
+        let mends = case.found.iter().all(|f| f.contains("opt-in"));
+        assert_eq!(said.0 == "dead", mends, "{name}");
+        assert_eq!(found(said), case.found, "{name}");
+        let before = store.place.dump();
+        let run = store.repair("ses_a", case.include);
+        assert_eq!(run["left"], json!([]), "{name}");
+        assert_eq!(run["plan"]["sessions"].as_array().unwrap().is_empty(), !mends, "{name}");
+        let left = store.place.text(&format!(
+            "SELECT group_concat(json_extract(data, '$.type')) FROM (SELECT data FROM part WHERE message_id = '{answer}' \
+             ORDER BY id)"
+        ));
+        assert_eq!(left, case.left, "{name}");
+        if mends {
+            assert_eq!(found(store.said("ses_a")), [] as [&str; 0], "{name}");
+            assert_ne!(store.said("ses_a").0, "dead", "{name}");
+            store.undo();
+            assert!(before == store.place.dump(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn items_that_are_sent_by_a_forgotten_name_are_sent_themselves() {
+    let store = responses();
+    let folder = store.place.root().join("config/opencode");
+    std::fs::create_dir_all(&folder).unwrap();
+    let config = json!({"provider": {"opencode": {"npm": "@ai-sdk/openai", "models": {"gpt-5.2": {"options": {"store": true}}}}}});
+    std::fs::write(folder.join("opencode.json"), config.to_string()).unwrap();
+    store.session("ses_a");
+    let text = json!({"type": "text", "text": "Well.", "metadata": {"openai": {"itemId": "msg_1"}}});
+    store.says("ses_a", Some("stop"), &[start(), secret("openai", "rs_1", "gAAAxyzDQ=="), text]);
+    store.refused("ses_a", 404, "Item with id 'rs_1' not found. Items are not persisted when `store` is set to false.");
+    let scan = |store: &Built| store.place.scan().status("ses_a").to_owned();
+    assert_eq!(scan(&store), "dead");
+    let run = store.place.repair_with(&["ses_a", "--include", "reasoning"]).exits(0).json();
+    assert_eq!(run["plan"]["sessions"][0]["leaves"].as_array().unwrap().len(), 2);
+    assert_eq!(scan(&store), "healthy");
+    let all = store.place.text("SELECT group_concat(data, ' ') FROM part");
+    assert!(!all.contains("itemId") && all.contains("gAAAxyzDQ==") && all.contains("Well."), "{all}");
+}
+
+#[test]
+fn sessions_that_wait_for_nothing_are_counted() {
+    let store = Built::new("mock", "claude-opus-4-6", "@ai-sdk/anthropic");
+    let cut = |state: Value| json!({"type": "tool", "tool": "bash", "callID": "c1", "state": state});
+    let orphan = cut(json!({"status": "error", "input": {}, "error": "Tool execution aborted",
+        "metadata": {"interrupted": true}, "time": {"start": 1, "end": 2}}));
+    let running = cut(json!({"status": "running", "input": {}, "time": {"start": 1}}));
+    store.session("ses_orphan").says("ses_orphan", Some("stop"), &[start(), orphan.clone()]);
+    store.session("ses_running").says("ses_running", None, &[start(), running]);
+    store.session("ses_sound").says("ses_sound", Some("stop"), &[start(), orphan.clone(), words()]);
+    store.session("ses_past").says("ses_past", Some("stop"), &[start(), orphan]);
+    store.says("ses_past", Some("stop"), &[start(), words()]);
+    let sdk = store.sdk();
+    let scan = store.place.scan_with(&store.flags(&[], &sdk));
+    assert_eq!(scan.document["summary"]["waiting"], 2, "{:?}", scan.document["summary"]);
+    let waits = |id: &str| scan.session(id)["findings"].to_string().contains("unanswered-prompt");
+    assert_eq!([waits("ses_orphan"), waits("ses_running"), waits("ses_past")], [true, false, false]);
+    let text = store.place.unstick(&store.flags(&["scan"], &sdk)).stdout;
+    assert!(text.contains("2 sessions wait for nothing"), "{text}");
+}
+
+#[test]
+fn figures_tell_what_was_refused_and_by_whom() {
+    let store = responses();
+    two_answers(&store, "ses_a");
+    store.refused("ses_a", 400, NOT_ISSUED);
+    store.refused("ses_a", 400, NOT_ISSUED);
+    let stats = store.place.unstick(&["stats", "--json"]).exits(0).json();
+    assert_eq!(stats["other_400s_by_model"], json!({"encrypted-reasoning": {"opencode/gpt-5.2": 2}}));
+    let text = store.place.unstick(&["stats"]).exits(0).stdout;
+    assert!(text.contains("2 encrypted-reasoning: 2 of opencode/gpt-5.2"), "{text}");
+    let sdk = store.sdk();
+    let text = store.place.unstick(&store.flags(&["explain", "ses_a"], &sdk)).stdout;
+    assert!(text.contains("< refused: bad-encrypted-reasoning"), "{text}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_dead_session_is_offered_what_helps() {
+    use crate::place::start as begin;
+    use crate::pty::Pty;
+    let store = responses();
+    two_answers(&store, "ses_a");
+    store.refused("ses_a", 400, NOT_ISSUED);
+    let before = store.place.dump();
+    let sdk = store.sdk();
+    let args = store.flags(&["repair", "ses_a"], &sdk);
+    for (answer, code) in [("n", 1), ("y", 0)] {
+        let mut pty = Pty::start(store.place.on_store(&args), begin);
+        pty.shows("This discards the hidden reasoning of 2 answers. Do it? [y/N]");
+        pty.types(answer);
+        let (exit, shown) = pty.ends();
+        assert_eq!(exit, code, "{shown}");
+        assert!(shown.contains("the model no longer sees its hidden reasoning of 2 answers"), "{shown}");
+        assert_eq!(before == store.place.dump(), answer == "n");
+    }
+    assert_eq!(store.said("ses_a"), healthy());
+    // Nobody is there to ask: the command is told.
+    store.undo();
+    let told = store.place.unstick(&args).exits(0).stdout;
+    assert!(told.contains("repair ses_a --dry-run --include reasoning"), "{told}");
+}

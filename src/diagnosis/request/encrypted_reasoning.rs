@@ -49,13 +49,19 @@ fn is_secret(at: &Place<'_, '_>) -> bool {
     at.block.carries.iter().any(|carried| secret(carried.kind)) || at.block.detail().is_some_and(|d| d.encrypted)
 }
 
+/// Whether the part holds reasoning that only its provider can read.
+pub(crate) fn is_encrypted_reasoning(part: &Part) -> bool {
+    let holds = |kind| matches!(kind, MetaKind::EncryptedContent | MetaKind::ReasoningOpaque);
+    part.metadata().iter().any(|meta| holds(meta.kind)) || encrypted_details(part).next().is_some()
+}
+
 /// OpenRouter's details of the part that only the provider can read.
 fn encrypted_details(part: &Part) -> impl Iterator<Item = &Detail> {
     part.metadata().iter().flat_map(|meta| &meta.details).filter(|detail| detail.encrypted)
 }
 
 /// Whether the part holds what the refusal names.
-fn is_named(part: &Part, named: Named) -> bool {
+pub(super) fn is_named(part: &Part, named: Named) -> bool {
     match named {
         Named::Item(item) => {
             let of = |kind, digest| kind == MetaKind::ItemId && digest == item;
