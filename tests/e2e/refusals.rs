@@ -337,9 +337,11 @@ fn a_compaction_that_keeps_half_a_turn_keeps_its_calls_whole() {
         let all = provider.requests(0, Some(&id));
         let calls = |r: &crate::provider::Request| r.body.to_string().matches("\"tool_use\"").count();
         let results = |r: &crate::provider::Request| r.body.to_string().matches("\"tool_result\"").count();
-        for request in &all {
+        for (at, request) in all.iter().enumerate() {
             println!("opencode {version}: {} {}", request.short(), calls(request));
-            if request.refusal.is_some() || calls(request) != results(request) || calls(request) == 0 {
+            // 1.18.34 tells a compaction's request of the history in one text.
+            let lacks = calls(request) != results(request) || at == 0 && calls(request) == 0;
+            if request.refusal.is_some() || lacks {
                 misses.push(format!("MISS pairs: opencode {version}: {:?} {}", request.refusal, request.short()));
             }
         }
