@@ -1,13 +1,16 @@
 //! Writes a store of any size whose rows look like opencode's, the same for the same seed.
 //!
-//! `cargo bench --bench generate -- FILE [--mib N] [--seed N] [--scale N] [--shape SHAPE]`, SHAPE being `mixed`, `logged`,
-//! `one-session`, `one-message`, `one-part`, `one-prompt` or `many-rows`
+//! `cargo bench --bench generate -- FILE [--mib N] [--seed N] [--scale N] [--shape SHAPE] [--faulty PERCENT]`, SHAPE being
+//! `mixed`, `worn`, `openai`, `logged`, `one-session`, `one-message`, `one-part`, `one-prompt` or `many-rows`
 //!
 //! Tables come from the store of 1.18.33 in `fixtures`. Sizes of tool results are lognormal; `--scale` multiplies
 //! them, so that stores of equal size can have different numbers of rows. What the store holds is printed as JSON.
 //!
 //! `mixed` holds messages and parts alone. `logged` has an event log as well and prompts that list what their turn has
-//! changed, in the proportions that people have reported (docs/performance.md, "Stores as reported").
+//! changed, in the proportions that people have reported (docs/performance.md, "Stores as reported"). `worn` is what streams
+//! that often break leave: `--faulty` percent of the sessions (25 unless said) hold a cut-off call and the refusal that it led
+//! to; sessions are long and short, forked and compacted. In `openai` nearly every thought has an item id and a kilobyte of
+//! encrypted content.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -63,6 +66,14 @@ fn main() -> Result<()> {
     let mut store = Writer::create(file, args.seed, args.scale)?;
     match args.shape.as_str() {
         "mixed" => store.mixed(args.mib << 20)?,
+        "worn" => {
+            store.faulty = Some(args.faulty);
+            store.mixed(args.mib << 20)?;
+        }
+        "openai" => {
+            store.openai = true;
+            store.mixed(args.mib << 20)?;
+        }
         "logged" => {
             store.logged = true;
             store.mixed(args.mib << 20)?;
@@ -88,11 +99,13 @@ struct Args {
     seed: u64,
     scale: f64,
     shape: String,
+    /// Sessions with a fault, in percent.
+    faulty: u64,
 }
 
 impl Args {
     fn parse(mut args: impl Iterator<Item = String>) -> Result<Self> {
-        let mut out = Self { file: None, mib: 1024, seed: 1, scale: 1.0, shape: "mixed".to_owned() };
+        let mut out = Self { file: None, mib: 1024, seed: 1, scale: 1.0, shape: "mixed".to_owned(), faulty: 25 };
         while let Some(arg) = args.next() {
             let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value"));
             match arg.as_str() {
@@ -100,6 +113,7 @@ impl Args {
                 "--seed" => out.seed = value()?.parse()?,
                 "--scale" => out.scale = value()?.parse()?,
                 "--shape" => out.shape = value()?,
+                "--faulty" => out.faulty = value()?.parse()?,
                 _ => out.file = Some(arg.into()),
             }
         }
@@ -177,6 +191,10 @@ struct Writer {
     written: u64,
     /// Every state of a row is an event as well.
     logged: bool,
+    /// Of a worn store, the sessions with a fault, in percent.
+    faulty: Option<u64>,
+    /// Thoughts carry encrypted content.
+    openai: bool,
     /// The number of each session's next event.
     numbers: HashMap<String, i64>,
 }
@@ -194,9 +212,11 @@ struct Talk {
     compaction_in: Option<u64>,
 }
 
-const PROVIDER: &str = "anthropic";
-
 impl Writer {
+    fn provider(&self) -> &'static str {
+        if self.openai { "openai" } else { "anthropic" }
+    }
+
     fn create(file: &Path, seed: u64, scale: f64) -> Result<Self> {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/stores/1.18.33/opencode.db");
         let uri = format!("file:{}?mode=ro&immutable=1", source.display());
@@ -231,6 +251,8 @@ impl Writer {
             counter: 0,
             written: 0,
             logged: false,
+            faulty: None,
+            openai: false,
             numbers: HashMap::new(),
         })
     }
@@ -338,8 +360,9 @@ impl Writer {
 
     /// Writes down with the prompt what its turn has changed.
     fn changed(&mut self, talk: &Talk, bytes: usize) -> Result<()> {
+        let provider = self.provider();
         let data = format!(
-            r#"{{"role":"user","time":{{"created":{}}},"agent":"build","model":{{"providerID":"{PROVIDER}","modelID":"{}"}},"summary":{{"diffs":[{{"file":"src/main.rs","patch":"{}","additions":1,"deletions":1,"status":"modified"}}]}}}}"#,
+            r#"{{"role":"user","time":{{"created":{}}},"agent":"build","model":{{"providerID":"{provider}","modelID":"{}"}},"summary":{{"diffs":[{{"file":"src/main.rs","patch":"{}","additions":1,"deletions":1,"status":"modified"}}]}}}}"#,
             talk.asked,
             talk.model,
             self.text(bytes)
@@ -376,9 +399,10 @@ impl Writer {
     }
 
     fn user(&mut self, talk: &mut Talk) -> Result<()> {
+        let provider = self.provider();
         self.tick(300_000);
         let data = format!(
-            r#"{{"role":"user","time":{{"created":{}}},"agent":"build","model":{{"providerID":"{PROVIDER}","modelID":"{}"}},"summary":{{"diffs":[]}}}}"#,
+            r#"{{"role":"user","time":{{"created":{}}},"agent":"build","model":{{"providerID":"{provider}","modelID":"{}"}},"summary":{{"diffs":[]}}}}"#,
             self.now, talk.model
         );
         talk.asked = self.now;
@@ -387,10 +411,11 @@ impl Writer {
     }
 
     fn answer(&mut self, talk: &Talk, rest: &str) -> Result<String> {
+        let provider = self.provider();
         self.tick(20_000);
         let (input, output) = (self.random.below(150_000), self.random.below(4_000));
         let data = format!(
-            r#"{{"parentID":"{}","role":"assistant","mode":"build","agent":"build","path":{{"cwd":"/home/dev/work","root":"/home/dev/work"}},"cost":0.0{},"tokens":{{"total":{},"input":{input},"output":{output},"reasoning":0,"cache":{{"write":0,"read":0}}}},"modelID":"{}","providerID":"{PROVIDER}","time":{{"created":{},"completed":{}}}{rest}}}"#,
+            r#"{{"parentID":"{}","role":"assistant","mode":"build","agent":"build","path":{{"cwd":"/home/dev/work","root":"/home/dev/work"}},"cost":0.0{},"tokens":{{"total":{},"input":{input},"output":{output},"reasoning":0,"cache":{{"write":0,"read":0}}}},"modelID":"{}","providerID":"{provider}","time":{{"created":{},"completed":{}}}{rest}}}"#,
             talk.prompt,
             1 + output,
             input + output,
@@ -424,6 +449,9 @@ impl Writer {
     }
 
     fn thought(&mut self, session: &str, message: &str) -> Result<()> {
+        if self.openai {
+            return self.sealed(session, message);
+        }
         let bytes = self.random.lognormal((500.0, 0.8));
         let data = format!(
             r#"{{"type":"reasoning","text":"I {}","time":{{"start":{},"end":{}}},"metadata":{{"anthropic":{{"signature":"{}"}}}}}}"#,
@@ -431,6 +459,19 @@ impl Writer {
             self.now,
             self.now + 5,
             "E".repeat(360)
+        );
+        self.part(session, message, &data)
+    }
+
+    /// A thought of which nothing but its encrypted content is stored, more often than not.
+    fn sealed(&mut self, session: &str, message: &str) -> Result<()> {
+        let summary = if self.random.one_in(4) { self.text(200) } else { String::new() };
+        let data = format!(
+            r#"{{"type":"reasoning","text":"{summary}","time":{{"start":{},"end":{}}},"metadata":{{"openai":{{"itemId":"rs_{:048x}","reasoningEncryptedContent":"{}"}}}}}}"#,
+            self.now,
+            self.now + 5,
+            self.random.next(),
+            "gAAAAABp".repeat(128)
         );
         self.part(session, message, &data)
     }
@@ -486,7 +527,7 @@ impl Writer {
         for _ in 0..self.random.below(8) {
             let row = self.answer(talk, r#","finish":"tool-calls""#)?;
             self.step_start(&session, &row)?;
-            if self.random.one_in(3) {
+            if self.openai || self.random.one_in(3) {
                 self.thought(&session, &row)?;
             }
             if self.random.one_in(2) {
@@ -506,6 +547,11 @@ impl Writer {
             let row = self.aborted(talk)?;
             self.step_start(&session, &row)?;
             self.cut_off(&session, &row)?;
+            if self.faulty.is_some() {
+                // What was said behind it ended the next request, which was refused: a revert would make it end there again.
+                self.said(&session, &row, 300.0)?;
+                self.refused(talk)?;
+            }
             return Ok(());
         }
         let row = self.answer(talk, r#","finish":"stop""#)?;
@@ -590,13 +636,77 @@ impl Writer {
         })
     }
 
+    /// How a session of a worn store goes.
+    fn worn(&mut self, percent: u64) -> Result<Talk> {
+        let turns = u64::try_from(self.random.lognormal((16.0, 0.9)))?.clamp(2, 400);
+        let faulty = self.random.below(100) < percent;
+        let end = match self.random.below(320) {
+            0 => End::Refused,
+            1 => End::ToolAndText,
+            2 => End::EmptyPrompt,
+            3 => End::AbortedText,
+            4..16 => End::AbortedTool,
+            _ => End::Sound,
+        };
+        let mut talk = self.begin("claude-opus-4-6", turns, end)?;
+        if faulty {
+            talk.orphan_in = Some(1 + self.random.below(turns));
+        }
+        if turns > 25 && self.random.one_in(4) {
+            talk.compaction_in = Some(2 + self.random.below(turns - 2)).filter(|at| talk.orphan_in != Some(*at));
+        }
+        Ok(talk)
+    }
+
+    /// Copies the session's rows under other ids into a session of their own, as a fork does.
+    fn fork(&mut self, talk: &Talk) -> Result<()> {
+        let copy = self.session("1.18.33")?;
+        let rows = |db: &Connection, sql: &str, id: &str| -> rusqlite::Result<Vec<(String, String, i64)>> {
+            let mut statement = db.prepare_cached(sql)?;
+            let rows = statement.query_map([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            rows.collect()
+        };
+        let messages = rows(
+            &self.db,
+            "SELECT id, data, time_created FROM message WHERE session_id = ?1 ORDER BY time_created, id",
+            &talk.id,
+        )?;
+        let (now, mut ids) = (self.now, HashMap::new());
+        for (id, data, time) in messages {
+            self.now = time;
+            let new = self.id("msg");
+            let parent = data.strip_prefix(r#"{"parentID":""#).and_then(|rest| ids.get(&rest[..30])).cloned();
+            let data = parent.map_or_else(|| data.clone(), |parent: String| data.replacen(&data[13..43], &parent, 1));
+            self.message_as(&new, &copy, &data)?;
+            self.held.prefill_400s += u64::from(data.contains("assistant message prefill"));
+            for (_, data, _) in
+                rows(&self.db, "SELECT id, data, time_created FROM part WHERE message_id = ?1 ORDER BY id", &id)?
+            {
+                self.held.orphans += u64::from(data.contains(r#""interrupted":true"#));
+                self.part(&copy, &new, &data)?;
+            }
+            ids.insert(id, new);
+        }
+        self.now = now;
+        self.db
+            .prepare_cached("UPDATE session SET time_updated = ?2 WHERE id = ?1")?
+            .execute(params![copy, self.now])?;
+        Ok(())
+    }
+
     /// Sessions as people have them, up to three at a time, until the store has about the size.
     fn mixed(&mut self, bytes: u64) -> Result<()> {
         let mut open: Vec<Talk> = Vec::new();
         loop {
             if open.len() < 3 && self.written < bytes {
+                if let Some(percent) = self.faulty {
+                    let talk = self.worn(percent)?;
+                    open.push(talk);
+                    continue;
+                }
                 let turns = 2 + self.random.below(39);
                 let model = match self.random.below(10) {
+                    _ if self.openai => "gpt-5.2",
                     0 => "gpt-5.2",
                     1 | 2 => "claude-sonnet-4-5",
                     _ => "claude-opus-4-6",
@@ -625,6 +735,10 @@ impl Writer {
             let at = usize::try_from(self.random.below(open.len() as u64))?;
             let mut talk = open.swap_remove(at);
             if talk.turns_left == 0 {
+                // A fork is made of what was said so far, and goes its own way.
+                if self.faulty.is_some() && self.random.one_in(12) {
+                    self.fork(&talk)?;
+                }
                 self.end(&mut talk)?;
                 continue;
             }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use opencode_unstick::audit::Opencode;
-use opencode_unstick::diagnosis::Include;
+use opencode_unstick::diagnosis::{Format, Include};
 use opencode_unstick::sdk::SdkOverride;
 use strum::IntoEnumIterator;
 
@@ -222,6 +222,9 @@ pub(crate) struct Selection {
     /// Only sessions that were made in the current folder
     #[arg(long, conflicts_with = "directory")]
     pub(crate) here: bool,
+    /// Only sessions of opencode 1 (v1) or of opencode 2 (v2)
+    #[arg(long, value_name = "v1|v2", hide_short_help = true)]
+    pub(crate) format: Option<Format>,
 }
 
 #[derive(Debug, Args)]
@@ -309,6 +312,9 @@ pub(crate) struct Explain {
     /// An id, a unique prefix of one, or an exact title
     #[arg(value_name = "SESSION")]
     pub(crate) session: String,
+    /// The session of opencode 1 (v1) or of opencode 2 (v2)
+    #[arg(long, value_name = "v1|v2", hide_short_help = true)]
+    pub(crate) format: Option<Format>,
     /// Show what the messages say, too
     #[arg(long)]
     pub(crate) text: bool,

@@ -13,6 +13,7 @@ pub mod files;
 pub mod history;
 pub mod journal;
 pub mod json;
+pub mod opencode2;
 pub mod plain;
 pub mod relink;
 pub mod repair;

@@ -150,6 +150,11 @@ pub(crate) fn chosen() -> Vec<&'static Setup> {
     }
 }
 
+/// Those that `UNSTICK_E2E_SETUPS` names; unless said, all.
+pub(crate) fn or_all() -> Vec<&'static Setup> {
+    if std::env::var_os("UNSTICK_E2E_SETUPS").is_some() { chosen() } else { SETUPS.iter().collect() }
+}
+
 /// The setup of a provider.
 pub(crate) fn setup(provider: &str) -> &'static Setup {
     SETUPS.iter().find(|s| s.provider == provider).unwrap_or_else(|| panic!("no set-up is called {provider:?}"))

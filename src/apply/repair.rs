@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Applied, ApplyOptions, Job, Postcondition, Proof};
 use crate::audit::{self, Audit, audit, replay_sdk, sdk_of};
-use crate::diagnosis::{Evidence, Includes, Judge, Left, LeftReason, Scope, Status, draft};
+use crate::diagnosis::{Evidence, Format, Includes, Judge, Left, LeftReason, Scope, Status, draft};
 use crate::error::Result;
 use crate::history::log::Log;
 use crate::history::{Session, SessionInfo};
@@ -14,7 +14,7 @@ use crate::repair::{
     Check, Goal, Mending, Plan, Planned, Request, SessionPlan, plan_session, prove, prove_mended, touched, worse,
 };
 use crate::replay::Sdk;
-use crate::rows::Op;
+use crate::rows::{Cell, Op, Table};
 use crate::sdk::SdkResolver;
 use crate::store::{Loaded, Store, UntouchedDigest};
 
@@ -48,7 +48,9 @@ pub struct PlannedRepair {
 /// What is wrong with the store, or with the selection.
 pub fn plan_repair(store: &Store<'_>, options: &RepairOptions<'_>) -> Result<PlannedRepair> {
     let want = if options.includes.beyond_tails() { audit::Want::Findings } else { audit::Want::Stuck };
-    let audit = audit(store, &audit::Options { want, ..options.audit })?;
+    // Whoever names a session is told of it, whichever opencode it is of.
+    let newer = options.audit.newer && options.audit.selection.names_sessions();
+    let audit = audit(store, &audit::Options { want, newer, ..options.audit })?;
     let planner =
         Planner { store, judge: &audit.judge, includes: options.includes, now: options.now, keep_proofs: false };
     let mut work = Work::default();
@@ -58,7 +60,9 @@ pub fn plan_repair(store: &Store<'_>, options: &RepairOptions<'_>) -> Result<Pla
     let named = options.audit.selection.names_sessions();
     for judged in order {
         let info = &judged.diagnosis.info;
-        if judged.diagnosis.status == Status::Unreadable {
+        if judged.diagnosis.format == Format::V2 {
+            work.leave(info, LeftReason::NewerFormat);
+        } else if judged.diagnosis.status == Status::Unreadable {
             work.unreadable(info, named);
         } else if judged.diagnosis.left_for_its_package(options.includes) {
             work.leave(info, LeftReason::UnmeasuredPackage);
@@ -227,7 +231,11 @@ impl Planner<'_> {
         };
         match events(&session.info.id, &plan.edits, &end, self.now, self.store)? {
             Told::Events(events) => {
-                for (of, edit) in events {
+                let created = self.store.schema().has("event", "created");
+                for (of, mut edit) in events {
+                    if let Some(row) = edit.after.as_mut().filter(|_| created && edit.table == Table::Event) {
+                        row.insert("created".to_owned(), Cell::Int(0));
+                    }
                     let step = plan.step_of[of];
                     plan.push(edit, step);
                 }

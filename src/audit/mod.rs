@@ -4,6 +4,7 @@
 //! settled at the end, for a refusal that one session holds counts for all. How little of a row is read, and why that is
 //! enough, is told in docs/performance.md.
 
+mod newer;
 mod scan;
 mod selection;
 mod service;
@@ -11,11 +12,13 @@ mod service;
 use std::path::Path;
 use std::str::FromStr;
 
+pub use newer::target;
 pub use selection::{Selection, when};
 
-use crate::diagnosis::{Diagnosis, Judge, Refuses, Scope, model_of};
+use crate::diagnosis::{Diagnosis, Judge, Refuses, Scope, model_of, v2};
 use crate::error::Result;
 use crate::history::{ModelRef, Session, SessionInfo, UnreadableRow};
+use crate::opencode2::{self, stored::StoredSession};
 use crate::replay::{Bound, Sdk, Version, bound, counting_from};
 use crate::sdk::{SdkChoice, SdkResolver};
 use crate::store::{Facts, SessionEntry, Store, with_threads};
@@ -61,6 +64,8 @@ pub struct Options<'a> {
     pub refusing: &'a [String],
     /// Models that earlier repairs of a store have proven to refuse, by the store's identity.
     pub proven: &'a dyn Fn(&str) -> Vec<ModelRef>,
+    /// Sessions of opencode 2 are judged too.
+    pub newer: bool,
     /// Which SDK package stands behind a model.
     pub packages: &'a SdkResolver,
     /// Is given the rows that were read so far and all rows, from time to time.
@@ -135,11 +140,12 @@ pub fn audit_at(path: &Path, threads: usize, options: &Options<'_>) -> Result<Au
 /// # Errors
 /// What is wrong with the store, or with the selection.
 pub fn audit(store: &Store<'_>, options: &Options<'_>) -> Result<Audit> {
-    audit_with(store, options, |_, _| None)
+    audit_with(store, options, |_, _| None, |_, _| None)
 }
 
 /// Judges the sessions that are selected. `tell` is given the history of each session of which there is something to say, and
-/// whether all of its rows were understood; it is called once for each, from any thread.
+/// whether all of its rows were understood; `tell_newer` each session of opencode 2 whose rows could be read. They are called
+/// once for each, from any thread.
 ///
 /// # Errors
 /// What is wrong with the store, or with the selection.
@@ -147,6 +153,7 @@ pub fn audit_with<T: Send>(
     store: &Store<'_>,
     options: &Options<'_>,
     tell: impl Fn(&Session, bool) -> Option<T> + Sync,
+    tell_newer: impl Fn(&StoredSession, &opencode2::predict::Session<'_>) -> Option<T> + Sync,
 ) -> Result<Audit<T>> {
     let facts = store.facts()?;
     let mut infos: Vec<SessionInfo> = Vec::new();
@@ -157,15 +164,18 @@ pub fn audit_with<T: Send>(
             SessionEntry::Unreadable(row) => broken.push(row),
         }
     }
+    let (newer, mut lost) = if options.newer { store.newer_sessions()? } else { Default::default() };
     let bound = match options.opencode {
         Some(Opencode::Any) => Bound { version: None, source: "--opencode any".to_owned() },
         Some(Opencode::From(version)) => Bound { version: Some(version), source: "--opencode".to_owned() },
         None => bound(infos.iter().map(|i| i.version.as_str()), facts.newest_migration.as_deref()),
     };
-    let chosen = options.selection.choose(&infos)?;
+    let newer_infos: Vec<&SessionInfo> = newer.iter().map(|session| &session.info).collect();
+    let (chosen, newer_chosen) = options.selection.choose(&infos, &newer_infos)?;
     // Sessions that somebody names are read to the last byte, whatever there is to say about them.
     let named = options.selection.names_sessions();
     let scope = if options.want == Want::Stuck && !named { Scope::Tail } else { Scope::All };
+    let mut twins = store.twins();
     let scanned = scan::Scan {
         counting: counting_from(bound.version),
         scope,
@@ -178,7 +188,13 @@ pub fn audit_with<T: Send>(
         facts: &facts,
         tell: &tell,
     }
-    .run(store, options.progress)?;
+    .run(store, &mut twins, options.progress)?;
+    let walk = newer::Walk {
+        packages: options.packages,
+        sessions: newer.iter().zip(newer_chosen).filter_map(|(session, chosen)| chosen.then_some(session)).collect(),
+        tell: &tell_newer,
+    };
+    let newer = walk.run(store, &mut twins, &|rows| (options.progress)(rows, facts.messages_v2))?;
     let drafts = scanned.sessions.iter().map(|(draft, _, _)| draft);
     let judge = Judge {
         doubted: service::doubted(store, &infos, drafts)?,
@@ -193,8 +209,20 @@ pub fn audit_with<T: Send>(
         sessions.push(Judged { diagnosis: draft.settle(&judge), sdk, told });
     }
     let mut unreadable_rows = scanned.unreadable;
+    for done in newer {
+        sessions.push(Judged { diagnosis: done.diagnosis, sdk: done.sdk, told: done.told });
+        unreadable_rows.extend(done.unreadable);
+    }
+    sessions.sort_by_key(|judged| std::cmp::Reverse(judged.diagnosis.info.time_updated));
     if options.selection.is_all() {
-        sessions.extend(broken.iter().map(|row| Judged { diagnosis: without_session(row), sdk: None, told: None }));
+        let judged = |diagnosis| Judged { diagnosis, sdk: None, told: None };
+        sessions.extend(broken.iter().map(|row| judged(without_session(row))));
+        let named = lost.iter().filter(|row| row.session_id.is_some());
+        sessions.extend(named.map(|row| judged(v2::unreadable(&nameless(row), std::slice::from_ref(row)))));
+        if options.newer {
+            lost.extend(store.newer_strays()?);
+        }
+        broken.append(&mut lost);
         unreadable_rows.splice(0..0, broken);
     }
     Ok(Audit { facts, bound, judge, sessions, unreadable_rows, tails: scope == Scope::Tail })
@@ -202,7 +230,12 @@ pub fn audit_with<T: Send>(
 
 /// The verdict on a session whose own row cannot be read.
 fn without_session(row: &UnreadableRow) -> Diagnosis {
-    let info = SessionInfo {
+    crate::diagnosis::unreadable(&nameless(row), std::slice::from_ref(row), None)
+}
+
+/// What is known of a session whose own row cannot be read.
+fn nameless(row: &UnreadableRow) -> SessionInfo {
+    SessionInfo {
         id: row.session_id.clone().unwrap_or_else(|| row.id.clone()),
         parent_id: None,
         title: String::new(),
@@ -211,6 +244,5 @@ fn without_session(row: &UnreadableRow) -> Diagnosis {
         revert: None,
         time_created: 0,
         time_updated: 0,
-    };
-    crate::diagnosis::unreadable(&info, std::slice::from_ref(row), None)
+    }
 }

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::history::{Head, ModelRef, Role, Session, SessionInfo, UnreadableRow};
 use crate::replay::RuleSet;
 use crate::sdk::{SdkChoice, SdkResolver};
-use crate::store::{By, Facts, Heads, Loaded, Store};
+use crate::store::{By, Facts, Heads, Loaded, Store, Twin};
 
 /// What a walk is told.
 pub(super) struct Scan<'a, F> {
@@ -68,15 +68,19 @@ impl<T: Send, F: Fn(&Session, bool) -> Option<T> + Sync> Scan<'_, F> {
     ///
     /// # Errors
     /// When SQLite cannot read the store.
-    pub(super) fn run(&self, store: &Store<'_>, progress: &dyn Fn(u64, u64)) -> Result<Scanned<T>> {
+    pub(super) fn run(
+        &self,
+        store: &Store<'_>,
+        twins: &mut [Twin<'_>],
+        progress: &dyn Fn(u64, u64),
+    ) -> Result<Scanned<T>> {
         let shared = Shared::default();
         let all = self.facts.messages + if self.scope == Scope::All { self.facts.parts } else { 0 };
-        let twins = store.twins();
         let mut done: Vec<Option<Done<T>>> = std::iter::repeat_with(|| None).take(self.infos.len()).collect();
         let results: Vec<Result<Found<T>>> = thread::scope(|scope| {
             let shared = &shared;
             let others: Vec<_> =
-                twins.into_iter().map(|twin| scope.spawn(move || self.work(&twin.store(), shared, &|_| {}))).collect();
+                twins.iter_mut().map(|twin| scope.spawn(move || self.work(&twin.store(), shared, &|_| {}))).collect();
             let mine = self.work(store, shared, &|rows| progress(rows, all));
             let joined = others.into_iter().map(|other| match other.join() {
                 Ok(result) => result,

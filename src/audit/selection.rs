@@ -6,6 +6,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
+use crate::diagnosis::Format;
 use crate::error::{Error, ErrorCode, Result};
 use crate::history::SessionInfo;
 
@@ -18,19 +19,21 @@ pub struct Selection {
     pub directory: Option<PathBuf>,
     /// Not touched before this, in ms since the epoch.
     pub since: Option<i64>,
+    /// Of this opencode.
+    pub format: Option<Format>,
 }
 
 impl Selection {
     /// One session, by its id, the beginning of it, or its title.
     #[must_use]
-    pub fn of(session: &str) -> Self {
-        Self { sessions: vec![session.to_owned()], ..Self::default() }
+    pub fn of(session: &str, format: Option<Format>) -> Self {
+        Self { sessions: vec![session.to_owned()], format, ..Self::default() }
     }
 
     /// Whether every session is meant.
     #[must_use]
     pub fn is_all(&self) -> bool {
-        self.sessions.is_empty() && self.directory.is_none() && self.since.is_none()
+        self.sessions.is_empty() && self.directory.is_none() && self.since.is_none() && self.format.is_none()
     }
 
     /// Whether sessions are named one by one.
@@ -39,18 +42,26 @@ impl Selection {
         !self.sessions.is_empty()
     }
 
-    /// Of all sessions, whether the call is about each.
+    /// Of all sessions of opencode 1, and of all of opencode 2, whether the call is about each.
     ///
     /// # Errors
     /// A name that fits no session, or several: nothing is to be repaired by mistake.
-    pub fn choose(&self, sessions: &[SessionInfo]) -> Result<Vec<bool>> {
-        let ids = self.sessions.iter().map(|wanted| one(sessions, wanted)).collect::<Result<Vec<String>>>()?;
-        let meant = |s: &SessionInfo| {
-            (ids.is_empty() || ids.contains(&s.id))
+    pub fn choose(&self, v1: &[SessionInfo], v2: &[&SessionInfo]) -> Result<(Vec<bool>, Vec<bool>)> {
+        let of = |format: Format| move |info| (format, info);
+        let all: Vec<Known<'_>> = v1.iter().map(of(Format::V1)).chain(v2.iter().copied().map(of(Format::V2))).collect();
+        let meant = |known: &&Known<'_>| self.format.is_none_or(|format| known.0 == format);
+        let candidates: Vec<Known<'_>> = all.iter().filter(meant).copied().collect();
+        let named = self.sessions.iter().map(|wanted| one(&candidates, wanted)).collect::<Result<Vec<_>>>()?;
+        let meant = |known: &Known<'_>| {
+            let (_, s) = known;
+            meant(&known)
+                && (named.is_empty() || named.iter().any(|n| n.0 == known.0 && n.1.id == s.id))
                 && self.directory.as_ref().is_none_or(|d| same_folder(&s.directory, d))
                 && self.since.is_none_or(|at| s.time_updated >= at)
         };
-        Ok(sessions.iter().map(meant).collect())
+        let mut chosen: Vec<bool> = all.iter().map(meant).collect();
+        let newer = chosen.split_off(v1.len());
+        Ok((chosen, newer))
     }
 }
 
@@ -60,19 +71,27 @@ fn same_folder(stored: &str, wanted: &Path) -> bool {
     stored == wanted || stored.canonicalize().is_ok_and(|s| wanted.canonicalize().is_ok_and(|w| s == w))
 }
 
-fn one(sessions: &[SessionInfo], wanted: &str) -> Result<String> {
-    if let Some(exact) = sessions.iter().find(|s| s.id == wanted) {
-        return Ok(exact.id.clone());
-    }
+/// A session, and which opencode it is of.
+type Known<'a> = (Format, &'a SessionInfo);
+
+fn one<'a>(sessions: &[Known<'a>], wanted: &str) -> Result<Known<'a>> {
+    let exact: Vec<Known<'a>> = sessions.iter().filter(|(_, s)| s.id == wanted).copied().collect();
     let prefix = !wanted.is_empty();
-    let found: Vec<&SessionInfo> =
-        sessions.iter().filter(|s| s.title == wanted || (prefix && s.id.starts_with(wanted))).collect();
+    let like = |(_, s): &&Known<'a>| s.title == wanted || (prefix && s.id.starts_with(wanted));
+    let found = if exact.is_empty() { sessions.iter().filter(like).copied().collect() } else { exact };
     match found[..] {
-        [session] => Ok(session.id.clone()),
+        [session] => Ok(session),
         [] => Err(Error::new(ErrorCode::NoSuchSession, format!("no session is called `{wanted}`"))),
+        [a, b] if a.1.id == b.1.id => {
+            let message = format!("`{wanted}` is a session of opencode 1 and, imported, one of opencode 2");
+            Err(Error::new(ErrorCode::SeveralSessions, message)
+                .hint("say which one with `--format v1` or `--format v2`"))
+        }
         _ => {
-            let ids: Vec<&str> = found.iter().take(5).map(|s| s.id.as_str()).collect();
-            let more = if found.len() > 5 { ", …" } else { "" };
+            let mut ids: Vec<&str> = found.iter().map(|(_, s)| s.id.as_str()).collect();
+            ids.dedup();
+            let more = if ids.len() > 5 { ", …" } else { "" };
+            ids.truncate(5);
             let message = format!("`{wanted}` is {} sessions: {}{more}", found.len(), ids.join(", "));
             Err(Error::new(ErrorCode::SeveralSessions, message))
         }

@@ -11,7 +11,7 @@ use super::{Context, Exit, Target};
 use crate::cli::Explain;
 
 pub(crate) fn run(context: &Context<'_>, args: &Explain) -> Result<Exit> {
-    let selection = Selection::of(&args.session);
+    let selection = Selection::of(&args.session, args.format);
     let mut missing: Option<Error> = None;
     for target in &context.targets()? {
         let found = context.audited(&selection, Want::Findings, |options| {

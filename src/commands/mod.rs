@@ -170,7 +170,7 @@ impl Context<'_> {
             (None, false) => None,
         };
         let since = since.map(|text| when(text, self.now)).transpose()?;
-        Ok(Selection { sessions: selection.sessions.clone(), directory, since })
+        Ok(Selection { sessions: selection.sessions.clone(), directory, since, format: selection.format })
     }
 
     /// How many threads read a store.
@@ -199,6 +199,7 @@ impl Context<'_> {
             opencode: self.global.opencode,
             refusing: &self.global.refuses,
             proven: &proven,
+            newer: true,
             packages: &self.resolver,
             progress: &progress,
         })
@@ -302,6 +303,9 @@ fn words(selection: &cli::Selection) -> Vec<String> {
     }
     if selection.here {
         words.push("--here".to_owned());
+    }
+    if let Some(format) = selection.format {
+        words.push(format!("--format {format}"));
     }
     words
 }

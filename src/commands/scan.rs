@@ -39,7 +39,8 @@ pub(crate) fn run(context: &Context<'_>, args: &Scan) -> Result<Exit> {
         } else if several && context.global.quiet {
             lines.push(line(summary));
         } else if audit.sessions.is_empty() && !selection.is_all() {
-            let none = format!("None of the {} sessions matches; nothing was judged.\n", store.sessions);
+            let all = store.sessions + store.sessions_v2;
+            let none = format!("None of the {all} sessions matches; nothing was judged.\n");
             context.out.print(&none)?;
             lines.push(line(summary));
         } else {

@@ -95,6 +95,22 @@ pub enum Code {
     UnreadableRow,
     /// A compaction or subtask that is still to be worked off.
     PendingTask,
+    /// See `v2.rs`, as all that follow.
+    UndecodableSession,
+    /// A message's row of opencode 2.
+    UndecodableRow,
+    /// A waiting prompt of opencode 2.
+    UndecodablePrompt,
+    /// What a provider wants sent back and refuses.
+    RefusedState,
+    /// Thinking that only the preview sends without a signature.
+    UnsignedThinking,
+    /// A revert to a row that is gone.
+    LostRevert,
+    /// A stored prefill 400 of opencode 2.
+    PrefillRefusal,
+    /// What only the preview resumes with the assistant's turn at the end.
+    PreviewTail,
 }
 
 /// What can be done about a finding.
@@ -135,7 +151,7 @@ const fn row(code: Code, fix: Fix, means: &'static str) -> Problem {
 }
 
 /// All problems, one row a code.
-const PROBLEMS: [Problem; 33] = [
+const PROBLEMS: [Problem; 41] = [
     row(
         Code::OrphanTail,
         Fix::Automatic,
@@ -245,6 +261,42 @@ const PROBLEMS: [Problem; 33] = [
     row(Code::UnansweredPrompt, Fix::Report, "the newest prompt, whose answer stops at a call that opencode cut off"),
     row(Code::UnreadableRow, Fix::Report, "a row could not be understood"),
     row(Code::PendingTask, Fix::Report, "a compaction or subtask is worked off before anything is sent"),
+    row(
+        Code::UndecodableSession,
+        Fix::Report,
+        "a session's own row that opencode 2 does not decode: it lists it no more",
+    ),
+    row(
+        Code::UndecodableRow,
+        Fix::Report,
+        "a message's row that opencode 2 does not decode: the session cannot be opened, nor prompted from that row on",
+    ),
+    row(
+        Code::UndecodablePrompt,
+        Fix::Report,
+        "a waiting prompt that opencode 2 does not decode: no run gets past it when its turn has come",
+    ),
+    row(
+        Code::RefusedState,
+        Fix::Report,
+        "state that the provider gave (a signature, encrypted reasoning), is sent back, and is refused for",
+    ),
+    row(
+        Code::UnsignedThinking,
+        Fix::Report,
+        "thinking without a signature, which the preview of opencode 2 sends and Claude refuses",
+    ),
+    row(Code::LostRevert, Fix::Report, "a staged revert to a row that is gone: opencode 2 takes no prompt"),
+    row(
+        Code::PrefillRefusal,
+        Fix::Report,
+        "a request of opencode 2 that was refused for its last turn; nothing stored is wrong",
+    ),
+    row(
+        Code::PreviewTail,
+        Fix::Report,
+        "a history that the preview of opencode 2 resumes with the assistant's turn at the end; released programs do not",
+    ),
 ];
 
 impl Code {

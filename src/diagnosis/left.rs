@@ -34,6 +34,8 @@ pub enum LeftReason {
     RowChanged,
     /// Something newer names an id that undo would take away.
     Referenced,
+    /// A session of opencode 2, for which nothing is written.
+    NewerFormat,
 }
 
 impl LeftReason {
@@ -61,6 +63,9 @@ impl LeftReason {
             }
             Self::RowChanged => "a row has changed since",
             Self::Referenced => "something newer refers to a row that undo would take away",
+            Self::NewerFormat => {
+                "it is a session of opencode 2; what would have to change was not measured on a released program"
+            }
         }
     }
 }

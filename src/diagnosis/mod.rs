@@ -11,10 +11,11 @@ pub mod request;
 pub mod rules;
 mod silence;
 mod tail;
+pub mod v2;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use strum::Display;
+use strum::{Display, EnumString};
 
 pub use code::{Applicability, Code};
 pub use include::{Include, Includes};
@@ -124,9 +125,24 @@ pub struct Question {
     pub last: i64,
 }
 
+/// Which opencode a session is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema, Display, EnumString)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
+pub enum Format {
+    /// opencode 1: `message` and `part`.
+    V1,
+    /// opencode 2: `session_message`.
+    V2,
+}
+
 /// How one session stands.
 #[derive(Debug, Clone)]
 pub struct Diagnosis {
+    /// Which opencode it is of.
+    pub format: Format,
+    /// What programs of opencode 2 do with it; empty for a session of opencode 1.
+    pub programs: Vec<(&'static str, v2::Program)>,
     /// The session's row.
     pub info: SessionInfo,
     /// How it stands.
@@ -196,6 +212,8 @@ pub fn latent_cuts(session: &Session, sdk: &Sdk, judge: &Judge) -> Vec<String> {
 #[must_use]
 pub fn unreadable(info: &SessionInfo, rows: &[UnreadableRow], known: Option<&Session>) -> Diagnosis {
     Diagnosis {
+        format: Format::V1,
+        programs: Vec::new(),
         info: info.clone(),
         status: Status::Unreadable,
         tail: Status::Unreadable,
@@ -240,6 +258,8 @@ pub enum Scope {
 fn plain(info: SessionInfo, model: Option<&ModelRef>, scope: Scope) -> Diagnosis {
     let counted = (scope == Scope::All).then_some(0);
     Diagnosis {
+        format: Format::V1,
+        programs: Vec::new(),
         info,
         status: Status::Healthy,
         tail: Status::Healthy,
@@ -458,6 +478,8 @@ impl<'a> Drafting<'a> {
         let cuts_at = cuts_at + first.len();
         first.append(&mut findings);
         let diagnosis = Diagnosis {
+            format: Format::V1,
+            programs: Vec::new(),
             info: session.info.clone(),
             status: Status::Healthy,
             tail: Status::Healthy,

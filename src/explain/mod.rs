@@ -1,15 +1,18 @@
 //! Everything that there is to say about one session: what would be sent, why that is refused, what a repair makes of it.
 
 mod explanation;
+mod newer;
 
 use std::collections::HashMap;
 
 pub use explanation::{Explanation, Failure, Generation, GoesOn, Piece, Row, Turn};
+pub use newer::{NewerBlock, NewerTurn};
 
 use crate::audit::{self, Judged, audit_with};
-use crate::diagnosis::{Diagnosis, Include, Includes, Left, Status};
+use crate::diagnosis::{Diagnosis, Format, Include, Includes, Left, Status};
 use crate::error::{Error, ErrorCode, Result};
 use crate::history::{Session, UnreadableRow};
+use crate::opencode2::generation::RELEASED;
 use crate::repair::{Goal, Planned, Request, SessionPlan, plan_session};
 use crate::replay::Bound;
 use crate::rows::{Lookup as _, Table};
@@ -36,6 +39,14 @@ pub struct Explained {
     pub cause: Option<Cause>,
     /// What a repair would do; `None` where there is nothing to repair.
     pub repair: Option<AfterRepair>,
+    /// Of a session of opencode 2, what a new prompt sends.
+    pub newer: Vec<NewerTurn>,
+}
+
+/// What is told of a session while its rows are at hand.
+enum Told {
+    Older(Events),
+    Newer(Vec<NewerTurn>),
 }
 
 /// What a repair would make of a session.
@@ -53,15 +64,23 @@ pub enum AfterRepair {
 /// # Errors
 /// What is wrong with the store, or that no session, or more than one, is called that.
 pub fn explain(store: &Store<'_>, options: &audit::Options<'_>, text: bool, now: i64) -> Result<Explained> {
-    let audit = audit_with(store, options, |session, _| Some(Events::of(session, options.packages)))?;
+    let own = store.generation().unwrap_or(&RELEASED);
+    let older = |session: &Session, _| Some(Told::Older(Events::of(session, options.packages)));
+    let audit = audit_with(store, options, older, |stored, session| {
+        Some(Told::Newer(newer::turns(own, session, audit::target(stored, options.packages).1, text)))
+    })?;
     let mut sessions = audit.sessions;
     let Some(Judged { diagnosis, sdk, told }) = (!sessions.is_empty()).then(|| sessions.swap_remove(0)) else {
         return Err(Error::new(ErrorCode::NoSuchSession, "no session is called that"));
     };
-    let cause = told.and_then(|mut events| {
-        events.settle(&diagnosis);
-        events.pairs.iter().find(|pair| pair.still_stuck).map(|pair| pair.root_cause)
-    });
+    let (cause, newer) = match told {
+        Some(Told::Older(mut events)) => {
+            events.settle(&diagnosis);
+            (events.pairs.iter().find(|pair| pair.still_stuck).map(|pair| pair.root_cause), Vec::new())
+        }
+        Some(Told::Newer(turns)) => (None, turns),
+        None => (None, Vec::new()),
+    };
     let mut out = Explained {
         facts: audit.facts,
         bound: audit.bound,
@@ -71,9 +90,10 @@ pub fn explain(store: &Store<'_>, options: &audit::Options<'_>, text: bool, now:
         unreadable: audit.unreadable_rows,
         cause,
         repair: None,
+        newer,
     };
     let d = &out.diagnosis;
-    if d.status == Status::Unreadable {
+    if d.status == Status::Unreadable || d.format == Format::V2 {
         return Ok(out);
     }
     let session = store.load(&d.info)?.session;

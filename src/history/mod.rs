@@ -7,6 +7,7 @@ mod leaked;
 pub mod log;
 mod media;
 pub mod metadata;
+mod names;
 mod parse;
 mod refusal;
 mod start;
@@ -20,7 +21,8 @@ pub use head::Head;
 pub use large::{LARGE, large_part, large_user, stored_part};
 pub use media::{Found, Media, bytes_of};
 pub use metadata::{Detail, Digest, Meta, MetaKind, Metadata};
-pub use parse::{NEVER_ENDED, head, part, revert};
+pub use names::Names;
+pub use parse::{NEVER_ENDED, head, head_with, part, prefill_wrapper, revert};
 pub use refusal::{Named, Pointer, Refusal, RefusalClass};
 pub use start::{Behind, head_of_start, part_of_start};
 

@@ -6,8 +6,8 @@ use super::leaked;
 use super::metadata;
 use super::refusal;
 use super::{
-    Assistant, Depth, Head, Media, MessageRow, ModelRef, Output, Part, PartKind, Refusal, RefusalClass, Revert, Role,
-    RowError, Text, Tokens, ToolCall, ToolState, User, Wrapper,
+    Assistant, Depth, Head, Media, MessageRow, ModelRef, Names, Output, Part, PartKind, Refusal, RefusalClass, Revert,
+    Role, RowError, Text, Tokens, ToolCall, ToolState, User, Wrapper,
 };
 use crate::json::{self, Object, ShapeError, shape};
 
@@ -28,35 +28,41 @@ pub const NEVER_ENDED: &str = "[Tool execution was interrupted]";
 /// # Errors
 /// When `data` is not the JSON object of a user or assistant row; the text names the field.
 pub fn head(row: MessageRow, data: &str) -> Result<Head, ShapeError> {
+    head_with(row, data, &mut Names::default())
+}
+
+/// [`head`], with strings and models that other rows have as well held once.
+///
+/// # Errors
+/// As [`head`].
+pub fn head_with(row: MessageRow, data: &str, names: &mut Names) -> Result<Head, ShapeError> {
     let object = Object::parse(data)?;
-    let created = match object.object("time")? {
-        Some(time) => time.number("created")?,
-        None => None,
-    };
+    let created = object.some_of("time", ["created"])?.and_then(|[created]| created);
+    let created = created.map(|raw| json::number_of("created", raw)).transpose()?;
     let Some(created) = created else {
         return shape("`time.created` is missing");
     };
-    let role = match object.required_string("role")?.as_str() {
+    let role = match object.required("role")?.as_ref() {
         "user" => Role::User(User {
-            agent: object.string("agent")?.map(Rc::from),
-            model: object.object("model")?.map(|m| model(&m)).transpose()?.map(Rc::new),
+            agent: object.words("agent")?.map(|agent| names.string(&agent)),
+            model: object.object("model")?.map(|m| model(&m, names)).transpose()?,
         }),
-        "assistant" => Role::Assistant(Box::new(assistant(&object)?)),
+        "assistant" => Role::Assistant(Box::new(assistant(&object, names)?)),
         _ => return shape("`role` is neither user nor assistant"),
     };
     Ok(Head { row, created, role })
 }
 
-pub(super) fn model(object: &Object<'_>) -> Result<ModelRef, ShapeError> {
-    Ok(ModelRef { provider: object.required_string("providerID")?, model: object.required_string("modelID")? })
+pub(super) fn model(object: &Object<'_>, names: &mut Names) -> Result<Rc<ModelRef>, ShapeError> {
+    Ok(names.model(&object.required("providerID")?, &object.required("modelID")?))
 }
 
-fn assistant(object: &Object<'_>) -> Result<Assistant, ShapeError> {
+fn assistant(object: &Object<'_>, names: &mut Names) -> Result<Assistant, ShapeError> {
     Ok(Assistant {
-        parent_id: object.string("parentID")?.map(Rc::from),
-        agent: object.string("agent")?.map(Rc::from),
-        model: Rc::new(model(object)?),
-        finish: object.string("finish")?.filter(|f| !f.is_empty()).map(Rc::from),
+        parent_id: object.words("parentID")?.map(|parent| names.string(&parent)),
+        agent: object.words("agent")?.map(|agent| names.string(&agent)),
+        model: model(object, names)?,
+        finish: object.words("finish")?.filter(|f| !f.is_empty()).map(|finish| names.string(&finish)),
         error: if object.truthy("error") { Some(Box::new(row_error(object)?)) } else { None },
         summary: object.truthy("summary"),
         tokens: tokens(object)?,
@@ -65,23 +71,20 @@ fn assistant(object: &Object<'_>) -> Result<Assistant, ShapeError> {
 }
 
 fn tokens(object: &Object<'_>) -> Result<Tokens, ShapeError> {
-    Ok(match object.object("tokens")? {
-        None => Tokens::default(),
-        Some(t) => {
-            let cache = t.object("cache")?;
-            let of = |key: &str| -> Result<f64, ShapeError> { Ok(t.number(key)?.unwrap_or(0.0)) };
-            let cached = |key: &str| -> Result<f64, ShapeError> {
-                Ok(cache.as_ref().map(|c| c.number(key)).transpose()?.flatten().unwrap_or(0.0))
-            };
-            Tokens {
-                total: of("total")?,
-                input: of("input")?,
-                output: of("output")?,
-                reasoning: of("reasoning")?,
-                cache_read: cached("read")?,
-                cache_write: cached("write")?,
-            }
-        }
+    let figure = |key, raw: Option<&str>| raw.map_or(Ok(0.0), |raw| json::number_of(key, raw));
+    let Some(tokens) = object.some_of("tokens", ["total", "input", "output", "reasoning", "cache"])? else {
+        return Ok(Tokens::default());
+    };
+    let [total, input, output, reasoning, cache] = tokens;
+    let cache = cache.map(|raw| json::some_of("cache", raw, ["read", "write"])).transpose()?;
+    let [read, write] = cache.unwrap_or_default();
+    Ok(Tokens {
+        total: figure("total", total)?,
+        input: figure("input", input)?,
+        output: figure("output", output)?,
+        reasoning: figure("reasoning", reasoning)?,
+        cache_read: figure("read", read)?,
+        cache_write: figure("write", write)?,
     })
 }
 
@@ -119,6 +122,12 @@ fn row_error(object: &Object<'_>) -> Result<RowError, ShapeError> {
     Ok(RowError { name, status, prefill_400: wrapper.is_some(), wrapper, refusal })
 }
 
+/// Whose wording a stored prefill 400 has. `text` is what the provider said, in lower case.
+#[must_use]
+pub fn prefill_wrapper(text: &str) -> Wrapper {
+    wrapper_of(|phrase| text.contains(phrase))
+}
+
 /// Whose wording it is, the outermost wrapper first: each passes the words of the one inside it on.
 fn wrapper_of(says: impl Fn(&str) -> bool) -> Wrapper {
     if says("azure_aiexception") {
@@ -142,7 +151,7 @@ fn wrapper_of(says: impl Fn(&str) -> bool) -> Wrapper {
 /// When `data` is not the JSON object of a part, or a field that the replay reads has another kind.
 pub fn part(id: &str, time_created: i64, data: &str, depth: Depth) -> Result<Part, ShapeError> {
     let object = Object::parse(data)?;
-    let kind = match object.required_string("type")?.as_str() {
+    let kind = match object.required("type")?.as_ref() {
         "text" => {
             let mut text = text(&object, depth)?;
             text.leaked_call = object.some("text").is_some_and(leaked::in_json);
@@ -157,7 +166,7 @@ pub fn part(id: &str, time_created: i64, data: &str, depth: Depth) -> Result<Par
         "file" => PartKind::File(Box::new(Media::of(&object, depth)?)),
         "tool" => PartKind::Tool(Box::new(tool(&object, depth)?)),
         "compaction" => PartKind::Compaction {
-            tail_start_id: object.string("tail_start_id")?.filter(|t| !t.is_empty()).map(Box::from),
+            tail_start_id: object.words("tail_start_id")?.filter(|t| !t.is_empty()).map(Box::from),
         },
         "subtask" => PartKind::Subtask,
         other => PartKind::Other(other.into()),
@@ -171,7 +180,7 @@ fn text(object: &Object<'_>, depth: Depth) -> Result<Text, ShapeError> {
     };
     // Most texts start with something visible: only those that start with white space are decoded.
     let visible = raw.as_bytes().get(1).is_some_and(|b| b.is_ascii_graphic() && !matches!(b, b'\\' | b'"'));
-    let blank = !visible && json::string(raw).is_some_and(|t| json::is_blank(&t));
+    let blank = !visible && json::words(raw).is_some_and(|t| json::is_blank(&t));
     Ok(Text { empty: raw == "\"\"", blank, leaked_call: false, digest: depth.digest(&[raw.as_bytes()]) })
 }
 
@@ -182,7 +191,7 @@ fn tool(object: &Object<'_>, depth: Depth) -> Result<ToolCall, ShapeError> {
     let call_id = object.required_string("callID")?;
     let metadata = state.object("metadata").ok().flatten();
     let time = state.object("time").ok().flatten();
-    let status = match state.required_string("status")?.as_str() {
+    let status = match state.required("status")?.as_ref() {
         "completed" => {
             let mut attachments = Vec::new();
             if let Some(raw) = state.some("attachments") {
@@ -210,7 +219,7 @@ fn tool(object: &Object<'_>, depth: Depth) -> Result<ToolCall, ShapeError> {
             has_output: metadata.as_ref().is_some_and(|m| {
                 m.get("interrupted") == Some("true") && m.get("output").is_some_and(|o| o.starts_with('"'))
             }),
-            never_ended: state.get("error").and_then(json::string).as_deref() == Some(NEVER_ENDED),
+            never_ended: state.get("error").and_then(json::words).as_deref() == Some(NEVER_ENDED),
             start: time.and_then(|t| t.number("start").ok().flatten()),
         },
         "running" => ToolState::Running,

@@ -3,7 +3,7 @@
 //! A scan reads the first few hundred bytes of a large row. Where these do not tell, the row is read whole.
 
 use super::parse::model;
-use super::{Digest, Head, MessageRow, Output, Part, PartKind, Role, ToolCall, ToolState, User};
+use super::{Digest, Head, MessageRow, Names, Output, Part, PartKind, Role, ToolCall, ToolState, User};
 use crate::json::{Object, Start};
 
 /// What may stand behind the start of a part and still count.
@@ -47,14 +47,14 @@ const TEXT_ALONE: [&str; 17] = [
 #[must_use]
 pub fn head_of_start(row: MessageRow, start: &[u8]) -> Option<Head> {
     let members = Start::of(start)?;
-    if members.cut_in()? != "summary" || members.string("role")? != "user" {
+    if members.cut_in()? != "summary" || members.words("role")? != "user" {
         return None;
     }
     let created = Object::parse(members.some("time")?).ok()?.number("created").ok()??;
     let agent = members.some("agent").map(|_| members.string("agent").ok_or(())).transpose().ok()?;
     let user = User {
         agent: agent.map(|agent| agent.into()),
-        model: Some(model(&Object::parse(members.some("model")?).ok()?).ok()?.into()),
+        model: Some(model(&Object::parse(members.some("model")?).ok()?, &mut Names::default()).ok()?),
     };
     Some(Head { row, created, role: Role::User(user) })
 }
@@ -66,11 +66,11 @@ pub fn head_of_start(row: MessageRow, start: &[u8]) -> Option<Head> {
 #[must_use]
 pub fn part_of_start(id: &str, time_created: i64, bytes: u64, start: &[u8], exact: bool) -> Option<(Part, Behind)> {
     let members = Start::of(start)?;
-    let (kind, behind) = match members.string("type")?.as_str() {
+    let (kind, behind) = match members.words("type")?.as_ref() {
         "tool" => {
             let (tool, call_id) = (members.string("tool")?, members.string("callID")?);
             let state = members.object("state")?;
-            if state.string("status")? != "completed" {
+            if state.words("status")? != "completed" {
                 return None;
             }
             let behind = if exact || carries(&tool, &state) { Behind::Names(&BEHIND_OUTPUT) } else { Behind::Nothing };

@@ -40,22 +40,32 @@ pub struct Object<'a> {
     members: Vec<(Cow<'a, str>, &'a str)>,
 }
 
-struct ObjectVisitor;
+/// Gives every member of an object to a function: its name and its raw value.
+struct Each<F>(F);
 
-impl<'de> Visitor<'de> for ObjectVisitor {
-    type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
+impl<'de, F: FnMut(Cow<'de, str>, &'de str)> Visitor<'de> for Each<F> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = Vec::new();
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
         while let Some(key) = map.next_key::<Key<'de>>()? {
-            members.push((key.0, map.next_value::<&'de RawValue>()?));
+            (self.0)(key.0, map.next_value::<&'de RawValue>()?.get());
         }
-        Ok(members)
+        Ok(())
     }
+}
+
+fn each<'a>(text: &'a str, each: impl FnMut(Cow<'a, str>, &'a str)) -> Result<(), ShapeError> {
+    let mut de = serde_json::Deserializer::from_str(text);
+    de.deserialize_map(Each(each)).and_then(|()| de.end()).map_err(|e| {
+        ShapeError(match e.classify() {
+            serde_json::error::Category::Data => "not a JSON object".to_owned(),
+            _ => format!("not JSON (line {} column {})", e.line(), e.column()),
+        })
+    })
 }
 
 struct Key<'a>(Cow<'a, str>);
@@ -85,14 +95,10 @@ impl<'a> Object<'a> {
     /// # Errors
     /// When `text` is not JSON, or is JSON of another kind.
     pub fn parse(text: &'a str) -> Result<Self, ShapeError> {
-        let mut de = serde_json::Deserializer::from_str(text);
-        let members = de.deserialize_map(ObjectVisitor).and_then(|m| de.end().map(|()| m)).map_err(|e| {
-            ShapeError(match e.classify() {
-                serde_json::error::Category::Data => "not a JSON object".to_owned(),
-                _ => format!("not JSON (line {} column {})", e.line(), e.column()),
-            })
-        })?;
-        Ok(Self { text, members: members.into_iter().map(|(k, v)| (k, v.get())).collect() })
+        // Rows have some ten members: to grow again and again costs more than a few empty places.
+        let mut members = Vec::with_capacity(8);
+        each(text, |key, value| members.push((key, value)))?;
+        Ok(Self { text, members })
     }
 
     /// The raw text of the value of `key`; the last one where a key stands twice, as in JavaScript.
@@ -112,9 +118,17 @@ impl<'a> Object<'a> {
     /// # Errors
     /// When it is there and not a string.
     pub fn string(&self, key: &str) -> Result<Option<String>, ShapeError> {
+        Ok(self.words(key)?.map(Cow::into_owned))
+    }
+
+    /// A string member, borrowed unless something in it is escaped.
+    ///
+    /// # Errors
+    /// When it is there and not a string.
+    pub fn words(&self, key: &str) -> Result<Option<Cow<'a, str>>, ShapeError> {
         match self.some(key) {
             None => Ok(None),
-            Some(raw) => string(raw).map(Some).ok_or_else(|| ShapeError(format!("`{key}` is not a string"))),
+            Some(raw) => words(raw).map(Some).ok_or_else(|| ShapeError(format!("`{key}` is not a string"))),
         }
     }
 
@@ -122,11 +136,19 @@ impl<'a> Object<'a> {
     ///
     /// # Errors
     /// When it is missing or not a string.
-    pub fn required_string(&self, key: &str) -> Result<String, ShapeError> {
-        match self.string(key)? {
-            Some(s) => Ok(s),
+    pub fn required(&self, key: &str) -> Result<Cow<'a, str>, ShapeError> {
+        match self.words(key)? {
+            Some(words) => Ok(words),
             None => shape(format!("`{key}` is missing")),
         }
+    }
+
+    /// [`Object::required`], owned.
+    ///
+    /// # Errors
+    /// When it is missing or not a string.
+    pub fn required_string(&self, key: &str) -> Result<String, ShapeError> {
+        self.required(key).map(Cow::into_owned)
     }
 
     /// An object member.
@@ -143,15 +165,24 @@ impl<'a> Object<'a> {
         }
     }
 
+    /// The raw values of some members of an object member, `null` taken for absent; the last one where a name stands twice.
+    ///
+    /// # Errors
+    /// When it is there and not an object.
+    pub fn some_of<const N: usize>(
+        &self,
+        key: &str,
+        names: [&str; N],
+    ) -> Result<Option<[Option<&'a str>; N]>, ShapeError> {
+        self.some(key).map(|raw| some_of(key, raw, names)).transpose()
+    }
+
     /// A number member, as JavaScript would read it (1e400 is infinite).
     ///
     /// # Errors
     /// When it is there and not a number.
     pub fn number(&self, key: &str) -> Result<Option<f64>, ShapeError> {
-        match self.some(key) {
-            None => Ok(None),
-            Some(raw) => number(raw).map(Some).ok_or_else(|| ShapeError(format!("`{key}` is not a number"))),
-        }
+        self.some(key).map(|raw| number_of(key, raw)).transpose()
     }
 
     /// Whether the member is there and JavaScript would take it for true.
@@ -231,6 +262,12 @@ pub fn array(raw: &str) -> Option<Vec<&str>> {
 /// The string that `raw` is; lone surrogates become the replacement character. `None` when it is no string.
 #[must_use]
 pub fn string(raw: &str) -> Option<String> {
+    words(raw).map(Cow::into_owned)
+}
+
+/// [`string`], borrowed unless something in it is escaped.
+#[must_use]
+pub fn words(raw: &str) -> Option<Cow<'_, str>> {
     struct Bytes;
     impl<'de> Visitor<'de> for Bytes {
         type Value = String;
@@ -244,17 +281,45 @@ pub fn string(raw: &str) -> Option<String> {
             Ok(v.to_owned())
         }
     }
-    if !raw.starts_with('"') {
-        return None;
+    let inner = raw.strip_prefix('"')?;
+    let end = memchr::memchr3(b'"', b'\\', b'\n', inner.as_bytes())?;
+    if end + 1 == inner.len() && inner.ends_with('"') {
+        return Some(Cow::Borrowed(&inner[..end]));
     }
     // `deserialize_bytes` is serde_json's way to read a string without insisting on paired surrogates.
-    serde_json::Deserializer::from_str(raw).deserialize_bytes(Bytes).ok()
+    serde_json::Deserializer::from_str(raw).deserialize_bytes(Bytes).ok().map(Cow::Owned)
 }
 
 /// The number that `raw` is, as JavaScript reads it.
 #[must_use]
 pub fn number(raw: &str) -> Option<f64> {
     raw.starts_with(|c: char| c == '-' || c.is_ascii_digit()).then(|| raw.parse().ok())?
+}
+
+/// The raw values of some members of the object that `raw` is, as [`Object::some_of`] of a member called `key`.
+///
+/// # Errors
+/// When it is not an object.
+pub fn some_of<'a, const N: usize>(
+    key: &str,
+    raw: &'a str,
+    names: [&str; N],
+) -> Result<[Option<&'a str>; N], ShapeError> {
+    let mut out = [None; N];
+    let read = each(raw, |name, value| {
+        if let Some(at) = names.iter().position(|wanted| *wanted == name) {
+            out[at] = Some(value).filter(|raw| *raw != "null");
+        }
+    });
+    if read.is_ok() { Ok(out) } else { shape(format!("`{key}` is not an object")) }
+}
+
+/// [`number`] of the raw value of a member.
+///
+/// # Errors
+/// When it is no number.
+pub fn number_of(key: &str, raw: &str) -> Result<f64, ShapeError> {
+    number(raw).ok_or_else(|| ShapeError(format!("`{key}` is not a number")))
 }
 
 /// Whether JavaScript takes the raw JSON value for true.

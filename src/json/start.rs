@@ -31,7 +31,7 @@ impl<'a> Start<'a> {
     }
 
     fn of_text(text: &'a str) -> Option<Self> {
-        let mut out = Self::default();
+        let mut out = Self { members: Vec::with_capacity(8), cut: None };
         let mut key = None;
         let visitor = Members { members: &mut out.members, key: &mut key };
         let error = serde_json::Deserializer::from_str(text).deserialize_map(visitor).err()?;
@@ -67,6 +67,12 @@ impl<'a> Start<'a> {
     #[must_use]
     pub fn string(&self, key: &str) -> Option<String> {
         self.some(key).and_then(string)
+    }
+
+    /// [`Start::string`], borrowed unless something in it is escaped.
+    #[must_use]
+    pub fn words(&self, key: &str) -> Option<Cow<'a, str>> {
+        self.some(key).and_then(super::words)
     }
 
     /// The name of the member in which the text ends.

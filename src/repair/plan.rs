@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::diagnosis::{Diagnosis, Include, Includes, Judge, Left, LeftReason, Status, latent_cuts};
 use crate::error::{Error, Result};
 use crate::history::{Depth, Part, PartKind, Session};
-use crate::replay::{RULE_SETS, Resume, Sdk};
+use crate::replay::{Resume, Sdk};
 use crate::rows::{Lookup, RowEdit};
 
 use super::change::{Change, apply_change};
@@ -235,8 +235,8 @@ impl Planner<'_> {
             prove_mended(original, &after, sdk, includes, mending)?;
         }
         let mut plan = diff(original, &after, steps, now, self.rows)?;
-        let newest = &RULE_SETS[RULE_SETS.len() - 1];
-        plan.empty_answers = differ(original, &after, newest, sdk) == Difference::EmptyAnswers;
+        plan.empty_answers =
+            judge.counting.iter().any(|set| differ(original, &after, set, sdk) == Difference::EmptyAnswers);
         Ok((plan, after))
     }
 

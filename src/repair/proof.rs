@@ -178,13 +178,15 @@ impl Taken<'_> {
     }
 }
 
-/// Turns without the blocks of some parts, and without those of which nothing is sent then.
+/// Turns without the blocks of some parts, and without those of which nothing is sent then. The words that opencode puts
+/// before the files of a tool come and go with the files.
 fn without<'a>(turns: Vec<Turn<'a>>, named: &Taken<'_>) -> Vec<Turn<'a>> {
     let rest = turns.into_iter().map(|mut turn| {
         turn.blocks.retain(|b| b.part_id().is_none_or(|id| !named.takes(id, b.kind)));
         turn
     });
-    rest.filter(|turn| !turn.is_nothing()).collect()
+    let says_something = |turn: &Turn<'_>| turn.blocks.iter().any(|b| b.kind != BlockKind::MediaIntroduction);
+    rest.filter(|turn| says_something(turn) && !turn.is_nothing()).collect()
 }
 
 /// Turns of which those of an answer that was made one are one.

@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Output, clean};
-use crate::diagnosis::{Code, Diagnosis, Evidence, Finding, Left, Status};
+use crate::diagnosis::v2::Program;
+use crate::diagnosis::{Code, Diagnosis, Evidence, Finding, Format, Left, Status};
 use crate::error::{Error, ErrorCode};
 use crate::history::UnreadableRow;
 use crate::json::Object;
@@ -28,12 +29,16 @@ pub struct StoreDoc {
     pub path: Option<String>,
     /// Size of the main file in bytes.
     pub bytes: u64,
-    /// Rows of `session`.
+    /// Sessions of opencode 1.
     pub sessions: u64,
     /// Rows of `message`.
     pub messages: u64,
     /// Rows of `part`.
     pub parts: u64,
+    /// Sessions of opencode 2.
+    pub sessions_v2: u64,
+    /// Rows of `session_message`, where they are opencode 2's.
+    pub messages_v2: u64,
     /// Which opencode it was last used with.
     pub opencode: OpencodeDoc,
 }
@@ -58,6 +63,8 @@ impl StoreDoc {
             sessions: facts.sessions,
             messages: facts.messages,
             parts: facts.parts,
+            sessions_v2: facts.sessions_v2,
+            messages_v2: facts.messages_v2,
             opencode: OpencodeDoc {
                 bound: bound.version.map_or_else(|| "any".to_owned(), |v| v.to_string()),
                 source: bound.source.clone(),
@@ -141,8 +148,10 @@ impl From<&SdkChoice> for SdkDoc {
 /// A session in a document.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct SessionDoc {
-    /// Its id.
+    /// Its id. A session that was imported has the same in both formats.
     pub id: String,
+    /// Which opencode it is of.
+    pub format: Format,
     /// Its title.
     pub title: String,
     /// The folder that it was made in.
@@ -161,8 +170,11 @@ pub struct SessionDoc {
     pub orphans: Option<u64>,
     /// Stored prefill 400s; null where they were not counted.
     pub prefill_400s: Option<u64>,
-    /// What re-entering does, by rule set.
+    /// What re-entering does, by rule set; empty for a session of opencode 2.
     pub resume: BTreeMap<&'static str, Resume>,
+    /// What programs of opencode 2 do: released ones under `2.0`, and the preview. Empty for a session of opencode 1.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub programs: BTreeMap<&'static str, Program>,
     /// What there is to say.
     pub findings: Vec<Finding>,
 }
@@ -173,6 +185,7 @@ impl SessionDoc {
     pub fn new(d: &Diagnosis, sdk: Option<&SdkChoice>) -> Self {
         Self {
             id: d.info.id.clone(),
+            format: d.format,
             title: d.info.title.clone(),
             directory: d.info.directory.clone(),
             parent_id: d.info.parent_id.clone(),
@@ -183,6 +196,7 @@ impl SessionDoc {
             orphans: d.orphans,
             prefill_400s: d.prefill_400s,
             resume: d.resume.iter().copied().collect(),
+            programs: d.programs.iter().copied().collect(),
             findings: d.findings.clone(),
         }
     }
@@ -260,6 +274,9 @@ pub struct SessionPlanDoc {
     /// What the model is no longer sent, or is sent otherwise.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub leaves: Vec<LeavesDoc>,
+    /// The next prompt no longer sends an assistant's turn in which nothing was sent: no word, no call, no metadata.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub empty_answers: bool,
 }
 
 /// One thing that the model is no longer sent, or is sent otherwise.
@@ -329,6 +346,7 @@ impl SessionPlanDoc {
             id: plan.id.clone(),
             edits: plan.edits().map(|(edit, step)| EditDoc::new(edit, step.map(|s| s.reason), text)).collect(),
             leaves: leaves.collect(),
+            empty_answers: plan.empty_answers,
             steps,
         }
     }

@@ -9,9 +9,9 @@ use super::doc::SCHEMA_VERSION;
 use super::human::{plural, size};
 use super::layout::{fit, grid, named, wrap};
 use super::words::{moment, sentences};
-use super::{Output, SessionDoc, clean};
-use crate::diagnosis::{Applicability, Code, Diagnosis, Evidence, Include, Left, Status};
-use crate::explain::{AfterRepair, Explained, Explanation, Failure, Generation, GoesOn, Piece, Row, Turn};
+use super::{Output, SessionDoc, clean, explain_v2};
+use crate::diagnosis::{Applicability, Code, Diagnosis, Evidence, Format, Include, Left, Status};
+use crate::explain::{AfterRepair, Explained, Explanation, Failure, Generation, GoesOn, NewerTurn, Piece, Row, Turn};
 use crate::replay::{BlockKind, RULE_SETS, Resume, TurnRole, Why};
 use crate::stats::Cause;
 
@@ -33,6 +33,9 @@ pub struct ExplainDoc {
     why: Vec<String>,
     /// The turns that would be sent, in order.
     turns: Vec<TurnDoc>,
+    /// Of a session of opencode 2, the turns that would be sent before a new prompt.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    turns_v2: Vec<NewerTurn>,
     /// Rows that give no turn.
     skipped: Vec<SkipDoc>,
     /// What every generation of the run loop does, oldest first.
@@ -167,6 +170,7 @@ impl ExplainDoc {
             cause: explained.cause,
             why: story(explained, now, zone),
             turns: shown.map(turn_docs).unwrap_or_default(),
+            turns_v2: explained.newer.clone(),
             skipped: shown.map(skip_docs).unwrap_or_default(),
             generations: shown.map(|e| e.generations.iter().map(GenerationDoc::of).collect()).unwrap_or_default(),
             repair,
@@ -193,6 +197,9 @@ impl GenerationDoc {
 /// Why the session stands as it does, sentence by sentence, for somebody who has never seen opencode's source.
 fn story(explained: &Explained, now: i64, zone: &TimeZone) -> Vec<String> {
     let d = &explained.diagnosis;
+    if d.format == Format::V2 && explained.unreadable.is_empty() {
+        return explain_v2::story(d);
+    }
     let Some(e) = &explained.now else {
         let rows = plural(explained.unreadable.len() as u64, "row of it could not be", "rows of it could not be");
         return vec![format!("{rows} understood, so it cannot be told what opencode would send.")];
@@ -487,12 +494,16 @@ pub fn explain(out: &Output, explained: &Explained, bound: &str, now: i64, zone:
     if let Some(sdk) = &explained.sdk {
         dimmed(&format!("through {} ({})", clean(&sdk.package), clean(&sdk.source)));
     }
-    dimmed(bound);
+    dimmed(if d.format == Format::V2 { explain_v2::KNOWN } else { bound });
     text.push_str(&heading(out, why_heading(d.status)));
     text.push_str(&paragraphs(out, &told));
     for row in &explained.unreadable {
         let line = format!("  {} {}: {}\n", row.table, clean(&row.id), clean(&row.detail));
         text.push_str(&out.wrap(&line, "    "));
+    }
+    if !explained.newer.is_empty() {
+        text.push_str(&heading(out, "What a new prompt sends before itself"));
+        text.push_str(&explain_v2::turns(out, &explained.newer));
     }
     let Some(e) = &explained.now else {
         return text;

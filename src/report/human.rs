@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use super::layout::{fit, grid, named, wrap};
 use super::words::{ago, sentences};
 use super::{Output, StoreDoc, Summary, clean};
-use crate::diagnosis::{Applicability, Diagnosis, Doubts, Evidence, Finding, Left, Status};
+use crate::diagnosis::{Applicability, Diagnosis, Doubts, Evidence, Finding, Format, Left, Status};
 use crate::repair::{Plan, SessionPlan};
 use crate::rows::Table;
 
@@ -39,8 +39,14 @@ pub fn bound_words(store: &StoreDoc) -> String {
 pub(super) fn store_line(out: &Output, store: &StoreDoc) -> String {
     let path = store.path.as_deref().unwrap_or("store");
     // The path stands alone: it may be long, and it is there to be copied.
-    let line =
-        format!("{} · {} · {}", plural(store.sessions, "session", "sessions"), size(store.bytes), bound_words(store));
+    let sessions = plural(store.sessions, "session", "sessions");
+    let line = match (store.sessions, store.sessions_v2) {
+        (_, 0) => format!("{sessions} · {} · {}", size(store.bytes), bound_words(store)),
+        (0, n) => format!("{} of opencode 2 · {}", plural(n, "session", "sessions"), size(store.bytes)),
+        (_, n) => {
+            format!("{sessions} of opencode 1, {n} of opencode 2 · {} · {}", size(store.bytes), bound_words(store))
+        }
+    };
     out.dim(&format!("{}\n{}", clean(path), out.wrap(&line, "")))
 }
 
@@ -86,8 +92,8 @@ fn status_cell(out: &Output, d: &Diagnosis) -> Cell {
 fn why(d: &Diagnosis) -> String {
     let mut codes: Vec<&'static str> = Vec::new();
     let shown: Vec<_> = match d.status {
-        Status::Dead => d.findings.iter().filter(|f| f.redacted_by().is_some()).collect(),
-        Status::Stuck | Status::AtRisk => {
+        Status::Dead if d.format == Format::V1 => d.findings.iter().filter(|f| f.redacted_by().is_some()).collect(),
+        Status::Stuck | Status::AtRisk if d.format == Format::V1 => {
             d.findings.iter().filter(|f| f.applicability == Applicability::Automatic).collect()
         }
         _ => d.findings.iter().collect(),
@@ -122,7 +128,8 @@ pub fn scan(
     let zone = TimeZone::system();
     let mut text = format!("{}\n\n{}\n", store_line(out, store), out.wrap(&verdict(out, summary), ""));
     if !sessions.is_empty() {
-        text.push_str(&format!("\n{}\n", listed(out, sessions, now, &zone)));
+        let both = store.sessions > 0 && store.sessions_v2 > 0;
+        text.push_str(&format!("\n{}\n", listed(out, sessions, both, (now, &zone))));
     }
     if out.verbose {
         for shown in sessions {
@@ -155,8 +162,9 @@ pub fn scan(
         let line = format!("\n{rows}: see `unstick scan --json`. Sessions with such rows are left alone.\n");
         text.push_str(&out.wrap(&line, ""));
     }
-    if summary.dead.is_some_and(|n| n > 0) {
-        let dead = || sessions.iter().map(|s| s.diagnosis).filter(|d| d.status == Status::Dead);
+    let mendable = |d: &&Diagnosis| d.findings.iter().any(|f| f.redacted_by().is_some());
+    let dead = || sessions.iter().map(|s| s.diagnosis).filter(|d| d.status == Status::Dead).filter(mendable);
+    if dead().next().is_some() {
         let kinds: BTreeSet<&str> =
             dead().flat_map(|d| d.findings.iter().filter_map(Finding::redacted_by)).map(Into::into).collect();
         text.push_str(&out.wrap(
@@ -199,12 +207,22 @@ pub fn scan(
             ));
         }
     }
+    text.push_str(&newer(out, sessions));
     if !others.is_empty() {
         let list: Vec<String> = others.iter().map(|o| clean(o)).collect();
         let line = format!("Not looked at: {} (--all-stores takes them too)", list.join(", "));
         text.push_str(&format!("\n{}\n", out.dim(&out.wrap(&line, "  "))));
     }
     text
+}
+
+/// What is said once of all listed sessions of opencode 2.
+fn newer(out: &Output, sessions: &[Shown<'_>]) -> String {
+    let Some(first) = sessions.iter().find(|s| s.diagnosis.format == Format::V2) else { return String::new() };
+    let text =
+        "\nOf sessions of opencode 2 it is only said what is wrong: none of it was measured on a released program.\n";
+    let explain = format!("explain {} --format v2", clean(&first.diagnosis.info.id));
+    format!("{}\nWhy:  {}\n", out.wrap(text, ""), out.command(&explain))
 }
 
 /// A store in the summary of several.
@@ -282,13 +300,17 @@ const NARROW: u16 = 76;
 /// Columns of the longest status.
 const STATUS: usize = "unreadable".len();
 
-/// The sessions: one line each where that is wide enough, else a few.
-fn listed(out: &Output, sessions: &[Shown<'_>], now: i64, zone: &TimeZone) -> String {
+/// The sessions: one line each where that is wide enough, else a few. `both`: the store holds sessions of both formats.
+fn listed(out: &Output, sessions: &[Shown<'_>], both: bool, (now, zone): (i64, &TimeZone)) -> String {
+    let id = |d: &Diagnosis| match both {
+        true => format!("{} {}", clean(&d.info.id), d.format),
+        false => clean(&d.info.id),
+    };
     let width = usize::from(out.width);
     if out.width >= ONE_LINE {
         let whens: Vec<String> = sessions.iter().map(|s| ago(s.diagnosis.info.time_updated, now, zone)).collect();
         let when_width = whens.iter().map(String::len).max().unwrap_or(0);
-        let id_width = sessions.iter().map(|s| clean(&s.diagnosis.info.id).len()).max().unwrap_or(0);
+        let id_width = sessions.iter().map(|s| id(s.diagnosis).len()).max().unwrap_or(0);
         let rest = width.saturating_sub(STATUS + id_width + when_width + 8);
         let (why_width, title_width) = (rest * 3 / 5, rest * 2 / 5);
         let row = |shown: &Shown<'_>, when: String| {
@@ -298,7 +320,7 @@ fn listed(out: &Output, sessions: &[Shown<'_>], now: i64, zone: &TimeZone) -> St
                 title.push_str(&format!("\n{}", wrap(&format!("child of {}", clean(parent)), title_width)));
             }
             let why = wrap(&why(d), why_width);
-            vec![status_cell(out, d), Cell::new(clean(&d.info.id)), Cell::new(when), Cell::new(why), Cell::new(title)]
+            vec![status_cell(out, d), Cell::new(id(d)), Cell::new(when), Cell::new(why), Cell::new(title)]
         };
         let rows = sessions.iter().zip(whens).map(|(shown, when)| row(shown, when)).collect();
         return grid(out, &["STATUS", "SESSION", "CHANGED", "WHY", "TITLE"], rows);
@@ -316,10 +338,10 @@ fn listed(out: &Output, sessions: &[Shown<'_>], now: i64, zone: &TimeZone) -> St
         let mut line = |words: String| text.push_str(&(out.wrap(&format!("{pad}{words}"), &pad) + "\n"));
         let when = ago(d.info.time_updated, now, zone);
         if out.width < NARROW {
-            line(clean(&d.info.id));
+            line(id(d));
             line(when);
         } else {
-            line(format!("{}  {when}", clean(&d.info.id)));
+            line(format!("{}  {when}", id(d)));
         }
         if let Some(parent) = &d.info.parent_id {
             line(format!("child of {}", clean(parent)));

@@ -3,6 +3,7 @@
 mod chart;
 mod doc;
 mod explain;
+mod explain_v2;
 mod human;
 mod layout;
 mod output;

@@ -42,6 +42,8 @@ fn together(stores: &[StoreStats]) -> StoreDoc {
         sessions: sum(|f| f.sessions),
         messages: sum(|f| f.messages),
         parts: sum(|f| f.parts),
+        sessions_v2: sum(|f| f.sessions_v2),
+        messages_v2: sum(|f| f.messages_v2),
         opencode: OpencodeDoc {
             bound: lowest.map_or_else(|| "any".to_owned(), |v| v.to_string()),
             source: format!("the lowest of {}", plural(stores.len() as u64, "store", "stores")),

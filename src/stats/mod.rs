@@ -2,8 +2,9 @@
 
 mod cause;
 mod summary;
+mod v2;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use schemars::JsonSchema;
@@ -15,7 +16,7 @@ pub use summary::{
 };
 
 use crate::audit::{self, audit_with};
-use crate::diagnosis::{Code, Diagnosis, Status};
+use crate::diagnosis::{Code, Diagnosis, Format, Status};
 use crate::error::Result;
 use crate::history::{Message, ModelRef, Part, RefusalClass, Session, ToolCall, ToolState, Wrapper};
 use crate::journal::{Journal, Refusals, removed_refusals};
@@ -155,23 +156,28 @@ pub fn of_store(
     now: i64,
 ) -> Result<StoreStats> {
     let audit = with_threads(path, threads, |store| {
-        audit_with(store, options, |session, readable| {
+        let older = |session: &Session, readable: bool| {
             let mut events = Events::of(session, options.packages);
             if !readable {
                 events.unexplain();
             }
             Some(events)
-        })
+        };
+        audit_with(store, options, older, |session, rows| Some(v2::events(session, rows)))
     })?;
-    let mut events = Events::default();
+    let (mut events, mut newer) = (Events::default(), Events::default());
     let mut stuck_sessions = 0;
     for judged in audit.sessions {
         stuck_sessions += u64::from(judged.diagnosis.status == Status::Stuck);
-        if let Some(mut told) = judged.told {
+        let Some(mut told) = judged.told else { continue };
+        if judged.diagnosis.format == Format::V2 {
+            newer.append(told);
+        } else {
             told.settle(&judged.diagnosis);
             events.append(told);
         }
     }
+    events.append_unknown(newer);
     let journals = journals(&audit.facts.id);
     let mut removed = removed_refusals(journals.iter().map(|(journal, refusals)| (journal, refusals)));
     // A row that is there is not gone, whatever a journal says: the store may be a copy from before.
@@ -229,6 +235,15 @@ impl Events {
         self.pairs.append(&mut other.pairs);
         self.other_400s.append(&mut other.other_400s);
         self.leaked.append(&mut other.leaked);
+    }
+
+    /// Adds what another has, but for what was imported: the rows of both have the same ids.
+    fn append_unknown(&mut self, mut other: Self) {
+        let orphans: HashSet<&str> = self.orphans.iter().map(|o| o.message_id.as_str()).collect();
+        other.orphans.retain(|o| !orphans.contains(o.message_id.as_str()));
+        let pairs: HashSet<&str> = self.pairs.iter().map(|p| p.message_id.as_str()).collect();
+        other.pairs.retain(|p| !pairs.contains(p.message_id.as_str()));
+        self.append(other);
     }
 
     /// What one session holds, but for what its verdict tells: see [`Events::settle`].

@@ -3,7 +3,7 @@
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
 
-use crate::history::{MessageRow, SessionInfo, UnreadableRow, revert};
+use crate::history::{MessageRow, Names, SessionInfo, UnreadableRow, revert};
 use crate::json::ShapeError;
 
 pub(super) fn text<'r>(row: &'r Row<'_>, at: usize, name: &str) -> Result<&'r str, ShapeError> {
@@ -16,7 +16,7 @@ pub(super) fn text<'r>(row: &'r Row<'_>, at: usize, name: &str) -> Result<&'r st
     }
 }
 
-fn optional_text<'r>(row: &'r Row<'_>, at: usize, name: &str) -> Result<Option<&'r str>, ShapeError> {
+pub(super) fn optional_text<'r>(row: &'r Row<'_>, at: usize, name: &str) -> Result<Option<&'r str>, ShapeError> {
     match row.get_ref(at) {
         Ok(ValueRef::Null) => Ok(None),
         _ => text(row, at, name).map(Some),
@@ -67,11 +67,11 @@ pub(super) fn session_info(row: &Row<'_>) -> Result<SessionInfo, ShapeError> {
 }
 
 /// The columns of a message: rowid, id, session_id, time_created, time_updated.
-pub(super) fn message_row(row: &Row<'_>) -> Result<MessageRow, ShapeError> {
+pub(super) fn message_row(row: &Row<'_>, names: &mut Names) -> Result<MessageRow, ShapeError> {
     Ok(MessageRow {
         rowid: integer(row, 0, "rowid")?,
         id: text(row, 1, "id")?.to_owned(),
-        session_id: text(row, 2, "session_id")?.into(),
+        session_id: names.string(text(row, 2, "session_id")?),
         time_created: integer(row, 3, "time_created")?,
         time_updated: integer(row, 4, "time_updated")?,
     })

@@ -18,7 +18,8 @@ use crate::error::{Error, ErrorCode, Result};
 pub(super) const WRITTEN: [(&str, &[&str], &[&str]); 4] = [
     ("message", &["id", "session_id", "time_created", "time_updated", "data"], &[]),
     ("part", &["id", "message_id", "session_id", "time_created", "time_updated", "data"], &[]),
-    ("event", &["id", "aggregate_id", "seq", "type", "data"], &[]),
+    // opencode 2 adds `created`, which is 0 unless it is said (read in 2.0.26).
+    ("event", &["id", "aggregate_id", "seq", "type", "data"], &["created"]),
     ("event_sequence", &["aggregate_id", "seq"], &["owner_id"]),
 ];
 

@@ -9,7 +9,7 @@ use super::Store;
 use super::columns::{bad_row, text};
 use super::value::{MESSAGE, PART, Values};
 use crate::error::Result;
-use crate::history::{Depth, Head, Message, ModelRef, Part, PartKind, Role, Session, SessionInfo, UnreadableRow};
+use crate::history::{Depth, Head, Message, Part, PartKind, Session, SessionInfo, UnreadableRow};
 use crate::json::ShapeError;
 use crate::rows::Table;
 
@@ -90,15 +90,13 @@ impl Store<'_> {
         mut each: impl FnMut(&Values<'_>, &rusqlite::Row<'_>) -> Result<()>,
     ) -> Result<Heads> {
         let mut out = Heads { heads: Vec::new(), unreadable: Vec::new() };
-        let mut shared = Shared::default();
         let mut values = Values::of(self.db, Table::Message);
         let mut statement = self.cached(&format!("{MESSAGE} WHERE session_id = ?1"))?;
         let mut rows = statement.query([&info.id])?;
         while let Some(row) = rows.next()? {
             match values.head(row)? {
-                Ok(mut head) => {
+                Ok(head) => {
                     each(&values, row)?;
-                    shared.share(&mut head);
                     out.heads.push(head);
                 }
                 Err(error) => out.unreadable.push(bad_row("message", row, Some(&info.id), &error)),
@@ -415,48 +413,6 @@ impl<'a> Slot<'a> {
             Self::Like(like, met) => {
                 // Ids are unique, so as many as there are means all of them.
                 *met = if like.part(part.id()) == Some(&part) { met.saturating_add(1) } else { usize::MAX };
-            }
-        }
-    }
-}
-
-/// Strings and models that many rows of a session have in common, each held once.
-#[derive(Default)]
-struct Shared {
-    strings: HashSet<Rc<str>>,
-    models: HashSet<Rc<ModelRef>>,
-}
-
-impl Shared {
-    fn string(&mut self, own: &mut Rc<str>) {
-        match self.strings.get(own) {
-            Some(known) => own.clone_from(known),
-            None => {
-                self.strings.insert(own.clone());
-            }
-        }
-    }
-
-    fn model(&mut self, own: &mut Rc<ModelRef>) {
-        match self.models.get(own) {
-            Some(known) => own.clone_from(known),
-            None => {
-                self.models.insert(own.clone());
-            }
-        }
-    }
-
-    fn share(&mut self, head: &mut Head) {
-        self.string(&mut head.row.session_id);
-        match &mut head.role {
-            Role::User(user) => {
-                user.agent.iter_mut().for_each(|own| self.string(own));
-                user.model.iter_mut().for_each(|own| self.model(own));
-            }
-            Role::Assistant(a) => {
-                let strings = [&mut a.parent_id, &mut a.agent, &mut a.finish];
-                strings.into_iter().flatten().for_each(|own| self.string(own));
-                self.model(&mut a.model);
             }
         }
     }

@@ -11,6 +11,7 @@ mod log;
 mod open;
 mod reader;
 mod schema;
+mod v2;
 mod value;
 mod write;
 
@@ -21,4 +22,5 @@ pub use load::{By, Heads, Loaded, Scanned, Touched, UntouchedDigest};
 pub use open::{COPY_LIMIT, Snapshot, sidecar, with_snapshot, with_threads};
 pub use reader::{Facts, SessionEntry, Store, Twin};
 pub use schema::Schema;
+pub use v2::ImportState;
 pub use write::{Edits, WayBack};

@@ -50,12 +50,16 @@ pub struct Facts {
     pub id: String,
     /// Size of its files in bytes, its -wal counted in.
     pub bytes: u64,
-    /// Rows of `session`.
+    /// Sessions of opencode 1.
     pub sessions: u64,
     /// Rows of `message`.
     pub messages: u64,
     /// Rows of `part`.
     pub parts: u64,
+    /// Sessions of opencode 2.
+    pub sessions_v2: u64,
+    /// Rows of `session_message`, where they are opencode 2's.
+    pub messages_v2: u64,
     /// The name of the newest migration that ran.
     pub newest_migration: Option<String>,
 }
@@ -110,14 +114,23 @@ impl<'db> Store<'db> {
     /// # Errors
     /// When SQLite cannot read it.
     pub fn facts(&self) -> Result<Facts> {
+        let count = |table: &str| if self.schema.has_v1() { self.count(table) } else { Ok(0) };
+        let (sessions_v2, messages_v2) = self.newer_counts()?;
         Ok(Facts {
             id: self.identity()?,
             bytes: self.bytes,
-            sessions: self.count("session")?,
-            messages: self.count("message")?,
-            parts: self.count("part")?,
+            sessions: count(&format!("session {}", self.own()))?,
+            messages: count("message")?,
+            parts: count("part")?,
+            sessions_v2,
+            messages_v2,
             newest_migration: self.newest_migration()?,
         })
+    }
+
+    /// Which rows of `session` are opencode 1's.
+    fn own(&self) -> &'static str {
+        self.schema.newer.as_ref().map_or("", |newer| newer.others())
     }
 
     /// A digest of what opencode wrote first and never changes.
@@ -126,7 +139,8 @@ impl<'db> Store<'db> {
     /// When SQLite cannot read it.
     pub fn identity(&self) -> Result<String> {
         let mut digest = Sha256::new();
-        for table in ["project", "session"] {
+        // A store of opencode 2 alone has no `session`.
+        for table in ["project", if self.schema.has_v1() { "session" } else { "session_v2" }] {
             let query = format!("SELECT id, time_created FROM {table} ORDER BY time_created, id LIMIT 1");
             // A store without a project table of the known form is identified by its sessions alone.
             let Ok(mut statement) = self.db.prepare(&query) else {
@@ -153,18 +167,22 @@ impl<'db> Store<'db> {
         Ok(newest)
     }
 
-    /// All rows of `session`, newest first.
+    /// opencode 1's rows of `session`, newest first.
     ///
     /// # Errors
     /// When SQLite cannot read it.
     pub fn sessions(&self) -> Result<Vec<SessionEntry>> {
+        if !self.schema.has_v1() {
+            return Ok(Vec::new());
+        }
         let optional = |name: &str| {
             if self.schema.has("session", name) { name.to_owned() } else { format!("NULL AS {name}") }
         };
         let query = format!(
-            "SELECT rowid, id, {}, title, directory, version, {}, time_created, time_updated FROM session ORDER BY time_updated DESC, id",
+            "SELECT rowid, id, {}, title, directory, version, {}, time_created, time_updated FROM session {} ORDER BY time_updated DESC, id",
             optional("parent_id"),
             optional("revert"),
+            self.own(),
         );
         let mut statement = self.db.prepare(&query)?;
         let mut rows = statement.query([])?;

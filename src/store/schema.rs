@@ -1,10 +1,12 @@
-//! The gate: only a store whose tables have the form that was measured is read or written (docs/opencode.md §2).
+//! The gate: only a store whose tables have the form that was measured is read or written (docs/opencode.md §2, §13). It
+//! holds opencode 1's, opencode 2's, or both.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use rusqlite::Connection;
 
+use super::v2::{self, Newer};
 use crate::error::{Error, ErrorCode, Result};
 
 /// Columns that are read or written, with their declared type.
@@ -53,10 +55,19 @@ const OPTIONAL: [(&str, &[(&str, &str)]); 3] = [
 /// What of the optional things this store has.
 #[derive(Debug, Clone, Default)]
 pub struct Schema {
+    /// opencode 1's tables are there.
+    v1: bool,
+    pub(super) newer: Option<Newer>,
     columns: BTreeMap<String, Vec<String>>,
 }
 
 impl Schema {
+    /// Whether opencode 1's tables are there.
+    #[must_use]
+    pub fn has_v1(&self) -> bool {
+        self.v1
+    }
+
     /// Whether the table is there.
     #[must_use]
     pub fn has_table(&self, table: &str) -> bool {
@@ -102,7 +113,9 @@ impl Schema {
             objects.insert(name, kind);
         }
         let missing: Vec<_> = REQUIRED.iter().map(|(t, _)| *t).filter(|t| !objects.contains_key(*t)).collect();
-        if !missing.is_empty() {
+        schema.v1 = missing.is_empty();
+        schema.newer = v2::find(db, &objects)?;
+        if !schema.v1 && schema.newer.is_none() {
             let message = format!(
                 "{} is a SQLite database, but not an opencode store: no table {}",
                 path.display(),
@@ -110,7 +123,7 @@ impl Schema {
             );
             return Err(Error::new(ErrorCode::NotOpencode, message));
         }
-        for (table, columns) in REQUIRED.iter().chain(&OPTIONAL) {
+        for (table, columns) in REQUIRED.iter().chain(&OPTIONAL).filter(|_| schema.v1) {
             let Some(kind) = objects.get(*table) else {
                 continue;
             };
@@ -130,13 +143,13 @@ impl Schema {
     }
 }
 
-fn column_names(db: &Connection, table: &str) -> Result<Vec<String>> {
+pub(super) fn column_names(db: &Connection, table: &str) -> Result<Vec<String>> {
     let mut statement = db.prepare("SELECT name FROM pragma_table_info(?1) ORDER BY cid")?;
     let names = statement.query_map([table], |row| row.get(0))?;
     Ok(names.collect::<Result<_, _>>()?)
 }
 
-fn check_table(db: &Connection, table: &str, wanted: &[(&str, &str)]) -> Result<Vec<String>> {
+pub(super) fn check_table(db: &Connection, table: &str, wanted: &[(&str, &str)]) -> Result<Vec<String>> {
     let unknown = Error::unknown_schema;
     let (kind, without_rowid): (String, bool) =
         db.query_row("SELECT type, wr FROM pragma_table_list WHERE schema = 'main' AND name = ?1", [table], |row| {

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::blob::{self, ON_PAGE, Starts};
 use super::columns::{message_row, part_columns, text};
 use crate::error::Result;
-use crate::history::{self, Behind, Depth, Head, Part};
+use crate::history::{self, Behind, Depth, Head, MessageRow, Names, Part};
 use crate::json::ShapeError;
 use crate::rows::{Table, sha256};
 
@@ -34,6 +34,7 @@ pub(super) struct Values<'db> {
     db: &'db Connection,
     table: Table,
     starts: Starts<'db>,
+    names: Names,
 }
 
 /// What there is of a row's JSON without reading further.
@@ -46,7 +47,7 @@ enum Seen<'r> {
 
 impl<'db> Values<'db> {
     pub(super) fn of(db: &'db Connection, table: Table) -> Self {
-        Self { db, table, starts: Starts::new(db, table.into()) }
+        Self { db, table, starts: Starts::new(db, table.into()), names: Names::default() }
     }
 
     /// The column that holds the JSON in [`MESSAGE`] or [`PART`].
@@ -64,14 +65,21 @@ impl<'db> Values<'db> {
 
     /// A message of a row of [`MESSAGE`]; `Err` within where it cannot be understood.
     pub(super) fn head(&mut self, row: &Row<'_>) -> rusqlite::Result<Result<Head, ShapeError>> {
-        let columns = match message_row(row) {
+        let columns = match message_row(row, &mut self.names) {
             Ok(columns) => columns,
             Err(error) => return Ok(Err(error)),
         };
-        let bytes = match self.seen(row)? {
-            Seen::Whole(data) => return Ok(data.and_then(|data| history::head(columns, data))),
-            Seen::Elsewhere(bytes) => bytes,
-        };
+        match self.seen(row)? {
+            Seen::Whole(data) => Ok(data.and_then(|data| history::head_with(columns, data, &mut self.names))),
+            Seen::Elsewhere(bytes) => {
+                let mut head = self.head_elsewhere(columns, bytes)?;
+                head.iter_mut().for_each(|head| self.names.share(head));
+                Ok(head)
+            }
+        }
+    }
+
+    fn head_elsewhere(&mut self, columns: MessageRow, bytes: i64) -> rusqlite::Result<Result<Head, ShapeError>> {
         if let Some(head) = history::head_of_start(columns.clone(), self.starts.of(columns.rowid)?.0) {
             return Ok(Ok(head));
         }

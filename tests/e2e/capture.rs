@@ -90,7 +90,7 @@ fn verdicts(version: &Version, store: &Path) -> Value {
 }
 
 /// Takes the paths of this machine out of every text of a store.
-fn neutralise(store: &Path, work: &Path) {
+pub(crate) fn neutralise(store: &Path, work: &Path) {
     let db = rows::open(store);
     let names = |query: &str| -> Vec<String> {
         let mut statement = db.prepare(query).expect("the schema");
@@ -116,7 +116,7 @@ fn neutralise(store: &Path, work: &Path) {
     }
 }
 
-fn write(path: &Path, value: &Value) {
+pub(crate) fn write(path: &Path, value: &Value) {
     let mut text = serde_json::to_string_pretty(value).expect("JSON");
     text.push('\n');
     fs::write(path, text).expect("the fixture can be written");

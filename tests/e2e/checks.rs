@@ -76,6 +76,8 @@ struct Case<'a> {
     after: BTreeMap<String, Session>,
     resume: BTreeMap<String, Value>,
     edited: BTreeMap<String, BTreeSet<String>>,
+    /// Sessions of which the plan says that the next prompt no longer sends an empty answer.
+    empty_answers: BTreeSet<String>,
     left: BTreeMap<String, String>,
     /// Before and after, RETRY and PROMPT.
     retry: [Judged; 2],
@@ -108,6 +110,8 @@ impl<'a> Case<'a> {
             let reasons = list(&plan["edits"]).iter().map(|edit| text(&edit["reason"])).collect();
             (text(&plan["id"]), reasons)
         });
+        let empty_answers = list(&repair["plan"]["sessions"]).iter().filter(|plan| plan["empty_answers"] == true);
+        let empty_answers = empty_answers.map(|plan| text(&plan["id"])).collect();
         let left = list(&repair["left"]).iter().map(|left| (text(&left["id"]), text(&left["reason"])));
         let (edited, left) = (edited.collect(), left.collect());
         let load = |store: &Path| rows::load(store).into_iter().map(|session| (session.id.clone(), session)).collect();
@@ -129,6 +133,7 @@ impl<'a> Case<'a> {
             after: load(&repaired),
             resume,
             edited,
+            empty_answers,
             left,
             retry: [take(0), take(1)],
             prompt: [take(2), take(3)],
@@ -168,7 +173,11 @@ impl<'a> Case<'a> {
                 continue;
             };
             let predicted: Vec<&str> = rules.iter().map(|key| resume[*key].as_str().unwrap_or("nothing")).collect();
-            let outcome = seen.outcome.words().replace(' ', "-");
+            // Where opencode itself fails before it sends anything, there is no request.
+            let outcome = match seen.outcome {
+                Outcome::Failed(_) => "no-request".to_owned(),
+                _ => seen.outcome.words().replace(' ', "-"),
+            };
             let compacts = seen.outcome == Outcome::RunsTask && self.before.get(id).is_some_and(near_window);
             if !predicted.contains(&outcome.as_str()) && !compacts {
                 let predicted = predicted.join(" or ");
@@ -208,13 +217,17 @@ impl<'a> Case<'a> {
     }
 
     /// (c) The next prompt tells the model the same.
+    ///
+    /// The one difference that a plan may announce is that an answer in which nothing is sent is no longer sent.
     fn lossless(&self) {
         for (id, before) in &self.prompt[0].seen {
             let Some(after) = self.prompt[1].seen.get(id) else {
                 self.miss("lossless", id, "the session is gone");
                 continue;
             };
-            let turns = |seen: &Seen| seen.request.as_ref().map(Request::bare);
+            let announced = self.empty_answers.contains(id);
+            let content = if announced { Request::without_empty_answers } else { Request::bare };
+            let turns = |seen: &Seen| seen.request.as_ref().map(content);
             if before.outcome != after.outcome || turns(before) != turns(after) {
                 let what = format!(
                     "the next prompt differs\n  before: {}, {}\n  after:  {}, {}",
@@ -260,6 +273,27 @@ impl<'a> Case<'a> {
         let new: Vec<&String> = self.retry[1].complaints.difference(&self.retry[0].complaints).collect();
         if !new.is_empty() {
             self.miss("undisturbed", "-", &format!("opencode complains of the repaired store: {new:?}"));
+        }
+    }
+
+    /// (f) Whatever may be asked for, no history that went on stops going on.
+    fn with_everything(&self) {
+        let store = self.folder.join("everything.db");
+        fs::copy(self.folder.join("unrepaired.db"), &store).expect("a copy of the store");
+        let home = tempfile::tempdir().expect("a temporary folder");
+        unstick(&store, home.path(), &["--opencode", "any", "repair", "--yes", "--include", INCLUDES]);
+        let sound =
+            |seen: &Seen| matches!(seen.outcome, Outcome::NoRequest | Outcome::EndsWithUser | Outcome::RunsTask);
+        for (how, all) in [(How::Retry, &self.retry[0]), (How::Prompt, &self.prompt[0])] {
+            let after = judge::judge(self.version, &store, how).seen;
+            for (id, before) in all.seen.iter().filter(|(_, before)| sound(before)) {
+                if !sound(&after[id]) || before.outcome == Outcome::EndsWithUser && after[id].outcome != before.outcome
+                {
+                    let what =
+                        format!("with every include, {how:?}: {} before, {} now", before.outcome, after[id].outcome);
+                    self.miss("repair", id, &what);
+                }
+            }
         }
     }
 
@@ -435,4 +469,32 @@ fn random(version: &Version) -> Vec<String> {
 fn random_changes_are_predicted_and_repaired() {
     let _alone = crate::alone();
     crate::report(&crate::versions().iter().flat_map(random).collect::<Vec<_>>());
+}
+
+/// Includes that take content out of a history or rewrite more of it than its tail.
+const INCLUDES: &str = "at-risk,unmeasured,latent,unsettled,near-window,blank-text,media,calls,signatures";
+
+/// (f) Histories made by hand, through every package: a sample of them, or those that are asked for.
+fn matrix(version: &Version) -> Vec<String> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = folder.path().join("made.db");
+    let setups = setup::or_all();
+    let made = crate::matrix::make(version, &setups, crate::matrix::sampled(), &store);
+    let names = made.iter().map(|(id, (setup, shape))| {
+        (id.clone(), format!("{} ({}, {}, {id})", shape.name, setup.provider, setup.package))
+    });
+    let case = Case::new(version, "matrix", &store, names.collect());
+    case.predict();
+    case.repaired();
+    case.lossless();
+    case.undisturbed();
+    case.with_everything();
+    case.finish("matrix")
+}
+
+#[test]
+#[ignore = "runs real opencode programs"]
+fn every_package_is_predicted_and_repaired() {
+    let _alone = crate::alone();
+    crate::report(&crate::versions().iter().flat_map(matrix).collect::<Vec<_>>());
 }

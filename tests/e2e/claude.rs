@@ -81,10 +81,14 @@ pub(crate) fn refuses(turns: &[&Value]) -> Option<String> {
         }
         for (b, block) in blocks.iter().enumerate() {
             let id = block["id"].as_str().unwrap_or_default();
-            if block["type"] == "thinking" && block["signature"] == FOREIGN {
+            if block["type"] == "thinking" && !block["signature"].is_string() {
+                return Some(format!("messages.{m}.content.{b}.thinking.signature: Field required"));
+            }
+            if block["type"] == "thinking" && [FOREIGN, ""].map(Value::from).contains(&block["signature"]) {
                 return Some(format!("messages.{m}.content.{b}: Invalid `signature` in `thinking` block"));
             }
-            if block["type"] == "tool_use" && id.is_empty() {
+            let spelled = id.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+            if block["type"] == "tool_use" && (id.is_empty() || !spelled) {
                 return Some(format!(
                     "messages.{m}.content.{b}.tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$'"
                 ));

@@ -105,7 +105,7 @@ const CASES: &[Case] = &[
         }),
         code: "bad-image",
         part: |part| part["type"] == "file",
-        predicted: false,
+        predicted: true,
     },
     Case {
         name: "dead-images",

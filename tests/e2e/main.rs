@@ -5,6 +5,8 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
+#[path = "../agreement.rs"]
+mod agreement;
 mod beside;
 mod capture;
 mod checks;
@@ -20,6 +22,7 @@ mod matrix;
 mod moved;
 mod mutate;
 mod opencode;
+mod preview;
 mod provider;
 #[path = "../pty.rs"]
 mod pty;

@@ -49,17 +49,18 @@ pub(crate) fn session(title: String, rows: &[Row], number: usize) -> Session {
     Session { id: id("ses", base, 0, number), title, parent: None, revert: None, messages }
 }
 
-/// A store of all histories for some set-ups, at `store`; the sessions by their ids.
+/// A store of the histories that are wanted for some set-ups, at `store`; the sessions by their ids. `wanted` is asked for
+/// a provider and the name of a history.
 pub(crate) fn make(
     version: &Version,
     setups: &[&'static Setup],
-    wanted: impl Fn(&str) -> bool,
+    wanted: impl Fn(&str, &str) -> bool,
     store: &Path,
 ) -> BTreeMap<String, (&'static Setup, Shape)> {
     let mut made = BTreeMap::new();
     let mut mutants = Vec::new();
     for setup in setups {
-        for shape in histories(setup).into_iter().filter(|shape| wanted(&shape.name)) {
+        for shape in histories(setup).into_iter().filter(|shape| wanted(setup.provider, &shape.name)) {
             let session = session(format!("{}/{}", setup.provider, shape.name), &shape.rows, mutants.len());
             made.insert(session.id.clone(), (*setup, shape.clone()));
             mutants.push(Mutant { session, setup, source: shape.name, changes: Vec::new() });
@@ -77,6 +78,28 @@ pub(crate) fn wanted() -> impl Fn(&str) -> bool {
     move |name| said.as_ref().is_none_or(|said| said.split_whitespace().any(|word| name.contains(word)))
 }
 
+/// Of each set-up's histories one in this many is played, unless they are asked for.
+const ONE_IN: u64 = 70;
+
+/// A sample of the histories that differs from set-up to set-up and from seed to seed; those that `UNSTICK_E2E_SHAPES`
+/// asks for, `all` for every one.
+pub(crate) fn sampled() -> impl Fn(&str, &str) -> bool {
+    let said = std::env::var("UNSTICK_E2E_SHAPES").ok();
+    let seed = crate::seed();
+    move |provider, name| match &said {
+        Some(all) if all == "all" => true,
+        Some(said) => said.split_whitespace().any(|word| name.contains(word)),
+        None => {
+            let bytes = provider.bytes().chain(name.bytes());
+            // FNV-1a.
+            let hash = bytes.fold(0xcbf2_9ce4_8422_2325 ^ seed, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+            });
+            (hash >> 20).is_multiple_of(ONE_IN)
+        }
+    }
+}
+
 /// The conversation of the request that was seen, in one form for all places.
 fn conversation(seen: &Seen) -> Value {
     seen.request.as_ref().map_or(Value::Null, |request| {
@@ -90,7 +113,7 @@ fn conversation(seen: &Seen) -> Value {
 fn recorded(version: &Version, setup: &'static Setup) -> BTreeMap<String, Value> {
     let place = tempfile::tempdir().expect("a temporary folder");
     let store = place.path().join("made.db");
-    let made = make(version, &[setup], wanted(), &store);
+    let made = make(version, &[setup], |_, name| wanted()(name), &store);
     let [retry, prompt] = [How::Retry, How::Prompt].map(|how| judge::judge(version, &store, how).seen);
     let one = |(id, (_, shape)): (&String, &(_, Shape))| {
         let body = match conversation(&prompt[id]) {

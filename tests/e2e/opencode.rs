@@ -89,11 +89,15 @@ fn package() -> String {
 /// The program of a version, installed from npm where it is missing. Anything short of a program that
 /// answers with its own version is a failure: a version that could not be asked has not been judged.
 pub(crate) fn install(version: &Version) -> PathBuf {
+    install_package(&package(), version.as_str(), "bin/opencode")
+}
+
+/// A program of an npm package, installed where it is missing.
+pub(crate) fn install_package(package: &str, version: &str, program: &str) -> PathBuf {
     static LOCK: Mutex<()> = Mutex::new(());
     let _one_at_a_time = LOCK.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let package = package();
-    let prefix = cache().join("opencode").join(version.as_str());
-    let program = prefix.join("node_modules").join(&package).join("bin/opencode");
+    let prefix = cache().join("opencode").join(version);
+    let program = prefix.join("node_modules").join(package).join(program);
     if !program.is_file() {
         fs::create_dir_all(&prefix).expect("the cache folder can be made");
         let wanted = format!("{package}@{version}");
@@ -123,7 +127,6 @@ pub(crate) struct Home {
     /// The name of the work folder.
     work: &'static str,
     provider: u16,
-    pub(crate) version: Version,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,13 +139,8 @@ impl Home {
     pub(crate) fn new(version: &Version, provider: u16, snapshots: Snapshots) -> Self {
         let program = install(version);
         let folder = tempfile::Builder::new().prefix("unstick-e2e-").tempdir().expect("a temporary folder");
-        let home = Self { folder, program, provider, work: "work", version: version.clone() };
-        for name in ["home", "config/opencode", "data/opencode", "cache", "state", "work"] {
-            fs::create_dir_all(home.base().join(name)).expect("a folder of the private home");
-        }
-        let config = configuration(version, provider, snapshots);
-        fs::write(home.base().join("config/opencode/opencode.json"), config.to_string()).expect("the configuration");
-        home.make_work_folder();
+        let home = Self { folder, program, provider, work: "work" };
+        furnish(&home.base(), &configuration(version, provider, snapshots));
         home
     }
 
@@ -164,47 +162,18 @@ impl Home {
         self.base().join("data/opencode/opencode.db")
     }
 
-    /// A git repository with one commit, the same commit in every home: opencode names a project by it.
-    fn make_work_folder(&self) {
-        let work = self.work();
-        fs::write(work.join("README"), "work folder\n").expect("a file in the work folder");
-        for args in [&["init", "--quiet"][..], &["add", "README"], &["commit", "--quiet", "--message", "start"]] {
-            let mut git = Command::new("git");
-            git.args(args)
-                .current_dir(&work)
-                .env("GIT_CONFIG_GLOBAL", "/dev/null")
-                .env("GIT_CONFIG_SYSTEM", "/dev/null");
-            for who in ["AUTHOR", "COMMITTER"] {
-                git.env(format!("GIT_{who}_NAME"), "dev").env(format!("GIT_{who}_EMAIL"), "dev@localhost");
-                git.env(format!("GIT_{who}_DATE"), "2026-01-01T00:00:00Z");
-            }
-            let status = git.status().expect("git can be run");
-            assert!(status.success(), "git {args:?}: {status}");
-        }
-    }
-
     fn command(&self, args: &[&str]) -> Command {
-        let base = self.base();
-        let mut command = Command::new(&self.program);
-        command.args(args).current_dir(self.work()).env("HOME", base.join("home"));
-        for name in ["CONFIG", "DATA", "CACHE", "STATE"] {
-            command.env(format!("XDG_{name}_HOME"), base.join(name.to_lowercase()));
-        }
-        for (name, _) in std::env::vars() {
-            let other = name.starts_with("OPENCODE") || name.to_lowercase().ends_with("_proxy");
-            if other || ["ANTHROPIC_API_KEY", "OPENAI_API_KEY"].contains(&name.as_str()) {
-                command.env_remove(name);
-            }
-        }
-        for name in ["AUTOUPDATE", "MODELS_FETCH", "LSP_DOWNLOAD", "DEFAULT_PLUGINS"] {
-            command.env(format!("OPENCODE_DISABLE_{name}"), "1");
-        }
+        let mut command = private_command(&self.program, &self.base(), args);
+        command.current_dir(self.work());
         // Vertex' packages ask the machine that they run on for a token.
         command.env(setup::KEY, "x");
         command.env("GCE_METADATA_HOST", format!("127.0.0.1:{}", self.provider));
         command.env("METADATA_SERVER_DETECTION", "assume-present");
-        command.stdin(Stdio::null()).process_group(0);
         command
+    }
+
+    fn serve(&self, port: u16) -> Command {
+        self.command(&["serve", "--port", &port.to_string(), "--hostname", "127.0.0.1"])
     }
 
     /// Runs a command of opencode's to its end; its output, or what went wrong.
@@ -246,6 +215,47 @@ impl Home {
         }
         lines
     }
+}
+
+/// Makes the folders of a private home, with the configuration and a git repository of one commit: the same commit in
+/// every home, because opencode names a project by it.
+pub(crate) fn furnish(base: &Path, config: &Value) {
+    for name in ["home", "config/opencode", "data/opencode", "cache", "state", "work"] {
+        fs::create_dir_all(base.join(name)).expect("a folder of the private home");
+    }
+    fs::write(base.join("config/opencode/opencode.json"), config.to_string()).expect("the configuration");
+    let work = base.join("work");
+    fs::write(work.join("README"), "work folder\n").expect("a file in the work folder");
+    for args in [&["init", "--quiet"][..], &["add", "README"], &["commit", "--quiet", "--message", "start"]] {
+        let mut git = Command::new("git");
+        git.args(args).current_dir(&work).env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_SYSTEM", "/dev/null");
+        for who in ["AUTHOR", "COMMITTER"] {
+            git.env(format!("GIT_{who}_NAME"), "dev").env(format!("GIT_{who}_EMAIL"), "dev@localhost");
+            git.env(format!("GIT_{who}_DATE"), "2026-01-01T00:00:00Z");
+        }
+        let status = git.status().expect("git can be run");
+        assert!(status.success(), "git {args:?}: {status}");
+    }
+}
+
+/// A command of opencode's that reads and writes in its private home alone.
+pub(crate) fn private_command(program: &Path, base: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(args).current_dir(base.join("work")).env("HOME", base.join("home"));
+    for name in ["CONFIG", "DATA", "CACHE", "STATE"] {
+        command.env(format!("XDG_{name}_HOME"), base.join(name.to_lowercase()));
+    }
+    for (name, _) in std::env::vars() {
+        let other = name.starts_with("OPENCODE") || name.to_lowercase().ends_with("_proxy");
+        if other || ["ANTHROPIC_API_KEY", "OPENAI_API_KEY"].contains(&name.as_str()) {
+            command.env_remove(name);
+        }
+    }
+    for name in ["AUTOUPDATE", "MODELS_FETCH", "LSP_DOWNLOAD", "DEFAULT_PLUGINS"] {
+        command.env(format!("OPENCODE_DISABLE_{name}"), "1");
+    }
+    command.stdin(Stdio::null()).process_group(0);
+    command
 }
 
 fn configuration(version: &Version, provider: u16, snapshots: Snapshots) -> Value {
@@ -325,7 +335,20 @@ pub(crate) struct Server {
     watchdog: Child,
     port: u16,
     agent: ureq::Agent,
+    /// The value of the header of that name.
+    authorization: Option<&'static str>,
     over: bool,
+}
+
+/// How a program is started as a server.
+pub(crate) struct Launch<'a> {
+    /// The command that listens on a port.
+    pub(crate) command: &'a dyn Fn(u16) -> Command,
+    /// The folder for what it prints.
+    pub(crate) logs: &'a Path,
+    /// What is asked for until it answers.
+    pub(crate) probe: &'static str,
+    pub(crate) authorization: Option<&'static str>,
 }
 
 /// What opencode answered.
@@ -337,24 +360,33 @@ pub(crate) struct Answer {
 
 impl Server {
     pub(crate) fn start(home: &Home) -> Self {
+        let command = |port: u16| home.serve(port);
+        let logs = home.base();
+        Self::launch(&Launch { command: &command, logs: &logs, probe: "/config", authorization: None })
+    }
+
+    pub(crate) fn launch(launch: &Launch<'_>) -> Self {
         for attempt in 1.. {
-            let log = home.base().join(format!("serve-{attempt}.log"));
-            let mut server = Self::spawn(home, &log);
-            if server.ready(&log) {
+            let log = launch.logs.join(format!("serve-{attempt}.log"));
+            let mut server = Self::spawn(launch, &log);
+            if server.ready(&log, launch.probe) {
                 return server;
             }
             drop(server);
             let said = fs::read_to_string(&log).unwrap_or_default();
-            assert!(attempt < 2, "opencode {} did not start:\n{said}", home.version);
+            assert!(attempt < 2, "opencode did not start:\n{said}");
         }
         unreachable!("the loop ends by a return or a panic")
     }
 
     /// A server that listens, whether or not it can read its store; none where it ends or stays silent.
     pub(crate) fn listening(home: &Home) -> Option<Self> {
-        let log = home.base().join("serve-listening.log");
+        let base = home.base();
+        let log = base.join("serve-listening.log");
         let _none_yet = fs::remove_file(&log);
-        let mut server = Self::spawn(home, &log);
+        let command = |port: u16| home.serve(port);
+        let launch = Launch { command: &command, logs: &base, probe: "/config", authorization: None };
+        let mut server = Self::spawn(&launch, &log);
         let start = Instant::now();
         while start.elapsed() < Duration::from_secs(20) {
             if server.child.try_wait().expect("a child can be waited for").is_some() {
@@ -368,15 +400,15 @@ impl Server {
         None
     }
 
-    fn spawn(home: &Home, log: &Path) -> Self {
+    fn spawn(launch: &Launch<'_>, log: &Path) -> Self {
         let port = free_port();
         let output = || fs::File::options().create(true).append(true).open(log).expect("a file for the output");
-        let child = home
-            .command(&["serve", "--port", &port.to_string(), "--hostname", "127.0.0.1"])
+        let mut command = (launch.command)(port);
+        let child = command
             .stdout(output())
             .stderr(output())
             .spawn()
-            .unwrap_or_else(|error| panic!("opencode {} cannot be run: {error}", home.version));
+            .unwrap_or_else(|error| panic!("{} cannot be run: {error}", command.get_program().display()));
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .proxy(None)
@@ -384,10 +416,10 @@ impl Server {
             .build()
             .new_agent();
         let watchdog = watch(&child);
-        Self { child, watchdog, port, agent, over: false }
+        Self { child, watchdog, port, agent, authorization: launch.authorization, over: false }
     }
 
-    fn ready(&mut self, log: &Path) -> bool {
+    fn ready(&mut self, log: &Path, probe: &str) -> bool {
         let (start, limit) = (Instant::now(), Duration::from_secs(60));
         // A request that comes while the program is starting may be lost, and the first one that is heard may
         // take long: wait until it says that it listens, and ask again, with more patience each time.
@@ -399,7 +431,7 @@ impl Server {
             let listens = fs::read_to_string(log).is_ok_and(|said| said.contains("listening"));
             if listens || start.elapsed() > Duration::from_secs(10) {
                 let asked = Instant::now();
-                if self.call("GET", "/config", None, patience).is_ok_and(|answer| answer.status == 200) {
+                if self.call("GET", probe, None, patience).is_ok_and(|answer| answer.status == 200) {
                     return true;
                 }
                 if asked.elapsed() >= patience {
@@ -411,9 +443,18 @@ impl Server {
         false
     }
 
-    fn call(&self, method: &str, path: &str, body: Option<&Value>, limit: Duration) -> Result<Answer, String> {
+    pub(crate) fn call(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+        limit: Duration,
+    ) -> Result<Answer, String> {
         let url = format!("http://127.0.0.1:{}{path}", self.port);
-        let request = ureq::http::Request::builder().method(method).uri(&url);
+        let mut request = ureq::http::Request::builder().method(method).uri(&url);
+        if let Some(authorization) = self.authorization {
+            request = request.header("authorization", authorization);
+        }
         let timeout = |error: ureq::Error| format!("{method} {path}: {error}");
         let configured = |request| {
             self.agent.configure_request(request).timeout_global(Some(limit)).allow_non_standard_methods(true).build()

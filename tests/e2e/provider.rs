@@ -32,6 +32,16 @@ pub(crate) enum Refusal {
     Other(String),
 }
 
+impl Refusal {
+    /// What the service says.
+    pub(crate) fn text(&self) -> &str {
+        match self {
+            Self::Prefill => PREFILL,
+            Self::Other(message) => message,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) purpose: Purpose,
@@ -46,6 +56,15 @@ impl Request {
     /// The body without what says nothing about the conversation: system prompt, tools, cache marks.
     pub(crate) fn bare(&self) -> Value {
         wire::bare(&self.body)
+    }
+
+    /// [`Self::bare`] without the assistant's turns in which nothing is sent: no word, no call, no metadata.
+    pub(crate) fn without_empty_answers(&self) -> Value {
+        let mut body = self.bare();
+        if let Some(turns) = body[self.wire.member()].as_array_mut() {
+            turns.retain(|turn| !is_empty_answer(turn));
+        }
+        body
     }
 
     /// The conversation of [`Request::bare`], entry by entry.
@@ -74,6 +93,23 @@ fn is_empty(turn: &Value) -> bool {
     let calls = turn["tool_calls"].as_array().is_some_and(|calls| !calls.is_empty());
     let thoughts = turn["reasoning_content"].as_str().is_some_and(|text| !text.is_empty());
     no_words && !calls && !thoughts && turn["role"] != "tool"
+}
+
+/// Whether an entry is an assistant's turn in which nothing is sent.
+fn is_empty_answer(turn: &Value) -> bool {
+    let only = |value: &Value, names: &[&str]| {
+        value.as_object().is_some_and(|members| members.keys().all(|name| names.contains(&name.as_str())))
+    };
+    let nothing = |value: &Value| match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(blocks) => blocks.iter().all(|block| only(block, &["type", "text"]) && block["text"] == ""),
+        _ => false,
+    };
+    ["assistant", "model"].iter().any(|role| turn["role"] == *role)
+        && only(turn, &["role", "content", "parts"])
+        && nothing(&turn["content"])
+        && nothing(&turn["parts"])
 }
 
 /// A step of an answer that is streamed.
@@ -248,13 +284,7 @@ fn answer(
         (reply, state.calls)
     };
     match refused {
-        Some(refusal) => {
-            let message = match &refusal {
-                Refusal::Prefill => PREFILL,
-                Refusal::Other(message) => message,
-            };
-            plain(&stream, "400 Bad Request", &wire.error(message))
-        }
+        Some(refusal) => plain(&stream, "400 Bad Request", &wire.error(refusal.text())),
         None => stream_reply(stream, wire, Dialect::of(provider), &reply, call, over),
     }
 }
@@ -302,10 +332,13 @@ const PREFILL: &str =
 /// The rule that a request breaks. The last turn is looked at first: it is what this project is about. Beyond that,
 /// only what a service is known to refuse is refused.
 fn refusal(wire: Wire, provider: &str, body: &Value) -> Option<Refusal> {
+    let turns: Vec<&Value> = wire.conversation(body).collect();
+    if provider == "gateway" {
+        return gateway_rule(&turns).map(Refusal::Other);
+    }
     if wire.ends_with_assistant(body) {
         return Some(Refusal::Prefill);
     }
-    let turns: Vec<&Value> = wire.conversation(body).collect();
     let claude = |broken: Option<String>| broken.or_else(|| claude::refuses(&turns));
     let broken = match wire {
         Wire::Messages if provider == "minimax" => None,
@@ -317,6 +350,19 @@ fn refusal(wire: Wire, provider: &str, body: &Value) -> Option<Refusal> {
         Wire::Converse => converse_rule(&turns),
     };
     broken.or_else(|| strict::refuses(wire, body)).map(Refusal::Other)
+}
+
+/// Encrypted reasoning that the service has not made, in OpenAI's words. It takes requests that end with an answer.
+fn gateway_rule(items: &[&Value]) -> Option<String> {
+    if items.is_empty() {
+        return Some("Missing required parameter: 'input'.".to_owned());
+    }
+    let foreign = items.iter().any(|item| item["type"] == "reasoning" && item["encrypted_content"] == FOREIGN);
+    foreign.then(|| {
+        "The encrypted content for item rs_1 could not be verified. Reason: Encrypted content could not be decrypted \
+         or parsed."
+            .to_owned()
+    })
 }
 
 /// Calls and results that do not belong together, in OpenAI's words.
@@ -357,15 +403,30 @@ fn converse_rule(turns: &[&Value]) -> Option<String> {
     None
 }
 
+/// The turns as Anthropic's API takes them: those of one side that follow each other are one. A text is a block.
+fn merged(turns: &[&Value]) -> Vec<Vec<Value>> {
+    let mut out: Vec<(&Value, Vec<Value>)> = Vec::new();
+    for turn in turns {
+        let blocks = match &turn["content"] {
+            Value::String(text) if !text.is_empty() => vec![json!({"type": "text", "text": text})],
+            other => other.as_array().cloned().unwrap_or_default(),
+        };
+        match out.last_mut() {
+            Some((role, all)) if **role == turn["role"] && !blocks.is_empty() && !all.is_empty() => all.extend(blocks),
+            _ => out.push((&turn["role"], blocks)),
+        }
+    }
+    out.into_iter().map(|(_, blocks)| blocks).collect()
+}
+
 fn anthropic_rule(turns: &[&Value]) -> Option<String> {
     if turns.is_empty() {
         return Some("messages: at least one message is required".to_owned());
     }
     let mut seen = BTreeSet::new();
     let mut open = BTreeSet::new();
-    for (index, turn) in turns.iter().enumerate() {
-        let blocks = turn["content"].as_array().cloned().unwrap_or_default();
-        if turn["content"] == "" || blocks.is_empty() && !turn["content"].is_string() {
+    for (index, blocks) in merged(turns).into_iter().enumerate() {
+        if blocks.is_empty() {
             return Some(format!("messages.{index}: all messages must have non-empty content"));
         }
         let mut answered = BTreeSet::new();

@@ -1,6 +1,8 @@
 //! Tests of the library and the program on real stores. One crate of modules: one link step.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
+#[path = "../agreement.rs"]
+mod agreement;
 mod bad_input;
 mod bad_rows;
 #[path = "../../src/cli.rs"]
@@ -22,10 +24,13 @@ mod held;
 mod histories;
 mod holder;
 mod hostile;
+mod import2;
 mod json;
 mod large;
 mod links;
 mod log;
+mod newer;
+mod opencode2;
 #[cfg(target_os = "linux")]
 mod others;
 mod outputs;

@@ -1,0 +1,295 @@
+//! What is wrong with a session of opencode 2, row by row.
+
+use super::decode;
+use super::generation::Generation;
+use super::history::{self, Entry};
+use super::json::{Raw, Text};
+use super::predict::Session;
+use super::request::{self, Piece, Said, Speaker};
+use super::rows::{Message, MessageRow, Model, Part, Status, Tool};
+use super::shape::Misfit;
+use super::wire::{self, Api};
+
+/// What kind of fault it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, strum::Display, strum::EnumIter)]
+#[strum(serialize_all = "kebab-case")]
+pub enum Code {
+    /// The session's own row does not decode: the session is in no list any more.
+    UndecodableSession,
+    /// A message's row does not decode. From the newest summary on the session can neither be opened nor prompted; before
+    /// it the messages cannot be listed.
+    UndecodableRow,
+    /// A waiting prompt does not decode: no run gets past it when its turn has come.
+    UndecodablePrompt,
+    /// The provider's state that the stored refusal is about is still sent.
+    RefusedState,
+    /// A call that a provider ran, which the session's model cannot be sent.
+    ProviderCall,
+    /// The id of a call that an earlier call has.
+    CallIdTwice,
+    /// Thinking without a signature, which Claude refuses on every prompt (the preview alone sends it).
+    UnsignedThinking,
+    /// A stored 400 about the last turn. There is nothing to repair: see [`Prefill`].
+    PrefillRefusal,
+}
+
+/// What a stored 400 about the last turn comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prefill {
+    /// The history before it ends with the assistant's turn: the session was resumed by a program that adds no notice.
+    /// Released programs end a resumed request with the user's turn, so that it does not come again.
+    Tail,
+    /// The history before it ends with the user's turn. opencode put a turn of its own at the end, because the agent had
+    /// no step left. Nothing of it is stored.
+    StepLimit,
+}
+
+/// A fault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding<'a> {
+    /// What it is.
+    pub code: Code,
+    /// The row: a message's, a waiting prompt's, or the session's.
+    pub row: &'a str,
+    /// The place in the row's `content`.
+    pub part: Option<usize>,
+    /// What does not decode.
+    pub misfit: Option<Misfit>,
+    /// What a refusal comes from.
+    pub prefill: Option<Prefill>,
+    /// For rows that do not decode: whether prompts fail too.
+    pub blocks: bool,
+}
+
+impl<'a> Finding<'a> {
+    fn new(code: Code, row: &'a str) -> Self {
+        Self { code, row, part: None, misfit: None, prefill: None, blocks: false }
+    }
+
+    fn at(code: Code, row: &'a str, part: Option<usize>) -> Self {
+        Self { part, ..Self::new(code, row) }
+    }
+
+    fn misfit(code: Code, undecodable: super::rows::Undecodable<'a>, blocks: bool) -> Self {
+        Self { misfit: Some(undecodable.why), blocks, ..Self::new(code, undecodable.id) }
+    }
+}
+
+/// Everything that is wrong with a session, for a program and the protocol that its model is spoken to with.
+#[must_use]
+pub fn all<'a>(generation: &Generation, session: &Session<'a>, api: Api) -> Vec<Finding<'a>> {
+    let mut out = Vec::new();
+    out.extend(decode::session(&session.row).err().map(|bad| Finding::misfit(Code::UndecodableSession, bad, true)));
+    for row in session.waiting {
+        if let Err(bad) = decode::waiting(row) {
+            // What is delivered in no way that is known waits for ever and stops nobody.
+            let taken = row.kind == "compaction" || matches!(row.delivery, Some("steer" | "queue"));
+            out.push(Finding::misfit(Code::UndecodablePrompt, bad, taken));
+        }
+    }
+    let entries = decodable(generation, session.messages, &mut out);
+    let model = session.row.model.and_then(Raw::parse).and_then(decode::model);
+    let said = request::said(generation, &entries, model);
+    provider_calls(api, &said, &mut out);
+    calls_twice(&said, &mut out);
+    unsigned(generation, api, &said, &mut out);
+    refused_state(&entries, &said, &mut out);
+    prefills(generation, &entries, model, &mut out);
+    out
+}
+
+/// The rows of the history that decode; a finding for each row of the session that does not.
+fn decodable<'a>(generation: &Generation, messages: &[MessageRow<'a>], out: &mut Vec<Finding<'a>>) -> Vec<Entry<'a>> {
+    let beginning = history::beginning(messages);
+    let from = beginning.as_ref().ok().copied().flatten().unwrap_or(i64::MIN);
+    let mut rows: Vec<&MessageRow<'a>> = messages.iter().collect();
+    rows.sort_by_key(|row| row.seq);
+    let mut entries = Vec::new();
+    for row in rows {
+        match decode::message(generation, row) {
+            Ok(message) if row.seq >= from => entries.push(Entry { row: *row, message }),
+            Ok(_) => {}
+            Err(bad) => {
+                let stops = beginning.as_ref().is_err_and(|first| first.id == row.id);
+                out.push(Finding::misfit(Code::UndecodableRow, bad, stops || row.seq >= from));
+            }
+        }
+    }
+    entries
+}
+
+fn provider_calls<'a>(api: Api, said: &[Said<'a, '_>], out: &mut Vec<Finding<'a>>) {
+    for one in said {
+        for (part, piece) in &one.pieces {
+            if let Piece::Result(tool, _) = piece
+                && tool.executed
+                && !wire::takes_hosted(api, tool)
+            {
+                out.push(Finding::at(Code::ProviderCall, one.row, *part));
+            }
+        }
+    }
+}
+
+fn calls_twice<'a>(said: &[Said<'a, '_>], out: &mut Vec<Finding<'a>>) {
+    let mut ids = std::collections::HashSet::new();
+    for one in said {
+        for (part, piece) in &one.pieces {
+            if let Piece::Call(tool, _) = piece
+                && !ids.insert(tool.id.decode())
+            {
+                out.push(Finding::at(Code::CallIdTwice, one.row, *part));
+            }
+        }
+    }
+}
+
+fn unsigned<'a>(generation: &Generation, api: Api, said: &[Said<'a, '_>], out: &mut Vec<Finding<'a>>) {
+    if generation.unsigned_as_text || api != Api::Anthropic {
+        return;
+    }
+    for one in said {
+        for (part, piece) in &one.pieces {
+            let Piece::Reasoning(_, state) = piece else { continue };
+            let member = |name| state.and_then(|state: Raw<'_>| state.string(name));
+            let signed = member("signature").is_some_and(|signature| !signature.is_empty());
+            let redacted = member("signature").is_none() && member("redactedData").is_some();
+            if !signed && !redacted {
+                out.push(Finding::at(Code::UnsignedThinking, one.row, *part));
+            }
+        }
+    }
+}
+
+/// Words of a refusal that is about state, and the name of the state. Lower case; the sources are the texts of
+/// opencode's issues 48741, 48973, 49247 and 50397, and those of docs/opencode.md §12.
+const STATE_TEXTS: [(&str, &str); 5] = [
+    ("encrypted content", "reasoningEncryptedContent"),
+    ("encrypted_content", "reasoningEncryptedContent"),
+    ("without its required following item", "itemId"),
+    ("invalid `signature` in `thinking` block", "signature"),
+    ("invalid signature in thinking block", "signature"),
+];
+
+/// The refusal that the history ends with, if it is about state: the name of that state, and its row.
+fn state_refusal<'a>(entries: &[Entry<'a>]) -> Option<(&'static str, &'a str)> {
+    let last = entries.iter().rev().find_map(|entry| match &entry.message {
+        Message::Assistant(answer) => Some((entry.row.id, answer)),
+        _ => None,
+    })?;
+    let (_, message) = last.1.error?;
+    let message = message.decode().to_lowercase();
+    STATE_TEXTS.iter().find(|(words, _)| message.contains(words)).map(|(_, name)| (*name, last.0))
+}
+
+fn refused_state<'a>(entries: &[Entry<'a>], said: &[Said<'a, '_>], out: &mut Vec<Finding<'a>>) {
+    let Some((name, _)) = state_refusal(entries) else { return };
+    for one in said {
+        for (part, piece) in &one.pieces {
+            let (Piece::Text(_, state) | Piece::Reasoning(_, state) | Piece::Call(_, state) | Piece::Result(_, state)) =
+                piece
+            else {
+                continue;
+            };
+            if state.is_some_and(|state| state.string(name).is_some()) {
+                out.push(Finding::at(Code::RefusedState, one.row, *part));
+            }
+        }
+    }
+}
+
+/// Words of a refusal about the last turn, in lower case (docs/opencode.md §9).
+const PREFILL_TEXTS: [&str; 5] = [
+    "assistant message prefill",
+    "must end with a user message",
+    "prefilling assistant messages",
+    "in the final position, which would pre-fill",
+    "a final `assistant` message must start with a thinking block",
+];
+
+/// Whether a row's error is a refusal about the last turn.
+fn is_prefill(error: Option<(Text<'_>, Text<'_>)>) -> bool {
+    error.is_some_and(|(_, message)| {
+        let message = message.decode().to_lowercase();
+        PREFILL_TEXTS.iter().any(|words| message.contains(words))
+    })
+}
+
+fn prefills<'a>(generation: &Generation, entries: &[Entry<'a>], model: Option<Model<'a>>, out: &mut Vec<Finding<'a>>) {
+    let mut last = None;
+    for entry in entries {
+        if let Message::Assistant(answer) = &entry.message
+            && is_prefill(answer.error)
+        {
+            let prefill = if last == Some(Speaker::Assistant) { Prefill::Tail } else { Prefill::StepLimit };
+            out.push(Finding { prefill: Some(prefill), ..Finding::new(Code::PrefillRefusal, entry.row.id) });
+        }
+        let said = request::said(generation, std::slice::from_ref(entry), model);
+        last = said.last().map(|said| said.speaker).or(last);
+    }
+}
+
+/// Something that happened in a session, for the tables over time.
+#[derive(Debug, Clone, Copy)]
+pub struct Event<'a> {
+    /// What happened.
+    pub kind: EventKind,
+    /// The row that tells it.
+    pub row: &'a str,
+    /// When, in ms since the epoch: the end of the call, or the row's creation.
+    pub ms: f64,
+    /// The model that gave the answer.
+    pub model: Model<'a>,
+    /// The tool and the call's id.
+    pub call: Option<(Text<'a>, Text<'a>)>,
+    /// What the provider said.
+    pub text: Option<Text<'a>>,
+}
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventKind {
+    /// A call was cut off: an orphan of opencode 1's kind.
+    Orphan,
+    /// A request was refused because of its last turn.
+    Prefill,
+}
+
+/// The calls that were cut off and the refusals about the last turn, in all rows that decode, oldest first.
+#[must_use]
+pub fn events<'a>(generation: &Generation, messages: &[MessageRow<'a>]) -> Vec<Event<'a>> {
+    let mut rows: Vec<&MessageRow<'a>> = messages.iter().filter(|row| row.kind == "assistant").collect();
+    rows.sort_by_key(|row| row.seq);
+    let mut out = Vec::new();
+    for row in rows {
+        let Ok(Message::Assistant(answer)) = decode::message(generation, row) else { continue };
+        #[allow(clippy::cast_precision_loss, reason = "milliseconds since the epoch are far below 2^53")]
+        let created = row.time_created as f64;
+        let event = |kind, ms| Event { kind, row: row.id, ms, model: answer.model, call: None, text: None };
+        for part in &answer.parts {
+            if let Part::Tool(tool) = part
+                && is_orphan(tool)
+            {
+                let call = Some((tool.name, tool.id));
+                out.push(Event { call, ..event(EventKind::Orphan, tool.ended.unwrap_or(created)) });
+            }
+        }
+        if is_prefill(answer.error) {
+            let text = answer.error.map(|(_, text)| text);
+            out.push(Event { text, ..event(EventKind::Prefill, created) });
+        }
+    }
+    out
+}
+
+/// Whether a call was cut off: by an interruption or a crash in opencode 2, or in opencode 1 before the import.
+fn is_orphan(tool: &Tool<'_>) -> bool {
+    match &tool.status {
+        Status::Error(error) => {
+            error.interrupted
+                || error.kind == *"tool.interrupted"
+                || error.kind == *"aborted" && error.message.decode().starts_with("Tool execution interrupted")
+        }
+        _ => false,
+    }
+}
