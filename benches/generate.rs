@@ -1,7 +1,7 @@
 //! Writes a store of any size whose rows look like opencode's, the same for the same seed.
 //!
 //! `cargo bench --bench generate -- FILE [--mib N] [--seed N] [--scale N] [--shape SHAPE] [--faulty PERCENT]`, SHAPE being
-//! `mixed`, `worn`, `openai`, `logged`, `one-session`, `one-message`, `one-part`, `one-prompt` or `many-rows`
+//! `mixed`, `worn`, `openai`, `v2`, `logged`, `one-session`, `one-message`, `one-part`, `one-prompt` or `many-rows`
 //!
 //! Tables come from the store of 1.18.33 in `fixtures`. Sizes of tool results are lognormal; `--scale` multiplies
 //! them, so that stores of equal size can have different numbers of rows. What the store holds is printed as JSON.
@@ -10,7 +10,7 @@
 //! changed, in the proportions that people have reported (docs/performance.md, "Stores as reported"). `worn` is what streams
 //! that often break leave: `--faulty` percent of the sessions (25 unless said) hold a cut-off call and the refusal that it led
 //! to; sessions are long and short, forked and compacted. In `openai` nearly every thought has an item id and a kilobyte of
-//! encrypted content.
+//! encrypted content. `v2` holds sessions of opencode 2 alone, in the tables of the store in `fixtures/stores2`.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -63,13 +63,15 @@ const WORDS: [&str; 24] = [
 fn main() -> Result<()> {
     let args = Args::parse(std::env::args().skip(1).filter(|a| a != "--bench"))?;
     let Some(file) = &args.file else { return Ok(()) };
-    let mut store = Writer::create(file, args.seed, args.scale)?;
+    let source = if args.shape == "v2" { "stores2/imported-1.18.33" } else { "stores/1.18.33" };
+    let mut store = Writer::create(file, source, args.seed, args.scale)?;
     match args.shape.as_str() {
         "mixed" => store.mixed(args.mib << 20)?,
         "worn" => {
             store.faulty = Some(args.faulty);
             store.mixed(args.mib << 20)?;
         }
+        "v2" => store.second(args.mib << 20)?,
         "openai" => {
             store.openai = true;
             store.mixed(args.mib << 20)?;
@@ -217,8 +219,8 @@ impl Writer {
         if self.openai { "openai" } else { "anthropic" }
     }
 
-    fn create(file: &Path, seed: u64, scale: f64) -> Result<Self> {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/stores/1.18.33/opencode.db");
+    fn create(file: &Path, source: &str, seed: u64, scale: f64) -> Result<Self> {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(source).join("opencode.db");
         let uri = format!("file:{}?mode=ro&immutable=1", source.display());
         let fixture = Connection::open_with_flags(uri, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI)?;
         let db = Connection::open(file)?;
@@ -789,6 +791,81 @@ impl Writer {
         let mut talk = self.begin("claude-opus-4-6", 0, End::Refused)?;
         self.turn(&mut talk)?;
         self.end(&mut talk)
+    }
+
+    /// Sessions of opencode 2, an answer's parts in its own row, until the store has about the size.
+    fn second(&mut self, bytes: u64) -> Result<()> {
+        while self.written < bytes {
+            self.tick(60_000);
+            let id = self.id("ses");
+            self.db
+                .prepare_cached(
+                    "INSERT INTO session_v2 (id, project_id, slug, directory, title, version, agent, time_created, time_updated)
+                     VALUES (?1, 'prj', 'mighty-wolf', '/home/dev/work', ?2, '2.0.26', 'build', ?3, ?3)",
+                )?
+                .execute(params![id, format!("Session {}", self.held.sessions), self.now])?;
+            self.held.sessions += 1;
+            let mut seq = 0;
+            for _ in 0..2 + self.random.below(39) {
+                self.tick(300_000);
+                let text = self.text(300);
+                let data = format!(r#"{{"text":"{text}","time":{{"created":{}}}}}"#, self.now);
+                self.row(&id, "user", &mut seq, &data)?;
+                for _ in 0..self.random.below(8) {
+                    let content = self.content()?;
+                    self.said_second(&id, &mut seq, &content, "tool-calls")?;
+                }
+                let bytes = self.random.lognormal((900.0, 0.9));
+                let content = format!(r#"{{"type":"text","text":"{}"}}"#, self.text(bytes));
+                self.said_second(&id, &mut seq, &content, "stop")?;
+            }
+            self.db
+                .prepare_cached("UPDATE session_v2 SET time_updated = ?2 WHERE id = ?1")?
+                .execute(params![id, self.now])?;
+        }
+        Ok(())
+    }
+
+    /// What an answer of opencode 2 holds that calls a tool.
+    fn content(&mut self) -> Result<String> {
+        let mut out = String::new();
+        if self.random.one_in(3) {
+            let text = self.text(500);
+            out.push_str(&format!(
+                r#"{{"type":"reasoning","text":"I {text}","state":{{"anthropic":{{"signature":"{}"}}}}}},"#,
+                "E".repeat(360)
+            ));
+        }
+        let bytes = self.random.lognormal((OUTPUT.0 * self.scale, OUTPUT.1)).min(LONGEST);
+        let (input, output) = (self.text(120), self.text(bytes));
+        out.push_str(&format!(
+            r#"{{"type":"tool","id":"toolu_{:020}","name":"bash","state":{{"status":"completed","input":{{"command":"{input}","description":"run it"}},"content":[{{"type":"text","text":"{output}"}}],"metadata":{{"exit":0,"truncated":false}}}},"time":{{"created":{},"completed":{}}}}}"#,
+            self.random.next(),
+            self.now,
+            self.now + 70
+        ));
+        Ok(out)
+    }
+
+    fn said_second(&mut self, session: &str, seq: &mut i64, content: &str, finish: &str) -> Result<()> {
+        self.tick(20_000);
+        let data = format!(
+            r#"{{"agent":"build","model":{{"providerID":"anthropic","id":"claude-opus-4-6","variant":"default"}},"content":[{content}],"finish":"{finish}","cost":0.01,"tokens":{{"input":1000,"output":500,"reasoning":0,"cache":{{"read":0,"write":0}}}},"time":{{"created":{},"completed":{}}}}}"#,
+            self.now,
+            self.now + 900
+        );
+        self.row(session, "assistant", seq, &data)
+    }
+
+    fn row(&mut self, session: &str, kind: &str, seq: &mut i64, data: &str) -> Result<()> {
+        let id = self.id("msg");
+        self.db
+            .prepare_cached("INSERT INTO session_message VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6)")?
+            .execute(params![id, session, kind, *seq, self.now, data])?;
+        *seq += 1;
+        self.held.messages += 1;
+        self.written += data.len() as u64 + data.len() as u64 / 12 + 400;
+        Ok(())
     }
 
     /// A stuck session with one enormous list of changes at its first prompt, three times in its log.

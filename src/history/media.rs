@@ -91,6 +91,12 @@ impl Media {
         self.mime.starts_with("image/")
     }
 
+    /// Whether every package takes it: an image, or what opencode itself turns into text.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.is_image() || self.mime == "text/plain" || self.mime == "application/x-directory"
+    }
+
     /// The longer side in pixels, where it is an image.
     #[must_use]
     pub fn longest(&self) -> Option<u64> {

@@ -457,10 +457,19 @@ impl Message {
         self.parts.get(at)
     }
 
-    /// Whether the provider ran a tool call of the row.
+    /// Whether the row holds what not every package can send: a call that a provider ran or that has no output, or a file
+    /// that is neither text nor an image.
     #[must_use]
-    pub fn provider_call(&self) -> bool {
-        self.tools().any(|(_, call)| call.provider_executed)
+    pub fn may_not_be_sendable(&self) -> bool {
+        self.parts.iter().any(|part| match &part.kind {
+            PartKind::Tool(call) => {
+                call.provider_executed
+                    || matches!(&call.state, ToolState::Completed { compacted: false, output: Output::Missing, .. })
+                    || call.attachments().iter().any(|file| !file.is_plain())
+            }
+            PartKind::File(file) => !file.is_plain(),
+            _ => false,
+        })
     }
 
     /// The tool calls of the row with their parts.

@@ -7,7 +7,7 @@
 
 use std::rc::Rc;
 
-use super::request::{LastTurn, last_turn_from, reminds_after};
+use super::request::{LastTurn, last_turn_from, reminds_after, stops_at};
 use super::resume::{Newest, Resume, newest, resume_in, resume_of};
 use super::rules::{Order, RULE_SETS, RuleSet};
 use super::view::{is_task, view};
@@ -28,8 +28,8 @@ pub struct Prefixes<'a> {
     finished: Option<usize>,
     plan: bool,
     tasks: Tasks,
-    /// How far calls of the provider were looked for, and whether there was one.
-    provider: (usize, bool),
+    /// How far rows were looked for that not every package can send, and those that were found.
+    odd: (usize, Vec<&'a Message>),
     /// What was found out about the last turn, for each rule set.
     turns: [Option<Known<'a>>; RULE_SETS.len()],
 }
@@ -64,7 +64,7 @@ impl<'a> Prefixes<'a> {
             finished: None,
             plan: false,
             tasks: Tasks::default(),
-            provider: (0, false),
+            odd: (0, Vec::new()),
             turns: [const { None }; RULE_SETS.len()],
         }
     }
@@ -99,9 +99,8 @@ impl<'a> Prefixes<'a> {
             self,
             now,
             set,
-            self.sdk,
             |this| this.pending_task(set),
-            Self::provider_call,
+            |this, user| this.stops(set, user),
             |this, user| this.straight_turn(set, user).map(|(role, _)| role),
         )
     }
@@ -124,13 +123,11 @@ impl<'a> Prefixes<'a> {
         (rewritten && self.user.is_some_and(|at| is_task(self.rows[at]))) || self.tasks.any(&self.rows, from)
     }
 
-    fn provider_call(&mut self) -> bool {
-        let (to, found) = &mut self.provider;
-        for row in &self.rows[*to..] {
-            *found |= row.provider_call();
-        }
+    fn stops(&mut self, set: &RuleSet, user: &Message) -> bool {
+        let (to, odd) = &mut self.odd;
+        odd.extend(self.rows[*to..].iter().filter(|row| row.may_not_be_sendable()));
         *to = self.rows.len();
-        *found
+        odd.iter().any(|row| stops_at(row, set, self.sdk, user))
     }
 
     fn straight_turn(&mut self, set: &RuleSet, user: &'a Message) -> Option<LastTurn<'a>> {

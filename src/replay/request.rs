@@ -20,6 +20,17 @@ pub fn prompt<'a>(seen: &[&'a Message], set: &RuleSet, sdk: &Sdk, model: Option<
     build(seen, set, sdk, model, None)
 }
 
+/// Whether the row keeps a request to the model of `user` from being sent: up to 1.3 the SDK's own check refuses a history in
+/// which the provider ran a call, Mistral's package gives up over one, and others over files that they do not take.
+pub(super) fn stops_at(message: &Message, set: &RuleSet, sdk: &Sdk, user: &Message) -> bool {
+    if !message.may_not_be_sendable() {
+        return false;
+    }
+    let mut out = Out::default();
+    let _why = row(&Ask::new(set, sdk, user.user().and_then(|u| u.model.as_deref())), message, false, &mut out);
+    !out.stops.is_empty()
+}
+
 /// Whose turn is the last one of a request, and the row that gives it.
 pub type LastTurn<'a> = (TurnRole, &'a str);
 

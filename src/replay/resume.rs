@@ -4,11 +4,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use strum::{Display, EnumString};
 
-use super::request::last_turn;
+use super::Sdk;
+use super::request::{last_turn, stops_at};
 use super::rules::{Order, Pairing, RuleSet, ToolCheck};
 use super::turn::TurnRole;
 use super::view::{after_revert, pending_task, view};
-use super::{Sdk, packages};
 use crate::history::{Message, Session};
 
 /// What re-entering the loop does under one rule set.
@@ -107,22 +107,20 @@ pub fn resume_in(seen: &[&Message], set: &RuleSet, sdk: &Sdk) -> Resume {
         &mut (),
         newest(seen, set),
         set,
-        sdk,
         |()| pending_task(seen, set),
-        |()| seen.iter().any(|m| m.provider_call()),
+        |(), user| seen.iter().any(|m| stops_at(m, set, sdk, user)),
         |(), user| last_turn(seen, set, sdk, user).map(|(role, _)| role),
     )
 }
 
 /// What re-entering does with `seen`, of which the newest rows are known; the rest is asked for as far as it matters:
-/// whether a task is pending, whether the provider ran a call, and whose turn the request ends with.
+/// whether a task is pending, whether a row keeps the request from being sent, and whose turn it ends with.
 pub(super) fn resume_of<'a, S>(
     seen: &mut S,
     Newest { user, assistant }: Newest<'a>,
     set: &RuleSet,
-    sdk: &Sdk,
     pending: impl FnOnce(&mut S) -> bool,
-    provider: impl FnOnce(&mut S) -> bool,
+    stops: impl FnOnce(&mut S, &'a Message) -> bool,
     last: impl FnOnce(&mut S, &'a Message) -> Option<TurnRole>,
 ) -> Resume {
     let Some(user) = user else {
@@ -134,9 +132,7 @@ pub(super) fn resume_of<'a, S>(
     if pending(seen) {
         return Resume::RunsTask;
     }
-    // Up to 1.3 the SDK's own check refuses a history with provider-executed calls before anything is sent; Mistral's
-    // package still gives up over them.
-    if (!set.modern_replay || packages::stops_at_provider_calls(sdk)) && provider(seen) {
+    if stops(seen, user) {
         return Resume::NoRequest;
     }
     match last(seen, user) {

@@ -286,7 +286,9 @@ impl<'a> Case<'a> {
             |seen: &Seen| matches!(seen.outcome, Outcome::NoRequest | Outcome::EndsWithUser | Outcome::RunsTask);
         for (how, all) in [(How::Retry, &self.retry[0]), (How::Prompt, &self.prompt[0])] {
             let after = judge::judge(self.version, &store, how).seen;
-            for (id, before) in all.seen.iter().filter(|(_, before)| sound(before)) {
+            // What the plain repair edits is held against the rules by itself.
+            let others = all.seen.iter().filter(|(id, before)| sound(before) && !self.edited.contains_key(*id));
+            for (id, before) in others {
                 if !sound(&after[id]) || before.outcome == Outcome::EndsWithUser && after[id].outcome != before.outcome
                 {
                     let what =

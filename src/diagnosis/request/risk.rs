@@ -3,16 +3,9 @@
 use crate::diagnosis::limits;
 use crate::history::{Media, Message, PartKind, Session, ToolState, ids};
 
-/// Whether the history holds what not every package can send: a call that a provider ran, or a file that is neither text nor
-/// an image.
+/// Whether the history holds what not every package can send.
 pub(in crate::diagnosis) fn unsendable(session: &Session) -> bool {
-    let plain =
-        |media: &Media| media.is_image() || media.mime == "text/plain" || media.mime == "application/x-directory";
-    session.messages.iter().flat_map(|m| &m.parts).any(|part| match &part.kind {
-        PartKind::Tool(call) => call.provider_executed || !call.attachments().iter().all(plain),
-        PartKind::File(media) => !plain(media),
-        _ => false,
-    })
+    session.messages.iter().any(|m| m.may_not_be_sendable())
 }
 
 /// Whether an answer, or a block of one, ends with thinking: nothing may be left of it, or thinking come last.

@@ -70,11 +70,6 @@ pub(super) fn measured() -> impl Iterator<Item = &'static str> {
     PACKAGES.iter().filter(|package| package.measured.is_some()).map(|package| package.name)
 }
 
-/// Whether the package gives up over a call that the provider ran.
-pub(super) fn stops_at_provider_calls(sdk: &Sdk) -> bool {
-    sdk.package == chat::MISTRAL.name
-}
-
 /// For whom a history is written: what a request depends on besides its rows.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ask<'c> {
