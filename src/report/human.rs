@@ -154,8 +154,8 @@ pub fn scan(
     if let Some(n) = summary.waiting.filter(|n| *n > 0) {
         let these = plural(n, "session waits for nothing", "sessions wait for nothing");
         let line = format!(
-            "\n{these}, unless opencode is at work on it now: its last prompt got no answer, because a tool call was cut off or \
-             is stored as running for ever. A new prompt is answered; `unstick repair --include unsettled` ends such calls.\n"
+            "\n{these}, unless opencode is at work there now: the last prompt got no answer, because a tool call was cut off or is \
+             stored as running for ever. A new prompt is answered; `unstick repair --include unsettled` ends such calls.\n"
         );
         text.push_str(&out.wrap(&line, ""));
     }
