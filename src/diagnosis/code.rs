@@ -111,6 +111,14 @@ pub enum Code {
     PrefillRefusal,
     /// What only the preview resumes with the assistant's turn at the end.
     PreviewTail,
+    /// What stops opencode 2's import. See `import.rs`, as for all that follow.
+    ImportStops,
+    /// What opencode 2's import leaves out.
+    ImportDropsRow,
+    /// An answer that was never marked as ended.
+    ImportHidesHistory,
+    /// A revert that the import forgets.
+    ImportForgetsRevert,
 }
 
 /// What can be done about a finding.
@@ -151,7 +159,7 @@ const fn row(code: Code, fix: Fix, means: &'static str) -> Problem {
 }
 
 /// All problems, one row a code.
-const PROBLEMS: [Problem; 41] = [
+const PROBLEMS: [Problem; 45] = [
     row(
         Code::OrphanTail,
         Fix::Automatic,
@@ -297,6 +305,18 @@ const PROBLEMS: [Problem; 41] = [
         Fix::Report,
         "a history that the preview of opencode 2 resumes with the assistant's turn at the end; released programs do not",
     ),
+    row(
+        Code::ImportStops,
+        Fix::Include(Include::Import),
+        "opencode 2's import stops at this row on every start, and no older session is imported",
+    ),
+    row(Code::ImportDropsRow, Fix::Report, "a row that opencode 2's import leaves out"),
+    row(
+        Code::ImportHidesHistory,
+        Fix::Include(Include::Import),
+        "an answer that was never marked as ended: once imported, a compaction by hand hides what follows it",
+    ),
+    row(Code::ImportForgetsRevert, Fix::Report, "a staged revert that opencode 2's import forgets"),
 ];
 
 impl Code {

@@ -26,6 +26,8 @@ pub enum Include {
     Signatures,
     /// Encrypted reasoning that every prompt is refused for.
     Reasoning,
+    /// What opencode 2's import stumbles over.
+    Import,
 }
 
 impl Include {
@@ -49,6 +51,7 @@ impl Include {
                 "Encrypted reasoning that every prompt is refused for: it is left out of what is sent, no word that you \
                  can read goes"
             }
+            Self::Import => "Rows that opencode 2's import stops at, and answers that were never marked as ended",
         }
     }
 }

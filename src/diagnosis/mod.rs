@@ -2,6 +2,7 @@
 
 mod buried;
 mod code;
+pub mod import;
 mod include;
 mod left;
 pub mod limits;
@@ -165,6 +166,8 @@ pub struct Diagnosis {
     pub findings: Vec<Finding>,
     /// Its last prompt has no answer, and nobody is at work on one, unless opencode is right now.
     pub waits: bool,
+    /// What opencode 2's import does to it, where that was asked for.
+    pub import: Vec<Finding>,
 }
 
 impl Diagnosis {
@@ -232,6 +235,7 @@ pub fn unreadable(info: &SessionInfo, rows: &[UnreadableRow], known: Option<&Ses
             })
             .collect(),
         waits: false,
+        import: Vec::new(),
     }
 }
 
@@ -271,6 +275,7 @@ fn plain(info: SessionInfo, model: Option<&ModelRef>, scope: Scope) -> Diagnosis
         resume: RULE_SETS.iter().map(|set| (set.key, Resume::NoRequest)).collect(),
         findings: Vec::new(),
         waits: false,
+        import: Vec::new(),
     }
 }
 
@@ -491,6 +496,7 @@ impl<'a> Drafting<'a> {
             resume: self.outcome.iter().map(|(set, r)| (set.key, *r)).collect(),
             findings: first,
             waits,
+            import: Vec::new(),
         };
         let ends_with_assistant = counting.is_some();
         Draft { diagnosis, plain: false, refused_for, otherwise, question, ends_with_assistant, cuts, cuts_at }

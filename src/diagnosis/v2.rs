@@ -86,6 +86,7 @@ fn blank(info: &SessionInfo) -> Diagnosis {
         resume: Vec::new(),
         findings: Vec::new(),
         waits: false,
+        import: Vec::new(),
     }
 }
 

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Output, clean};
+use crate::audit::Import;
 use crate::diagnosis::v2::Program;
 use crate::diagnosis::{Code, Diagnosis, Evidence, Finding, Format, Left, Status};
 use crate::error::{Error, ErrorCode};
@@ -177,6 +178,9 @@ pub struct SessionDoc {
     pub programs: BTreeMap<&'static str, Program>,
     /// What there is to say.
     pub findings: Vec<Finding>,
+    /// What opencode 2's import does to it; only where that is something.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub import: Vec<Finding>,
 }
 
 impl SessionDoc {
@@ -198,6 +202,7 @@ impl SessionDoc {
             resume: d.resume.iter().copied().collect(),
             programs: d.programs.iter().copied().collect(),
             findings: d.findings.clone(),
+            import: d.import.clone(),
         }
     }
 }
@@ -218,6 +223,8 @@ pub struct ScanDoc {
     pub unreadable_rows: Vec<UnreadableRow>,
     /// The sessions that are shown.
     pub sessions: Vec<SessionDoc>,
+    /// How far opencode 2's import has come; null where the store does not tell.
+    pub import: Option<Import>,
 }
 
 impl ScanDoc {
@@ -229,7 +236,15 @@ impl ScanDoc {
         unreadable_rows: Vec<UnreadableRow>,
         sessions: Vec<SessionDoc>,
     ) -> Self {
-        Self { schema_version: SCHEMA_VERSION, command: "scan", store, summary, unreadable_rows, sessions }
+        Self {
+            schema_version: SCHEMA_VERSION,
+            command: "scan",
+            store,
+            summary,
+            unreadable_rows,
+            sessions,
+            import: None,
+        }
     }
 }
 

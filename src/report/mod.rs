@@ -5,6 +5,7 @@ mod doc;
 mod explain;
 mod explain_v2;
 mod human;
+mod import;
 mod layout;
 mod output;
 mod progress;
@@ -21,6 +22,7 @@ pub use doc::{
 };
 pub use explain::{ExplainDoc, explain};
 pub use human::{ScanLine, Shown, bound_words, left, plan, remain, repaired, scan, scans};
+pub use import::import;
 pub use output::{ColorChoice, Output};
 pub use progress::Progress;
 pub use sanitize::clean;

@@ -77,6 +77,8 @@ pub(super) fn sentences(steps: &[Step], now: i64, zone: &TimeZone) -> Vec<String
             }
             Action::EndCall { .. } => {}
             Action::Redact(_) if step.reason == Code::BadEncryptedReasoning => {}
+            Action::EncodeUrl { .. } => say(format!("encodes the URL of a file of {time}, so that it can be decoded")),
+            Action::Complete => say(format!("marks the answer of {time} as ended, when its last part was")),
             Action::Redact(redaction) => out.push((i64::MIN, redacted(step.reason, redaction, &time))),
         }
     }
