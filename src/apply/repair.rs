@@ -143,7 +143,7 @@ impl Planner<'_> {
             let (loaded, untouched) = self.store.load_guarded(&info, &touched(&session.edits), None)?;
             let Loaded { session, unreadable } = loaded;
             let sdk = replay_sdk(sdk_of(&session, packages).as_ref());
-            let diagnosis = draft(&session, &sdk, &self.judge.counting, scope).settle(&self.judge.refuses);
+            let diagnosis = draft(&session, &sdk, &self.judge.counting, scope).settle(self.judge);
             if unreadable.is_empty()
                 && let Some(goal) = Goal::of(&diagnosis, self.includes)
             {

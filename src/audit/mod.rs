@@ -7,9 +7,14 @@
 mod newer;
 mod scan;
 mod selection;
+mod service;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::Serialize;
 
 pub use newer::target;
 pub use selection::{Selection, when};
@@ -17,7 +22,8 @@ pub use selection::{Selection, when};
 use crate::diagnosis::{Diagnosis, Judge, Refuses, Scope, model_of, v2};
 use crate::error::Result;
 use crate::history::{ModelRef, Session, SessionInfo, UnreadableRow};
-use crate::opencode2::{self, stored::StoredSession};
+use crate::opencode2::stored::StoredSession;
+use crate::opencode2::{self, import};
 use crate::replay::{Bound, Sdk, Version, bound, counting_from};
 use crate::sdk::{SdkChoice, SdkResolver};
 use crate::store::{Facts, SessionEntry, Store, with_threads};
@@ -65,6 +71,8 @@ pub struct Options<'a> {
     pub proven: &'a dyn Fn(&str) -> Vec<ModelRef>,
     /// Sessions of opencode 2 are judged too.
     pub newer: bool,
+    /// What opencode 2's import does to sessions of opencode 1 is told.
+    pub import: bool,
     /// Which SDK package stands behind a model.
     pub packages: &'a SdkResolver,
     /// Is given the rows that were read so far and all rows, from time to time.
@@ -92,6 +100,35 @@ pub struct Audit<T = ()> {
     pub unreadable_rows: Vec<UnreadableRow>,
     /// Only tails were looked at.
     pub tails: bool,
+    /// How far opencode 2's import has come, where that was asked for and the store tells.
+    pub import: Option<Import>,
+}
+
+/// How far opencode 2's import of opencode 1's sessions has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Import {
+    /// It is over: what opencode 1 makes now is never imported.
+    pub completed: bool,
+    /// When that was written, in ms since the epoch.
+    pub time_ms: i64,
+    /// The session that it takes next, or stands at.
+    pub next: Option<String>,
+    /// Sessions of opencode 1 that opencode 2 does not have.
+    pub missing: Vec<String>,
+}
+
+impl Import {
+    fn of(store: &Store<'_>, infos: &[SessionInfo], imported: &HashSet<&str>) -> Result<Option<Self>> {
+        let Some(stored) = store.import_state()? else { return Ok(None) };
+        let Some(state) = import::state(&stored.value) else { return Ok(None) };
+        let ids = || infos.iter().map(|info| info.id.as_str());
+        Ok(Some(Self {
+            completed: state == import::State::Completed,
+            time_ms: stored.time_updated,
+            next: import::next(&state, ids()).map(str::to_owned),
+            missing: ids().filter(|id| !imported.contains(id)).map(str::to_owned).collect(),
+        }))
+    }
 }
 
 /// A session, judged.
@@ -174,6 +211,7 @@ pub fn audit_with<T: Send>(
     // Sessions that somebody names are read to the last byte, whatever there is to say about them.
     let named = options.selection.names_sessions();
     let scope = if options.want == Want::Stuck && !named { Scope::Tail } else { Scope::All };
+    let imported: HashSet<&str> = newer.iter().map(|session| session.info.id.as_str()).collect();
     let mut twins = store.twins();
     let scanned = scan::Scan {
         counting: counting_from(bound.version),
@@ -181,6 +219,8 @@ pub fn audit_with<T: Send>(
         named,
         all: options.selection.is_all(),
         everything: options.want == Want::Everything,
+        import: options.import && scope == Scope::All,
+        imported: &imported,
         packages: options.packages,
         infos: &infos,
         chosen: &chosen,
@@ -194,7 +234,9 @@ pub fn audit_with<T: Send>(
         tell: &tell_newer,
     };
     let newer = walk.run(store, &mut twins, &|rows| (options.progress)(rows, facts.messages_v2))?;
+    let drafts = scanned.sessions.iter().map(|verdict| &verdict.draft);
     let judge = Judge {
+        doubted: service::doubted(store, &infos, drafts)?,
         counting: counting_from(bound.version),
         refuses: Refuses::new(
             scanned.refusing.into_iter().chain((options.proven)(&facts.id)),
@@ -202,8 +244,10 @@ pub fn audit_with<T: Send>(
         ),
     };
     let mut sessions: Vec<Judged<T>> = Vec::with_capacity(scanned.sessions.len());
-    for (draft, sdk, told) in scanned.sessions {
-        sessions.push(Judged { diagnosis: draft.settle(&judge.refuses), sdk, told });
+    for scan::Verdict { draft, sdk, told, import } in scanned.sessions {
+        let mut diagnosis = draft.settle(&judge);
+        diagnosis.import = import;
+        sessions.push(Judged { diagnosis, sdk, told });
     }
     let mut unreadable_rows = scanned.unreadable;
     for done in newer {
@@ -222,7 +266,8 @@ pub fn audit_with<T: Send>(
         broken.append(&mut lost);
         unreadable_rows.splice(0..0, broken);
     }
-    Ok(Audit { facts, bound, judge, sessions, unreadable_rows, tails: scope == Scope::Tail })
+    let import = if options.import { Import::of(store, &infos, &imported)? } else { None };
+    Ok(Audit { facts, bound, judge, sessions, unreadable_rows, tails: scope == Scope::Tail, import })
 }
 
 /// The verdict on a session whose own row cannot be read.

@@ -1,10 +1,11 @@
 //! The walk over the sessions of a store: each is read and judged by one thread.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
 use super::{replay_sdk, sdk_of};
-use crate::diagnosis::{Draft, Scope, draft, prompted, settled, unreadable};
+use crate::diagnosis::{Draft, Finding, Scope, draft, import, prompted, settled, unreadable};
 use crate::error::Result;
 use crate::history::{Head, ModelRef, Role, Session, SessionInfo, UnreadableRow};
 use crate::replay::RuleSet;
@@ -22,6 +23,9 @@ pub(super) struct Scan<'a, F> {
     pub(super) all: bool,
     /// The SDK package is asked for behind healthy sessions as well.
     pub(super) everything: bool,
+    /// What opencode 2's import does is asked for, of sessions that it has not taken.
+    pub(super) import: bool,
+    pub(super) imported: &'a HashSet<&'a str>,
     pub(super) packages: &'a SdkResolver,
     pub(super) infos: &'a [SessionInfo],
     /// By place of the session, whether it is meant.
@@ -33,10 +37,19 @@ pub(super) struct Scan<'a, F> {
 /// What a walk found out.
 pub(super) struct Scanned<T> {
     /// The chosen sessions in their order.
-    pub(super) sessions: Vec<(Draft, Option<SdkChoice>, Option<T>)>,
+    pub(super) sessions: Vec<Verdict<T>>,
     pub(super) unreadable: Vec<UnreadableRow>,
     /// Models that refused a prefill, of every session.
     pub(super) refusing: Vec<ModelRef>,
+}
+
+/// A session's verdict but for who refuses.
+pub(super) struct Verdict<T> {
+    pub(super) draft: Draft,
+    pub(super) sdk: Option<SdkChoice>,
+    pub(super) told: Option<T>,
+    /// What opencode 2's import does to it.
+    pub(super) import: Vec<Finding>,
 }
 
 /// What was found out about one session.
@@ -47,6 +60,8 @@ struct Done<T> {
     messages: u64,
     parts: u64,
     misfiled: Vec<String>,
+    /// What the import does to it.
+    import: Vec<Finding>,
 }
 
 /// What one thread found out, by place of the session.
@@ -101,7 +116,8 @@ impl<T: Send, F: Fn(&Session, bool) -> Option<T> + Sync> Scan<'_, F> {
                     out.refusing.push(model);
                 }
             }
-            out.sessions.extend(found.verdict);
+            let import = found.import;
+            out.sessions.extend(found.verdict.map(|(draft, sdk, told)| Verdict { draft, sdk, told, import }));
         }
         Ok(out)
     }
@@ -137,9 +153,13 @@ impl<T: Send, F: Fn(&Session, bool) -> Option<T> + Sync> Scan<'_, F> {
             messages: (heads.heads.len() + heads.unreadable.len()) as u64,
             parts: 0,
             misfiled: Vec::new(),
+            import: Vec::new(),
         };
         if !self.chosen[at] {
             return Ok(done);
+        }
+        if self.import && !self.imported.contains(info.id.as_str()) {
+            done.import = store.import_session(&info.id)?.as_ref().map(import::findings).unwrap_or_default();
         }
         if self.scope == Scope::Tail && self.is_settled(store, info, &heads)? {
             let model = prompted(&heads.heads);

@@ -14,6 +14,18 @@ pub(crate) fn choose(
     plan: &Plan,
     titles: &[(String, String)],
 ) -> Result<Vec<String>> {
+    let question = |title: &str| format!("{verb}: {}? [y/N]", report::clean(title));
+    choose_by(context, verb, plan, titles, &question)
+}
+
+/// [`choose`], with a question of its own where there is one session.
+pub(crate) fn choose_by(
+    context: &Context<'_>,
+    verb: &str,
+    plan: &Plan,
+    titles: &[(String, String)],
+    of_one: &dyn Fn(&str) -> String,
+) -> Result<Vec<String>> {
     if !Output::interactive() || context.global.json {
         return Err(Error::new(ErrorCode::NeedsYes, "there is nobody to ask"));
     }
@@ -22,7 +34,7 @@ pub(crate) fn choose(
         plan.sessions.iter().map(|s| (s.id.clone(), title(&s.id).to_owned())).collect();
     let all = || choices.iter().map(|(id, _)| id.clone()).collect();
     let question = match choices.len() {
-        1 => format!("{verb}: {}? [y/N]", report::clean(&choices[0].1)),
+        1 => of_one(&choices[0].1),
         n => format!("{verb} all {n}? [y/N/each]"),
     };
     loop {

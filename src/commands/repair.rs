@@ -6,7 +6,7 @@ use opencode_unstick::apply::{Applied, ApplyOptions, PlannedRepair, RepairOption
 use opencode_unstick::audit::{Selection, Want};
 use opencode_unstick::diagnosis::{Finding, Include, Includes, Status};
 use opencode_unstick::error::{Error, ErrorCode, Result};
-use opencode_unstick::report::{self, Progress, RepairDoc, StoreDoc};
+use opencode_unstick::report::{self, Output, Progress, RepairDoc, StoreDoc};
 use opencode_unstick::store::{with_snapshot, with_threads};
 
 use super::{Context, Exit, Target};
@@ -44,11 +44,34 @@ struct Call<'a> {
 
 impl Call<'_> {
     fn one(&self, target: &Target, several: bool) -> Result<Exit> {
-        let Self { context, args, .. } = *self;
-        let mut shown = context.audited(self.selection, Want::Stuck, |audit| {
+        let shown = self.plan(target)?;
+        let lacking = self.lacking(&shown).0;
+        if !lacking.is_empty() && self.offers() {
+            // What would help is part of the question: nobody has to know its name.
+            let more = Self { includes: self.includes.with(lacking), ..*self };
+            let shown = more.plan(target)?;
+            return more.carry_out(target, several, shown);
+        }
+        self.carry_out(target, several, shown)
+    }
+
+    /// Whether somebody who has named sessions can be asked.
+    fn offers(&self) -> bool {
+        let Self { context, args, selection, .. } = *self;
+        let asks = !args.yes && !args.dry_run && !context.global.json && !context.global.quiet;
+        asks && selection.names_sessions() && Output::interactive()
+    }
+
+    fn plan(&self, target: &Target) -> Result<PlannedRepair> {
+        let context = self.context;
+        context.audited(self.selection, Want::Stuck, |audit| {
             let options = RepairOptions { audit: *audit, includes: self.includes, now: context.now };
             with_threads(&target.path, context.threads(), |store| plan_repair(store, &options))
-        })?;
+        })
+    }
+
+    fn carry_out(&self, target: &Target, several: bool, mut shown: PlannedRepair) -> Result<Exit> {
+        let Self { context, args, .. } = *self;
         let store = StoreDoc::new(&shown.audit.facts, &target.path, &shown.audit.bound);
         let document = |shown: &PlannedRepair| {
             RepairDoc::new(store.clone(), args.dry_run, &shown.plan, shown.left.clone(), args.text)
@@ -68,7 +91,12 @@ impl Call<'_> {
         if !args.yes {
             let kept = report::clean(&folder.display().to_string());
             context.out.note(&format!("An undo journal will be kept in {kept}"));
-            let chosen = super::ask::choose(context, "Repair", &shown.plan, &shown.titles)?;
+            let discards = shown.plan.sessions.first().map(|s| report::discards(&s.steps)).unwrap_or_default();
+            let question = |title: &str| match discards.as_str() {
+                "" => format!("Repair: {}? [y/N]", report::clean(title)),
+                what => format!("This discards {what}. Do it? [y/N]"),
+            };
+            let chosen = super::ask::choose_by(context, "Repair", &shown.plan, &shown.titles, &question)?;
             declined = chosen.len() < shown.plan.sessions.len();
             shown.plan.sessions.retain(|s| chosen.contains(&s.id));
             if shown.plan.sessions.is_empty() {
@@ -159,8 +187,8 @@ impl Call<'_> {
         text
     }
 
-    /// What stays dead because nothing was said of taking out what is refused, and how to say it: lines, or nothing.
-    fn still_dead(&self, planned: &PlannedRepair) -> String {
+    /// What would have to be included for dead sessions, and how many these are.
+    fn lacking(&self, planned: &PlannedRepair) -> (BTreeSet<Include>, usize) {
         let mut kinds: BTreeSet<Include> = BTreeSet::new();
         let mut dead = 0;
         for judged in planned.audit.sessions.iter().filter(|j| j.diagnosis.status == Status::Dead) {
@@ -169,6 +197,12 @@ impl Call<'_> {
             dead += usize::from(!lacking.is_empty());
             kinds.extend(lacking);
         }
+        (kinds, dead)
+    }
+
+    /// What stays dead because nothing was said of taking out what is refused, and how to say it: lines, or nothing.
+    fn still_dead(&self, planned: &PlannedRepair) -> String {
+        let (kinds, dead) = self.lacking(planned);
         if dead == 0 || self.context.global.quiet {
             return String::new();
         }

@@ -1,7 +1,7 @@
 //! `unstick scan`
 
-use opencode_unstick::audit::{Audit, Judged, Want, audit_at};
-use opencode_unstick::diagnosis::Status;
+use opencode_unstick::audit::{Audit, Judged, Options, Want, audit_at};
+use opencode_unstick::diagnosis::{Code, Status};
 use opencode_unstick::error::Result;
 use opencode_unstick::report::{self, ScanDoc, ScanLine, ScansDoc, SessionDoc, Shown, StoreDoc, Summary};
 
@@ -20,7 +20,9 @@ pub(crate) fn run(context: &Context<'_>, args: &Scan) -> Result<Exit> {
             Scan { all: true, .. } => Want::Everything,
             _ => Want::Findings,
         };
-        let audit = context.audited(&selection, want, |options| audit_at(&target.path, context.threads(), options))?;
+        let audit = context.audited(&selection, want, |options| {
+            audit_at(&target.path, context.threads(), &Options { import: true, ..*options })
+        })?;
         let store = StoreDoc::new(&audit.facts, &target.path, &audit.bound);
         let summary =
             Summary::of(audit.sessions.iter().map(|j| &j.diagnosis), audit.unreadable_rows.len() as u64, audit.tails);
@@ -35,7 +37,9 @@ pub(crate) fn run(context: &Context<'_>, args: &Scan) -> Result<Exit> {
             }
         } else if context.global.json {
             let sessions = shown.iter().map(|j| SessionDoc::new(&j.diagnosis, j.sdk.as_ref())).collect();
-            docs.push(ScanDoc::new(store, summary, audit.unreadable_rows.clone(), sessions));
+            let mut doc = ScanDoc::new(store, summary, audit.unreadable_rows.clone(), sessions);
+            doc.import.clone_from(&audit.import);
+            docs.push(doc);
         } else if several && context.global.quiet {
             lines.push(line(summary));
         } else if audit.sessions.is_empty() && !selection.is_all() {
@@ -69,7 +73,9 @@ fn wanted(args: &Scan, judged: &Judged) -> bool {
     if args.stuck {
         return matches!(status, Status::Dead | Status::Stuck);
     }
-    args.all || !args.selection.sessions.is_empty() || status != Status::Healthy
+    // What stops the import takes other sessions with it.
+    let stops = judged.diagnosis.import.iter().any(|f| f.code == Code::ImportStops);
+    args.all || !args.selection.sessions.is_empty() || status != Status::Healthy || stops
 }
 
 fn human(
@@ -92,5 +98,7 @@ fn human(
     let mut next = vec!["repair".to_owned(), "--dry-run".to_owned()];
     next.extend(super::words(&args.selection));
     let store = StoreDoc::new(&audit.facts, &target.path, &audit.bound);
-    report::scan(&context.out, &store, summary, &rows, &others, &report::clean(&next.join(" ")), context.now)
+    let text =
+        report::scan(&context.out, &store, summary, &rows, &others, &report::clean(&next.join(" ")), context.now);
+    if context.out.quiet { text } else { text + &report::import(&context.out, audit) }
 }

@@ -61,6 +61,18 @@ pub enum Code {
     UnsendableFile,
     /// See `request/signature.rs`.
     BadSignature,
+    /// See `request/encrypted_reasoning.rs`.
+    BadEncryptedReasoning,
+    /// See `request/reasoning_order.rs`.
+    ReasoningAlone,
+    /// See `request/item_ids.rs`.
+    StaleItemId,
+    /// See `request/turn_order.rs`.
+    SplitCall,
+    /// See `request/thought_signature.rs`.
+    UnsignedCall,
+    /// See `request/missing_reasoning.rs`.
+    CallWithoutReasoning,
     /// See `request/window.rs`.
     OverWindow,
     /// See `buried.rs`.
@@ -77,6 +89,8 @@ pub enum Code {
     StepLimitPrefill,
     /// See `buried.rs`.
     LeakedToolCallText,
+    /// See `silence.rs`.
+    UnansweredPrompt,
     /// A row that could not be understood.
     UnreadableRow,
     /// A compaction or subtask that is still to be worked off.
@@ -97,6 +111,14 @@ pub enum Code {
     PrefillRefusal,
     /// What only the preview resumes with the assistant's turn at the end.
     PreviewTail,
+    /// What stops opencode 2's import. See `import.rs`, as for all that follow.
+    ImportStops,
+    /// What opencode 2's import leaves out.
+    ImportDropsRow,
+    /// An answer that was never marked as ended.
+    ImportHidesHistory,
+    /// A revert that the import forgets.
+    ImportForgetsRevert,
 }
 
 /// What can be done about a finding.
@@ -137,7 +159,7 @@ const fn row(code: Code, fix: Fix, means: &'static str) -> Problem {
 }
 
 /// All problems, one row a code.
-const PROBLEMS: [Problem; 34] = [
+const PROBLEMS: [Problem; 45] = [
     row(
         Code::OrphanTail,
         Fix::Automatic,
@@ -199,6 +221,28 @@ const PROBLEMS: [Problem; 34] = [
     ),
     row(Code::UnsendableFile, Fix::Redact(Include::Media), "a file of a kind that the AI SDK package cannot send"),
     row(Code::BadSignature, Fix::Redact(Include::Signatures), "thinking whose signature the provider has refused"),
+    row(
+        Code::BadEncryptedReasoning,
+        Fix::Redact(Include::Reasoning),
+        "encrypted reasoning that the provider has refused to take back",
+    ),
+    row(
+        Code::ReasoningAlone,
+        Fix::Redact(Include::Reasoning),
+        "a reasoning item without the item that its provider made after it",
+    ),
+    row(
+        Code::StaleItemId,
+        Fix::Redact(Include::Reasoning),
+        "an item that is sent by a name which its provider does not know any more",
+    ),
+    row(
+        Code::SplitCall,
+        Fix::Redact(Include::Calls),
+        "a call that follows another turn of the model's, which Gemini refuses",
+    ),
+    row(Code::UnsignedCall, Fix::Redact(Include::Calls), "a call without the signature that Gemini wants back"),
+    row(Code::CallWithoutReasoning, Fix::Report, "a call without the thinking that its provider wants back"),
     row(Code::OverWindow, Fix::Report, "a request that was refused for its length, with nothing that worked since"),
     row(
         Code::LatentTail,
@@ -222,6 +266,7 @@ const PROBLEMS: [Problem; 34] = [
         "a request that was refused because the step limit added an assistant turn; nothing stored is wrong",
     ),
     row(Code::LeakedToolCallText, Fix::Report, "an answer's text holds raw tool-call markup"),
+    row(Code::UnansweredPrompt, Fix::Report, "the newest prompt, whose answer stops at a call that opencode cut off"),
     row(Code::UnreadableRow, Fix::Report, "a row could not be understood"),
     row(Code::PendingTask, Fix::Report, "a compaction or subtask is worked off before anything is sent"),
     row(
@@ -260,6 +305,18 @@ const PROBLEMS: [Problem; 34] = [
         Fix::Report,
         "a history that the preview of opencode 2 resumes with the assistant's turn at the end; released programs do not",
     ),
+    row(
+        Code::ImportStops,
+        Fix::Include(Include::Import),
+        "opencode 2's import stops at this row on every start, and no older session is imported",
+    ),
+    row(Code::ImportDropsRow, Fix::Report, "a row that opencode 2's import leaves out"),
+    row(
+        Code::ImportHidesHistory,
+        Fix::Include(Include::Import),
+        "an answer that was never marked as ended: once imported, a compaction by hand hides what follows it",
+    ),
+    row(Code::ImportForgetsRevert, Fix::Report, "a staged revert that opencode 2's import forgets"),
 ];
 
 impl Code {

@@ -24,6 +24,10 @@ pub enum Include {
     Calls,
     /// Signatures of thinking that every prompt is refused for.
     Signatures,
+    /// Encrypted reasoning that every prompt is refused for.
+    Reasoning,
+    /// What opencode 2's import stumbles over.
+    Import,
 }
 
 impl Include {
@@ -39,9 +43,15 @@ impl Include {
             Self::BlankText => "Blank texts that every prompt is refused for: they are left out of what is sent",
             Self::Media => "Images that every prompt is refused for: they are left out of what is sent",
             Self::Calls => {
-                "Tool calls that every prompt is refused for: they get another id, or are sent as ordinary calls"
+                "Tool calls that every prompt is refused for: they get another id, or are sent as ordinary calls, in one \
+                 turn with the words before them, or with a stand-in for their signature"
             }
             Self::Signatures => "Thinking that every prompt is refused for: it is left out of what is sent",
+            Self::Reasoning => {
+                "Encrypted reasoning that every prompt is refused for: it is left out of what is sent, no word that you \
+                 can read goes"
+            }
+            Self::Import => "Rows that opencode 2's import stops at, and answers that were never marked as ended",
         }
     }
 }
@@ -58,6 +68,18 @@ impl Includes {
     #[must_use]
     pub fn has(self, include: Include) -> bool {
         self.0 & (1 << include as u32) != 0
+    }
+
+    /// The set without one.
+    #[must_use]
+    pub fn without(self, include: Include) -> Self {
+        Self(self.0 & !(1 << include as u32))
+    }
+
+    /// The set with more.
+    #[must_use]
+    pub fn with(self, more: impl IntoIterator<Item = Include>) -> Self {
+        Self(self.0 | Self::from_iter(more).0)
     }
 
     /// Whether what the code stands for may leave what the model is sent.

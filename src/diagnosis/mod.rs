@@ -2,6 +2,7 @@
 
 mod buried;
 mod code;
+pub mod import;
 mod include;
 mod left;
 pub mod limits;
@@ -9,6 +10,7 @@ mod outline;
 pub mod refuses;
 pub mod request;
 pub mod rules;
+mod silence;
 mod tail;
 pub mod v2;
 
@@ -21,6 +23,7 @@ pub use include::{Include, Includes};
 pub use left::{Left, LeftReason};
 pub use outline::{prompted, settled};
 pub use refuses::Refuses;
+pub(crate) use request::is_encrypted_reasoning;
 pub use tail::Tail;
 
 use crate::history::{Message, ModelRef, Session, SessionInfo, UnreadableRow};
@@ -100,6 +103,27 @@ pub struct Judge {
     pub counting: Vec<&'static RuleSet>,
     /// Who refuses.
     pub refuses: Refuses,
+    /// Sessions that were refused for their encrypted reasoning where that may have been the service's fault, by id.
+    pub doubted: Vec<String>,
+}
+
+impl Judge {
+    /// What of `includes` holds for a session.
+    #[must_use]
+    pub fn allowed(&self, session: &str, includes: Includes) -> Includes {
+        if self.doubted.iter().any(|id| id == session) { includes.without(Include::Reasoning) } else { includes }
+    }
+}
+
+/// A refusal of encrypted reasoning that the store has to be asked about: whether it may have been the service's.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// Who refused it.
+    pub model: ModelRef,
+    /// The first refusal that nothing has got past, in ms since the epoch.
+    pub first: i64,
+    /// The last one.
+    pub last: i64,
 }
 
 /// Which opencode a session is of.
@@ -140,6 +164,10 @@ pub struct Diagnosis {
     pub resume: Vec<(&'static str, Resume)>,
     /// What there is to say.
     pub findings: Vec<Finding>,
+    /// Its last prompt has no answer, and nobody is at work on one, unless opencode is right now.
+    pub waits: bool,
+    /// What opencode 2's import does to it, where that was asked for.
+    pub import: Vec<Finding>,
 }
 
 impl Diagnosis {
@@ -206,6 +234,8 @@ pub fn unreadable(info: &SessionInfo, rows: &[UnreadableRow], known: Option<&Ses
                 finding(Code::UnreadableRow, message, part, row.detail.clone())
             })
             .collect(),
+        waits: false,
+        import: Vec::new(),
     }
 }
 
@@ -244,6 +274,8 @@ fn plain(info: SessionInfo, model: Option<&ModelRef>, scope: Scope) -> Diagnosis
         prefill_400s: counted,
         resume: RULE_SETS.iter().map(|set| (set.key, Resume::NoRequest)).collect(),
         findings: Vec::new(),
+        waits: false,
+        import: Vec::new(),
     }
 }
 
@@ -256,6 +288,9 @@ pub struct Draft {
     plain: bool,
     /// What every prompt is refused for, and how sure that is.
     refused_for: Option<Evidence>,
+    /// The same without what may have been the service's fault, and what the store has to be asked for that.
+    otherwise: Option<Evidence>,
+    question: Option<Question>,
     /// Its tail ends with the assistant, under a rule set that counts.
     ends_with_assistant: bool,
     cuts: Vec<buried::Cut>,
@@ -276,10 +311,29 @@ impl Draft {
         self.plain
     }
 
+    /// The session, and what the store has to be asked before it can be judged.
+    #[must_use]
+    pub fn question(&self) -> Option<(&str, &Question)> {
+        Some((&self.diagnosis.info.id, self.question.as_ref()?))
+    }
+
     /// The verdict.
     #[must_use]
-    pub fn settle(self, refuses: &Refuses) -> Diagnosis {
-        let Self { mut diagnosis, plain: _, refused_for, ends_with_assistant, cuts, cuts_at } = self;
+    pub fn settle(self, judge: &Judge) -> Diagnosis {
+        let Self { mut diagnosis, plain: _, mut refused_for, otherwise, question, ends_with_assistant, cuts, cuts_at } =
+            self;
+        let refuses = &judge.refuses;
+        if question.is_some() && judge.doubted.contains(&diagnosis.info.id) {
+            if diagnosis.evidence == refused_for {
+                diagnosis.evidence = otherwise;
+            }
+            refused_for = otherwise;
+            let doubted = diagnosis.findings.iter_mut().filter(|f| f.code == Code::BadEncryptedReasoning);
+            doubted.for_each(|f| {
+                f.applicability = Applicability::ReportOnly;
+                f.detail.push_str(MAY_BE_THE_SERVICE);
+            });
+        }
         let latent = cuts.iter().filter_map(|cut| cut.finding(refuses));
         diagnosis.findings.splice(cuts_at..cuts_at, latent.collect::<Vec<_>>());
         let has = |code: Code| diagnosis.findings.iter().any(|f| f.code == code);
@@ -300,23 +354,35 @@ impl Draft {
     }
 }
 
+const MAY_BE_THE_SERVICE: &str =
+    ", which may have been the service: it has taken the like from other sessions since. A new prompt tells";
+
 impl From<Diagnosis> for Draft {
     fn from(diagnosis: Diagnosis) -> Self {
-        Self { diagnosis, plain: false, refused_for: None, ends_with_assistant: false, cuts: Vec::new(), cuts_at: 0 }
+        Self {
+            diagnosis,
+            plain: false,
+            refused_for: None,
+            otherwise: None,
+            question: None,
+            ends_with_assistant: false,
+            cuts: Vec::new(),
+            cuts_at: 0,
+        }
     }
 }
 
 /// Judges one session whose rows were all understood.
 #[must_use]
 pub fn diagnose(session: &Session, sdk: &Sdk, judge: &Judge) -> Diagnosis {
-    draft(session, sdk, &judge.counting, Scope::All).settle(&judge.refuses)
+    draft(session, sdk, &judge.counting, Scope::All).settle(judge)
 }
 
 /// Judges a session by its tail alone: stuck, at risk, or neither, which is said as healthy. Of a session that is
 /// neither, only what the counting rule sets do is told.
 #[must_use]
 pub fn diagnose_tail(session: &Session, sdk: &Sdk, judge: &Judge) -> Diagnosis {
-    draft(session, sdk, &judge.counting, Scope::Tail).settle(&judge.refuses)
+    draft(session, sdk, &judge.counting, Scope::Tail).settle(judge)
 }
 
 /// Judges one session whose rows were all understood, but for who refuses. With [`Scope::Tail`], of a session whose tail
@@ -383,18 +449,34 @@ impl<'a> Drafting<'a> {
         findings.extend(self.pending_task());
         let cuts_at = findings.len();
         let (mut cuts, mut refused_for) = (Vec::new(), None);
+        let (mut otherwise, mut question, mut waits) = (None, None, false);
         let everything = self.scope == Scope::All;
         if everything {
             let newest_set = self.counting.last().copied().unwrap_or(&RULE_SETS[RULE_SETS.len() - 1]);
             cuts = buried::cuts(session, self.counting, sdk);
             findings.extend(buried::rest(session, sdk, &tail_ids, newest_set));
+            let stops = self.outcome.iter().any(|(set, r)| set.key == newest_set.key && *r == Resume::NoRequest);
+            let unanswered = silence::unanswered(session, newest_set).filter(|_| stops);
+            waits = unanswered.is_some() || silence::still_running(session);
+            findings.extend(unanswered);
         }
         let mut first = Vec::new();
         if everything
             && (request::risky(session) || request::unsendable(session) || request::refused_or_cut_off(session))
         {
             let broken = request::broken_in(session, sdk, self.counting);
-            refused_for = broken.iter().filter_map(|b| b.evidence).max_by_key(|e| *e == Evidence::Evidenced);
+            let surest = |of: &dyn Fn(&request::Broken) -> bool| {
+                let all = broken.iter().filter(|b| of(b)).filter_map(|b| b.evidence);
+                all.max_by_key(|e| *e == Evidence::Evidenced)
+            };
+            refused_for = surest(&|_| true);
+            otherwise = surest(&|b| b.code != Code::BadEncryptedReasoning);
+            if broken.iter().any(|b| b.code == Code::BadEncryptedReasoning) {
+                question = model_of(session).and_then(|model| {
+                    let (first, last) = request::refused_reasoning(session, &model)?;
+                    Some(Question { model, first, last })
+                });
+            }
             // What a prompt is refused for comes first.
             first = broken.iter().map(request::Broken::finding).collect();
         }
@@ -413,8 +495,11 @@ impl<'a> Drafting<'a> {
             prefill_400s: everything.then(|| count_400s(session)),
             resume: self.outcome.iter().map(|(set, r)| (set.key, *r)).collect(),
             findings: first,
+            waits,
+            import: Vec::new(),
         };
-        Draft { diagnosis, plain: false, refused_for, ends_with_assistant: counting.is_some(), cuts, cuts_at }
+        let ends_with_assistant = counting.is_some();
+        Draft { diagnosis, plain: false, refused_for, otherwise, question, ends_with_assistant, cuts, cuts_at }
     }
 
     /// Whether the package is not known, and some package that it may be sends a request that goes through.

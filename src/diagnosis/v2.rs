@@ -85,6 +85,8 @@ fn blank(info: &SessionInfo) -> Diagnosis {
         prefill_400s: Some(0),
         resume: Vec::new(),
         findings: Vec::new(),
+        waits: false,
+        import: Vec::new(),
     }
 }
 

@@ -81,6 +81,20 @@ pub struct Meta {
     pub digest: Digest,
     /// What it holds, where it is [`MetaKind::ReasoningDetails`].
     pub details: Box<[Detail]>,
+    /// Its first and last four bytes, where it is a text of at least as many.
+    pub ends: Option<[u8; 8]>,
+}
+
+/// The first four bytes of one text and the last four of another.
+pub(super) fn ends_of(first: &str, last: &str) -> Option<[u8; 8]> {
+    let last = last.as_bytes();
+    let ends = [first.as_bytes().get(..4)?, last.get(last.len().checked_sub(4)?..)?].concat();
+    ends.try_into().ok()
+}
+
+/// What an item of that name is known by, however little of a row was read.
+pub(super) fn item_name(name: &str) -> Digest {
+    Digest::of(&[b"itemId", json::quote(name).as_bytes()])
 }
 
 /// What a member of a namespace is, by its name.
@@ -136,6 +150,12 @@ pub struct Detail {
     pub sendable: bool,
     /// What the package knows it again by; details that it has sent already are left out.
     pub key: Option<Digest>,
+    /// Only the provider can read it.
+    pub encrypted: bool,
+    /// The provider's own name for it.
+    pub item: Option<Digest>,
+    /// The first and last four bytes of what is encrypted.
+    pub ends: Option<[u8; 8]>,
     /// Size of its JSON in bytes.
     pub bytes: u64,
     /// Of its JSON.
@@ -160,6 +180,9 @@ impl Detail {
         Some(Self {
             sendable,
             key: key.map(|raw| Digest::of(&[raw.as_bytes()])),
+            encrypted: kind == "reasoning.encrypted",
+            item: object.some("id").map(|raw| Digest::of(&[b"itemId", raw.as_bytes()])),
+            ends: object.some("data").and_then(json::string).and_then(|data| ends_of(&data, &data)),
             bytes: raw.len() as u64,
             digest: Digest::of(&[raw.as_bytes()]),
         })
@@ -175,6 +198,7 @@ pub(super) fn of(part: &Object<'_>, depth: Depth) -> Metadata {
         bytes: raw.len() as u64,
         digest: depth.digest(&[raw.as_bytes()]),
         details: Box::default(),
+        ends: None,
     };
     let Ok(outer) = Object::parse(raw) else { return Some(Box::new([whole("", raw)])) };
     let mut out = Vec::new();
@@ -194,7 +218,12 @@ pub(super) fn of(part: &Object<'_>, depth: Depth) -> Metadata {
                 namespace: namespace.into(),
                 kind,
                 bytes: raw.len() as u64,
-                digest: depth.digest(&[name.as_bytes(), raw.as_bytes()]),
+                digest: match kind {
+                    // Refusals name items.
+                    MetaKind::ItemId => Digest::of(&[name.as_bytes(), raw.as_bytes()]),
+                    _ => depth.digest(&[name.as_bytes(), raw.as_bytes()]),
+                },
+                ends: raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"')).and_then(|raw| ends_of(raw, raw)),
                 details: details.into_iter().filter_map(Detail::of).collect(),
             });
         }

@@ -23,7 +23,7 @@ pub use media::{Found, Media, bytes_of};
 pub use metadata::{Detail, Digest, Meta, MetaKind, Metadata};
 pub use names::Names;
 pub use parse::{NEVER_ENDED, head, head_with, part, prefill_wrapper, revert};
-pub use refusal::{Pointer, Refusal, RefusalClass};
+pub use refusal::{Named, Pointer, Refusal, RefusalClass};
 pub use start::{Behind, head_of_start, part_of_start};
 
 /// A model as opencode names it: `PROVIDER/MODEL` in print.
@@ -526,6 +526,23 @@ impl Part {
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// What the provider's package has stored with it.
+    #[must_use]
+    pub fn metadata(&self) -> &[Meta] {
+        let metadata = match &self.kind {
+            PartKind::Text { metadata, .. } | PartKind::Reasoning { metadata, .. } => metadata,
+            PartKind::Tool(call) => &call.metadata,
+            _ => return &[],
+        };
+        metadata.as_deref().unwrap_or_default()
+    }
+
+    /// Whether it is the model's thinking.
+    #[must_use]
+    pub fn is_reasoning(&self) -> bool {
+        matches!(self.kind, PartKind::Reasoning { .. })
     }
 }
 

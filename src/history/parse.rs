@@ -6,8 +6,8 @@ use super::leaked;
 use super::metadata;
 use super::refusal;
 use super::{
-    Assistant, Depth, Head, Media, MessageRow, ModelRef, Names, Output, Part, PartKind, Revert, Role, RowError, Text,
-    Tokens, ToolCall, ToolState, User, Wrapper,
+    Assistant, Depth, Head, Media, MessageRow, ModelRef, Names, Output, Part, PartKind, Refusal, RefusalClass, Revert,
+    Role, RowError, Text, Tokens, ToolCall, ToolState, User, Wrapper,
 };
 use crate::json::{self, Object, ShapeError, shape};
 
@@ -101,17 +101,21 @@ fn row_error(object: &Object<'_>) -> Result<RowError, ShapeError> {
         let code = data.number("statusCode").ok().flatten().map(|n| n as i64);
         status = code;
         // The raw JSON is searched, metadata and all: escapes never stand inside the phrases that count.
-        if status.is_none_or(|s| s == 400) {
-            let texts: Vec<String> = ["message", "responseBody", "metadata"]
-                .iter()
-                .filter_map(|key| data.some(key))
-                .map(str::to_lowercase)
-                .collect();
-            let says = |phrase: &str| texts.iter().any(|text| text.contains(phrase));
-            wrapper = PREFILL_TEXTS.iter().any(|phrase| says(phrase)).then(|| wrapper_of(says));
+        // A service says 404 of items that it does not know.
+        if status.is_none_or(|s| s == 400 || s == 404) {
+            let texts: Vec<&str> =
+                ["message", "responseBody", "metadata"].iter().filter_map(|key| data.some(key)).collect();
+            let lower: Vec<String> = texts.iter().map(|text| text.to_ascii_lowercase()).collect();
+            let says = |phrase: &str| lower.iter().any(|text| text.contains(phrase));
+            let prefill = status != Some(404) && PREFILL_TEXTS.iter().any(|phrase| says(phrase));
+            wrapper = prefill.then(|| wrapper_of(says));
             if wrapper.is_none() {
-                refusal =
-                    refusal::of(&name, &texts).filter(|r| status.is_some() || r.class != refusal::RefusalClass::Other);
+                let known = |r: &Refusal| match status {
+                    Some(404) => r.class == RefusalClass::ItemIds,
+                    Some(_) => true,
+                    None => r.class != RefusalClass::Other,
+                };
+                refusal = Some(refusal::of(&name, &texts, &lower)).filter(known);
             }
         }
     }

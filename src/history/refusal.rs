@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use strum::{Display, EnumIter};
 
+use super::metadata::{Digest, ends_of, item_name};
+
 /// What a provider refused a request for. Each stands for the texts in [`TEXTS`] (docs/opencode.md §12).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema, Display, EnumIter)]
 #[serde(rename_all = "kebab-case")]
@@ -30,6 +32,18 @@ pub enum RefusalClass {
     Signature,
     /// An answer that ends with thinking.
     ThinkingLast,
+    /// Encrypted reasoning that the service does not take back.
+    EncryptedReasoning,
+    /// A reasoning item that nothing follows.
+    ReasoningOrder,
+    /// Names of items that the service does not know, or not any more.
+    ItemIds,
+    /// A call without the thinking that led to it.
+    MissingReasoning,
+    /// A call without Google's signature.
+    ThoughtSignature,
+    /// Calls or results in a place where the service takes none.
+    TurnOrder,
     /// A history longer than the model's window.
     Window,
     /// Anything else.
@@ -37,11 +51,15 @@ pub enum RefusalClass {
 }
 
 /// Words of each class, lower case; the first that is found decides. Sources: docs/opencode.md §12.
-const TEXTS: [(&str, RefusalClass); 34] = [
+const TEXTS: [(&str, RefusalClass); 54] = [
     ("must contain non-whitespace text", RefusalClass::BlankText),
     ("text content blocks must be non-empty", RefusalClass::BlankText),
     ("text field in the contentblock object", RefusalClass::BlankText),
     ("must have non-empty content", RefusalClass::EmptyContent),
+    ("with role 'assistant' must not be empty", RefusalClass::EmptyContent),
+    ("assistant message must not be empty", RefusalClass::EmptyContent),
+    ("chat content is empty", RefusalClass::EmptyContent),
+    ("content or tool_calls", RefusalClass::EmptyContent),
     ("exceed max allowed size", RefusalClass::ImagePixels),
     ("image dimensions exceed", RefusalClass::ImagePixels),
     ("image was specified using the", RefusalClass::BadImage),
@@ -67,6 +85,22 @@ const TEXTS: [(&str, RefusalClass); 34] = [
     ("invalid `signature` in `thinking` block", RefusalClass::Signature),
     ("invalid signature in thinking block", RefusalClass::Signature),
     ("final block in an assistant message cannot be", RefusalClass::ThinkingLast),
+    ("was not issued to this caller", RefusalClass::EncryptedReasoning),
+    ("invalid_encrypted_content", RefusalClass::EncryptedReasoning),
+    ("the encrypted content for item", RefusalClass::EncryptedReasoning),
+    ("without its required following item", RefusalClass::ReasoningOrder),
+    ("without its required 'reasoning' item", RefusalClass::ItemIds),
+    ("items are not persisted", RefusalClass::ItemIds),
+    ("item with id '", RefusalClass::ItemIds),
+    ("reasoning_content is missing", RefusalClass::MissingReasoning),
+    ("missing reasoning_content", RefusalClass::MissingReasoning),
+    ("must be passed back to the api", RefusalClass::MissingReasoning),
+    ("missing a thought_signature", RefusalClass::ThoughtSignature),
+    ("missing a `thought_signature`", RefusalClass::ThoughtSignature),
+    ("missing thought_signature", RefusalClass::ThoughtSignature),
+    ("function call turn comes immediately after", RefusalClass::TurnOrder),
+    ("function response turn comes immediately after", RefusalClass::TurnOrder),
+    ("no tool output found for function call", RefusalClass::CallPairs),
     ("prompt is too long", RefusalClass::Window),
     ("maximum context length", RefusalClass::Window),
     ("input is too long", RefusalClass::Window),
@@ -83,6 +117,17 @@ pub struct Refusal {
     pub at: Option<Pointer>,
     /// The number of images that the provider says it takes.
     pub most: Option<u64>,
+    /// The item that it names.
+    pub named: Option<Named>,
+}
+
+/// How a refusal names an item of a Responses request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Named {
+    /// By its id.
+    Item(Digest),
+    /// By the first and last bytes of its encrypted content: "gAAA...DQ==".
+    Ends([u8; 8]),
 }
 
 /// `messages.258.content.1`: a place in the request as the provider counts, from 0.
@@ -96,19 +141,47 @@ pub struct Pointer {
     pub inner: Option<usize>,
 }
 
-/// What the texts of an error say, lower case; `name` is the error's.
-pub(super) fn of(name: &str, texts: &[String]) -> Option<Refusal> {
-    let found = TEXTS.iter().find(|(words, _)| texts.iter().any(|text| text.contains(words)));
+/// Words for encrypted reasoning, what is said of it where it is not taken back, and what is said of it elsewhere.
+const ENCRYPTED: [&str; 4] = ["encrypted_content", "encrypted content", "encrypted reasoning", "reasoning_opaque"];
+const NOT_TAKEN: [&str; 6] = ["verif", "decrypt", "not issued", "invalid", "not valid", "does not match"];
+const OF_PARAMETERS: [&str; 4] = ["not supported", "supported values", "unknown parameter", "unsupported"];
+
+/// Whether a text says in words of its own that encrypted reasoning is not taken back.
+fn of_encrypted(text: &str) -> bool {
+    let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    says(&ENCRYPTED) && says(&NOT_TAKEN) && !says(&OF_PARAMETERS)
+}
+
+/// What the texts of an error say; `name` is the error's, `lower` the texts in lower case, letter by letter.
+pub(super) fn of(name: &str, texts: &[&str], lower: &[String]) -> Refusal {
+    let found = TEXTS.iter().find(|(words, _)| lower.iter().any(|text| text.contains(words)));
     let class = match found {
         Some((_, class)) => *class,
         None if name == "ContextOverflowError" => RefusalClass::Window,
+        None if lower.iter().any(|text| of_encrypted(text)) => RefusalClass::EncryptedReasoning,
         None => RefusalClass::Other,
     };
-    let most = texts.iter().find_map(|text| {
+    let most = lower.iter().find_map(|text| {
         let (_, rest) = text.split_once("exceeding the maximum of ")?;
         number(rest)
     });
-    Some(Refusal { class, at: texts.iter().find_map(|text| pointer(text)), most: most.map(|n| n as u64) })
+    let named = texts.iter().zip(lower).find_map(|(text, lower)| named(text, lower));
+    Refusal { class, at: lower.iter().find_map(|text| pointer(text)), most: most.map(|n| n as u64), named }
+}
+
+/// The item that a text names: "The encrypted content for item rs_… could not be verified", "The encrypted content gAAA...DQ==
+/// could not be verified", "Item 'rs_…' of type 'reasoning'", "Item with id 'rs_…' not found".
+fn named(text: &str, lower: &str) -> Option<Named> {
+    const BEFORE: [&str; 4] = ["encrypted content for item ", "item with id '", "item '", "the encrypted content "];
+    BEFORE.iter().find_map(|words| {
+        let rest = text.get(lower.find(words)? + words.len()..)?;
+        let end = rest.find(|c: char| c.is_whitespace() || matches!(c, '\'' | '"' | '\\' | '`'))?;
+        let name = &rest[..end];
+        match name.split_once("...") {
+            Some((first, last)) => Some(Named::Ends(ends_of(first, last)?)),
+            None => name.contains('_').then(|| Named::Item(item_name(name))),
+        }
+    })
 }
 
 fn number(text: &str) -> Option<usize> {
@@ -136,7 +209,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Refusal {
-        of("APIError", &[text.to_lowercase()]).unwrap()
+        of("APIError", &[text], &[text.to_ascii_lowercase()])
     }
 
     #[test]
@@ -168,11 +241,57 @@ mod tests {
             ("messages.1.content.0: Invalid `signature` in `thinking` block", RefusalClass::Signature),
             ("messages.4: all messages must have non-empty content", RefusalClass::EmptyContent),
             ("prompt is too long: 213000 tokens > 200000 maximum", RefusalClass::Window),
+            (
+                "Error from provider (Console): Upstream request failed: [invalid_request_error] reasoning \
+                 `encrypted_content` was not issued to this caller",
+                RefusalClass::EncryptedReasoning,
+            ),
+            ("The encrypted content gAAA...DQ== could not be verified.", RefusalClass::EncryptedReasoning),
+            ("Could not decrypt the provided encrypted_content.", RefusalClass::EncryptedReasoning),
+            ("Encrypted content is not supported with this model.", RefusalClass::Other),
+            (
+                "Invalid value: 'reasoning.encrypted_content'. Supported values are: 'file_search_call.results'",
+                RefusalClass::Other,
+            ),
+            (
+                "Item 'rs_1' of type 'reasoning' was provided without its required following item.",
+                RefusalClass::ReasoningOrder,
+            ),
+            (
+                "Item with id 'rs_1' not found. Items are not persisted when `store` is set to false.",
+                RefusalClass::ItemIds,
+            ),
+            (
+                "Item 'fc_1' of type 'function_call' was provided without its required 'reasoning' item: 'rs_1'.",
+                RefusalClass::ItemIds,
+            ),
+            (
+                "Invalid request: the message at position 5 with role 'assistant' must not be empty",
+                RefusalClass::EmptyContent,
+            ),
+            (
+                "thinking is enabled but reasoning_content is missing in assistant tool call message at index 32",
+                RefusalClass::MissingReasoning,
+            ),
+            ("Function call is missing a thought_signature in functionCall parts.", RefusalClass::ThoughtSignature),
+            (
+                "Please ensure that function call turn comes immediately after a user turn or after a function \
+                 response turn.",
+                RefusalClass::TurnOrder,
+            ),
             ("max_tokens: must be at least 1", RefusalClass::Other),
         ] {
             assert_eq!(read(text).class, class, "{text}");
         }
         assert_eq!(read("contains 52 images, exceeding the maximum of 50 allowed").most, Some(50));
+        let named = |text: &str| read(text).named;
+        let item = Some(Named::Item(item_name("rs_0A-b")));
+        assert_eq!(named("The encrypted content for item rs_0A-b could not be verified."), item);
+        assert_eq!(named("{\\\"message\\\":\\\"Item with id 'rs_0A-b' not found. Items are not persisted"), item);
+        assert_eq!(named("Item 'rs_0A-b' of type 'reasoning' was provided without"), item);
+        let ends = Some(Named::Ends(*b"gAAADQ=="));
+        assert_eq!(named("The encrypted content gAAA...DQ== could not be verified."), ends);
+        assert_eq!(named("Reason: the encrypted content could not be decrypted"), None);
         let at = |text: &str| read(text).at.map(|p| (p.message, p.block, p.inner));
         assert_eq!(at("errors: messages.258.content.1.image.source"), Some((258, Some(1), None)));
         assert_eq!(at("messages.3.content.0.tool_result.content.1.image"), Some((3, Some(0), Some(1))));

@@ -119,32 +119,15 @@ fn fixed(
         bytes,
         instead,
     };
-    let media = |m: &Media, instead: Option<String>| leaves(Some(&m.mime), m.base64.unwrap_or(0), instead);
     match (broken.code, &part.kind) {
         (Code::BlankText, PartKind::Text { .. }) => {
             let changes = blank(message, part, &object, aborted)?;
             Some((changes, leaves(None, 0, None)))
         }
-        (Code::ImageSize | Code::BadImage | Code::TooManyImages | Code::UnsendableFile, PartKind::File(file)) => {
-            // What opencode itself sends for a file where it leaves media out (read in 1.14.48 and 1.18.34).
-            let name = object.string("filename").ok()?.unwrap_or_else(|| "file".to_owned());
-            let text = format!("[Attached {}: {name}]", file.mime);
-            let data = format!("{{\"type\":\"text\",\"text\":{}}}", json::quote(&text));
-            Some((vec![set(data)], media(file, Some(text))))
-        }
-        (Code::ImageSize | Code::BadImage | Code::TooManyImages | Code::UnsendableFile, PartKind::Tool(call)) => {
-            let ToolState::Completed { attachments, .. } = &call.state else { return None };
-            let at = broken.attachment?;
-            let file = attachments.get(at)?;
-            let state = Object::parse(object.some("state")?).ok()?;
-            let mut rest = json::array(state.some("attachments")?)?;
-            rest.remove(at);
-            let state = if rest.is_empty() {
-                state.without("attachments")
-            } else {
-                state.with("attachments", &format!("[{}]", rest.join(",")))
-            };
-            Some((vec![set(object.with("state", &state))], media(file, None)))
+        (Code::ImageSize | Code::BadImage | Code::TooManyImages | Code::UnsendableFile, _) => {
+            let file = without_file(part, broken, &object)?;
+            let (mime, bytes) = (Some(file.media.mime.as_str()), file.media.base64.unwrap_or(0));
+            Some((vec![set(file.data)], leaves(mime, bytes, file.instead)))
         }
         (Code::CallId, PartKind::Tool(call)) => {
             let id = fresh_id(now, &call.call_id, part.id());
@@ -159,13 +142,115 @@ fn fixed(
             let changes = last_thinking(message, part, &object, broken.code, aborted)?;
             Some((changes, leaves(None, part.bytes, None)))
         }
+        (Code::EmptyMessage, PartKind::Text { .. }) | (Code::SplitCall, PartKind::StepStart) => {
+            let (id, part) = (message.row.id.clone(), part.id().to_owned());
+            Some((vec![Change::RemovePart { id, part, reason: broken.code }], leaves(None, 0, None)))
+        }
+        (Code::StaleItemId, _) => {
+            let metadata = without_names(object.some("metadata")?)?;
+            Some((vec![set(object.with("metadata", &metadata))], leaves(None, 0, None)))
+        }
+        (Code::UnsignedCall, PartKind::Tool(_)) => {
+            let data = with_stand_in(part, &object)?;
+            Some((vec![set(data)], leaves(None, 0, Some(STAND_IN.to_owned()))))
+        }
         (Code::BadSignature, PartKind::Reasoning { .. }) => {
             let metadata = Object::parse(object.some("metadata")?).ok()?;
             let data = object.with("metadata", &metadata.without("anthropic"));
             Some((vec![set(data)], leaves(None, part.bytes, None)))
         }
+        (Code::BadEncryptedReasoning | Code::ReasoningAlone, _) => {
+            let metadata = without_secrets(part, object.some("metadata")?)?;
+            Some((vec![set(object.with("metadata", &metadata))], leaves(None, part.bytes, None)))
+        }
         _ => None,
     }
+}
+
+/// A part's JSON without a file.
+struct WithoutFile<'a> {
+    data: String,
+    media: &'a Media,
+    instead: Option<String>,
+}
+
+fn without_file<'a>(part: &'a Part, broken: &Broken, object: &Object<'_>) -> Option<WithoutFile<'a>> {
+    match &part.kind {
+        PartKind::File(media) => {
+            // What opencode itself sends for a file where it leaves media out (read in 1.14.48 and 1.18.34).
+            let name = object.string("filename").ok()?.unwrap_or_else(|| "file".to_owned());
+            let text = format!("[Attached {}: {name}]", media.mime);
+            let data = format!("{{\"type\":\"text\",\"text\":{}}}", json::quote(&text));
+            Some(WithoutFile { data, media, instead: Some(text) })
+        }
+        PartKind::Tool(call) => {
+            let ToolState::Completed { attachments, .. } = &call.state else { return None };
+            let at = broken.attachment?;
+            let media = attachments.get(at)?;
+            let state = Object::parse(object.some("state")?).ok()?;
+            let mut rest = json::array(state.some("attachments")?)?;
+            rest.remove(at);
+            let state = if rest.is_empty() {
+                state.without("attachments")
+            } else {
+                state.with("attachments", &format!("[{}]", rest.join(",")))
+            };
+            Some(WithoutFile { data: object.with("state", &state), media, instead: None })
+        }
+        _ => None,
+    }
+}
+
+/// The metadata of a part without what only the provider can read, and without the names that it gave to its thinking.
+fn without_secrets(part: &Part, metadata: &str) -> Option<String> {
+    let without = |raw: &str, key: &str| Object::parse(raw).ok().map(|object| object.without(key));
+    let mut out = metadata.to_owned();
+    for (namespace, raw) in Object::parse(metadata).ok()?.members() {
+        let Ok(inner) = Object::parse(raw) else { continue };
+        let mut rest = without(&without(raw, "reasoningEncryptedContent")?, "reasoningOpaque")?;
+        if part.is_reasoning() {
+            rest = without(&rest, "itemId")?;
+        }
+        if let Some(details) = inner.some("reasoning_details").and_then(json::array) {
+            let readable: Vec<&str> = details.into_iter().filter(|raw| !is_encrypted(raw)).collect();
+            rest = match readable.as_slice() {
+                [] => without(&rest, "reasoning_details")?,
+                some => Object::parse(&rest).ok()?.with("reasoning_details", &format!("[{}]", some.join(","))),
+            };
+        }
+        out = Object::parse(&out).ok()?.with(namespace, &rest);
+    }
+    Some(out)
+}
+
+/// The metadata of a part without the names that the provider gave to items.
+fn without_names(metadata: &str) -> Option<String> {
+    let mut out = metadata.to_owned();
+    for (namespace, raw) in Object::parse(metadata).ok()?.members() {
+        if let Ok(inner) = Object::parse(raw) {
+            out = Object::parse(&out).ok()?.with(namespace, &inner.without("itemId"));
+        }
+    }
+    Some(out)
+}
+
+/// What Google takes for the signature of a call that it did not make.
+const STAND_IN: &str = "skip_thought_signature_validator";
+
+/// A call's JSON with the stand-in, where the package looks for a signature.
+fn with_stand_in(part: &Part, object: &Object<'_>) -> Option<String> {
+    let namespace = part.metadata().first().map_or("google", |meta| &meta.namespace);
+    let metadata = object.some("metadata").unwrap_or("{}");
+    let metadata = Object::parse(metadata).ok()?;
+    let inner = Object::parse(metadata.some(namespace).unwrap_or("{}")).ok()?;
+    let inner = inner.with("thoughtSignature", &json::quote(STAND_IN));
+    Some(object.with("metadata", &metadata.with(namespace, &inner)))
+}
+
+/// Whether one of OpenRouter's details can be read by the provider alone.
+fn is_encrypted(detail: &str) -> bool {
+    let kind = Object::parse(detail).ok().and_then(|detail| detail.some("type").and_then(json::string));
+    kind.as_deref() == Some("reasoning.encrypted")
 }
 
 /// Takes a blank text out. A prompt's is marked as ignored, which opencode does not send; an answer's is removed, and

@@ -2,6 +2,7 @@
 
 mod change;
 mod diff;
+mod importable;
 pub mod log;
 mod mend;
 mod plan;

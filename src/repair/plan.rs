@@ -13,6 +13,7 @@ use crate::rows::{Lookup, RowEdit};
 
 use super::change::{Change, apply_change};
 use super::diff::diff;
+use super::importable::importable;
 use super::mend::mend;
 use super::proof::{
     Check, Difference, Mending, blocked, differ, finds_the_same, prove, prove_mended, unchanged, worse,
@@ -80,11 +81,13 @@ pub struct Goal {
     pub calls_ended: bool,
     /// No prompt is refused for what may be taken out.
     pub mended: bool,
+    /// opencode 2's import neither stops at it nor hides its history, as far as that can be mended.
+    pub importable: bool,
 }
 
 impl Goal {
     /// The tail alone.
-    pub const TAIL: Self = Self { tail: true, latent: false, calls_ended: false, mended: false };
+    pub const TAIL: Self = Self { tail: true, latent: false, calls_ended: false, mended: false, importable: false };
 
     /// What a repair is to reach for a session that stands like this; `None` where there is nothing to do.
     #[must_use]
@@ -103,6 +106,7 @@ impl Goal {
             tail,
             latent,
             calls_ended: includes.has(Include::Unsettled) && has(Code::UnsettledTool),
+            importable: includes.has(Include::Import),
             mended: dead && d.findings.iter().any(|f| f.redacted_by().is_some_and(|include| includes.has(include))),
         };
         (goal != Self::default()).then_some(goal)
@@ -167,6 +171,7 @@ impl From<Check> for Stop {
 /// When a row cannot be read.
 pub fn plan_session(session: &Session, sdk: &Sdk, request: Request<'_>, rows: &dyn Lookup) -> Result<Planned> {
     debug_assert_eq!(session.depth, Depth::Whole, "what is proven must have been read");
+    let request = Request { includes: request.judge.allowed(&session.info.id, request.includes), ..request };
     let plan = |sdk: &Sdk| Planner { original: session, sdk, request, rows }.plan();
     let own = plan(sdk);
     if !request.includes.has(Include::Unmeasured) {
@@ -227,6 +232,9 @@ impl Planner<'_> {
         if goal.calls_ended {
             at = self.end_calls(at)?;
         }
+        if goal.importable {
+            at = self.make_importable(at)?;
+        }
         let (after, steps) = at;
         self.prove(&session, &after, tail)?;
         if mends {
@@ -276,6 +284,23 @@ impl Planner<'_> {
     fn end_calls(&self, mut at: Reached) -> Result<Reached, Stop> {
         let sdks = std::slice::from_ref(self.sdk);
         for change in ended_calls(&at.0, self.rows)? {
+            let Ok(after) = apply_change(&at.0, &change) else { continue };
+            if touches_revert(self.original, &change) || unchanged(&at.0, &after, sdks, self.request.includes).is_some()
+            {
+                continue;
+            }
+            at.1.extend(Step::of(&change, &at.0, &after));
+            at.0 = after;
+        }
+        Ok(at)
+    }
+}
+
+impl Planner<'_> {
+    /// Mends what opencode 2's import stumbles over, where the next prompt of opencode 1 stays the same.
+    fn make_importable(&self, mut at: Reached) -> Result<Reached, Stop> {
+        let sdks = std::slice::from_ref(self.sdk);
+        for change in importable(&at.0, self.rows)? {
             let Ok(after) = apply_change(&at.0, &change) else { continue };
             if touches_revert(self.original, &change) || unchanged(&at.0, &after, sdks, self.request.includes).is_some()
             {

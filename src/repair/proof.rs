@@ -6,7 +6,7 @@ use std::rc::Rc;
 use strum::Display;
 
 use super::step::Step;
-use crate::diagnosis::request::broken_in;
+use crate::diagnosis::request::{broken_in, goes_along};
 use crate::diagnosis::{Code, Include, Includes};
 use crate::history::{Message, ModelRef, Part, PartKind, Session, Tokens};
 use crate::replay::{
@@ -124,18 +124,21 @@ pub fn prove_mended(
     let thinking = before.messages.iter().filter(|m| blank.contains(m.id()));
     let thinking =
         thinking.flat_map(|m| &m.parts).filter(|p| matches!(p.kind, PartKind::Reasoning { .. })).map(Part::id);
-    let named: HashSet<&str> = mending
-        .steps
-        .iter()
-        .filter_map(Step::redaction)
-        .map(|r| r.part_id.as_str())
-        .chain(parts)
-        .chain(thinking)
-        .collect();
+    let of_secrets: Vec<&Step> =
+        mending.steps.iter().filter(|step| step.reason == Code::BadEncryptedReasoning).collect();
+    let rows = before.messages.iter().filter(|m| of_secrets.iter().any(|step| step.message_id == m.id()));
+    let secret = of_secrets.iter().filter_map(|step| step.redaction()).map(|r| r.part_id.as_str());
+    let secret: HashSet<&str> = secret.chain(rows.flat_map(|m| goes_along(m)).map(Part::id)).collect();
+    let whole = mending.steps.iter().filter(|step| step.reason != Code::BadEncryptedReasoning);
+    let whole = whole.filter_map(Step::redaction).map(|r| r.part_id.as_str());
+    let named = Taken { whole: whole.chain(parts).chain(thinking).collect(), secret };
+    let of_splits = mending.steps.iter().filter(|step| step.reason == Code::SplitCall);
+    let split: HashSet<&str> = of_splits.map(|step| step.message_id.as_str()).collect();
     let differ = |b: &Session, a: &Session, set: &RuleSet| {
         let (was, is) = (view(&b.messages, set), view(&a.messages, set));
         let (was, is) = (prompt(&was, set, sdk, model(&was, set)), prompt(&is, set, sdk, model(&is, set)));
-        let same = sends_the_same(without(was.turns, &named), without(is.turns, &named));
+        let same =
+            sends_the_same(joined(without(was.turns, &named), &split), joined(without(is.turns, &named), &split));
         (!same).then_some(Check::Prompt)
     };
     if let Some(check) = in_every_view(before, after, includes, differ) {
@@ -160,15 +163,49 @@ pub(super) fn finds_the_same(before: &Session, after: &Session, sdk: &Sdk) -> bo
     RULE_SETS.iter().all(|set| sure(before, sdk, &[set]).is_subset(&sure(after, sdk, &[set])))
 }
 
+/// What was taken out of a history.
+struct Taken<'a> {
+    /// Parts, with everything that they send.
+    whole: HashSet<&'a str>,
+    /// Parts of which the thinking goes and everything else stays.
+    secret: HashSet<&'a str>,
+}
+
+impl Taken<'_> {
+    fn takes(&self, part: &str, kind: BlockKind) -> bool {
+        let thinking = matches!(kind, BlockKind::Thinking | BlockKind::EmptyThinking | BlockKind::ReasoningDetail);
+        self.whole.contains(part) || thinking && self.secret.contains(part)
+    }
+}
+
 /// Turns without the blocks of some parts, and without those of which nothing is sent then. The words that opencode puts
 /// before the files of a tool come and go with the files.
-fn without<'a>(turns: Vec<Turn<'a>>, named: &HashSet<&str>) -> Vec<Turn<'a>> {
+fn without<'a>(turns: Vec<Turn<'a>>, named: &Taken<'_>) -> Vec<Turn<'a>> {
     let rest = turns.into_iter().map(|mut turn| {
-        turn.blocks.retain(|b| b.part_id().is_none_or(|id| !named.contains(id)));
+        turn.blocks.retain(|b| b.part_id().is_none_or(|id| !named.takes(id, b.kind)));
         turn
     });
     let says_something = |turn: &Turn<'_>| turn.blocks.iter().any(|b| b.kind != BlockKind::MediaIntroduction);
     rest.filter(|turn| says_something(turn) && !turn.is_nothing()).collect()
+}
+
+/// Turns of which those of an answer that was made one are one.
+fn joined<'a>(turns: Vec<Turn<'a>>, split: &HashSet<&str>) -> Vec<Turn<'a>> {
+    let mut out: Vec<Turn<'a>> = Vec::with_capacity(turns.len());
+    for turn in turns {
+        match out.last_mut() {
+            Some(last)
+                if split.contains(turn.row.id())
+                    && last.row.id() == turn.row.id()
+                    && last.is_assistant()
+                    && turn.is_assistant() =>
+            {
+                last.blocks.extend(turn.blocks);
+            }
+            _ => out.push(turn),
+        }
+    }
+    out
 }
 
 fn sends_the_same<'a>(was: impl IntoIterator<Item = Turn<'a>>, is: impl IntoIterator<Item = Turn<'a>>) -> bool {

@@ -49,6 +49,13 @@ pub enum Action {
         /// The call's part.
         part_id: String,
     },
+    /// A part's URL gets the escapes that it lacks.
+    EncodeUrl {
+        /// The part.
+        part_id: String,
+    },
+    /// An answer is marked as ended when its last part was.
+    Complete,
     /// Content is taken out of what the model is sent, or sent otherwise.
     Redact(Redaction),
 }
@@ -112,6 +119,8 @@ impl Step {
                 let moved = after.message(new_id).map_or(0, |m| m.parts.len());
                 Action::Split { new_id: new_id.clone(), moved: moved as u64 }
             }
+            Change::SetData { reason: Code::ImportHidesHistory, .. } => Action::Complete,
+            Change::SetPart { part, reason: Code::ImportStops, .. } => Action::EncodeUrl { part_id: part.clone() },
             Change::SetData { .. } => {
                 let is = after.message(message.id())?;
                 let finish = |m: &Message| m.assistant().and_then(|a| a.finish.clone());

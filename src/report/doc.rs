@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Output, clean};
+use crate::audit::Import;
 use crate::diagnosis::v2::Program;
 use crate::diagnosis::{Code, Diagnosis, Evidence, Finding, Format, Left, Status};
 use crate::error::{Error, ErrorCode};
@@ -88,6 +89,8 @@ pub struct Summary {
     pub recovered: Option<u64>,
     /// Healthy ones; `None` where that was not looked at.
     pub healthy: Option<u64>,
+    /// Sessions whose last prompt nobody answers; `None` where that was not looked at.
+    pub waiting: Option<u64>,
     /// Sessions with rows that could not be understood.
     pub unreadable: u64,
     /// Tool calls that opencode cut off; `None` where they were not counted.
@@ -103,9 +106,10 @@ impl Summary {
     #[must_use]
     pub fn of<'a>(sessions: impl Iterator<Item = &'a Diagnosis>, unreadable_rows: u64, tails: bool) -> Self {
         let mut by: BTreeMap<Status, u64> = BTreeMap::new();
-        let (mut orphans, mut prefill_400s) = (0, 0);
+        let (mut orphans, mut prefill_400s, mut waiting) = (0, 0, 0);
         for d in sessions {
             *by.entry(d.status).or_default() += 1;
+            waiting += u64::from(d.waits);
             orphans += d.orphans.unwrap_or(0);
             prefill_400s += d.prefill_400s.unwrap_or(0);
         }
@@ -118,6 +122,7 @@ impl Summary {
             latent: whole(count(Status::Latent)),
             recovered: whole(count(Status::Recovered)),
             healthy: whole(count(Status::Healthy)),
+            waiting: whole(waiting),
             unreadable: count(Status::Unreadable),
             orphans: whole(orphans),
             prefill_400s: whole(prefill_400s),
@@ -173,6 +178,9 @@ pub struct SessionDoc {
     pub programs: BTreeMap<&'static str, Program>,
     /// What there is to say.
     pub findings: Vec<Finding>,
+    /// What opencode 2's import does to it; only where that is something.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub import: Vec<Finding>,
 }
 
 impl SessionDoc {
@@ -194,6 +202,7 @@ impl SessionDoc {
             resume: d.resume.iter().copied().collect(),
             programs: d.programs.iter().copied().collect(),
             findings: d.findings.clone(),
+            import: d.import.clone(),
         }
     }
 }
@@ -214,6 +223,8 @@ pub struct ScanDoc {
     pub unreadable_rows: Vec<UnreadableRow>,
     /// The sessions that are shown.
     pub sessions: Vec<SessionDoc>,
+    /// How far opencode 2's import has come; null where the store does not tell.
+    pub import: Option<Import>,
 }
 
 impl ScanDoc {
@@ -225,7 +236,15 @@ impl ScanDoc {
         unreadable_rows: Vec<UnreadableRow>,
         sessions: Vec<SessionDoc>,
     ) -> Self {
-        Self { schema_version: SCHEMA_VERSION, command: "scan", store, summary, unreadable_rows, sessions }
+        Self {
+            schema_version: SCHEMA_VERSION,
+            command: "scan",
+            store,
+            summary,
+            unreadable_rows,
+            sessions,
+            import: None,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use super::layout::{fit, grid, named, wrap};
 use super::words::{ago, sentences};
 use super::{Output, StoreDoc, Summary, clean};
-use crate::diagnosis::{Applicability, Diagnosis, Doubts, Evidence, Finding, Format, Left, Status};
+use crate::diagnosis::{Applicability, Code, Diagnosis, Doubts, Evidence, Finding, Format, Left, Status};
 use crate::repair::{Plan, SessionPlan};
 use crate::rows::Table;
 
@@ -98,7 +98,9 @@ fn why(d: &Diagnosis) -> String {
         }
         _ => d.findings.iter().collect(),
     };
-    for finding in shown {
+    // Of the rest of the import the end of the report tells.
+    let stops = d.import.iter().filter(|f| f.code == Code::ImportStops);
+    for finding in shown.into_iter().chain(stops) {
         let code: &'static str = finding.code.into();
         if !codes.contains(&code) {
             codes.push(code);
@@ -146,6 +148,14 @@ pub fn scan(
         let line = format!(
             "\nNothing tells which package opencode uses for {provider}: taken for @ai-sdk/openai-compatible, as opencode \
              does. If its configuration says otherwise elsewhere, add --sdk {provider}=PACKAGE.\n"
+        );
+        text.push_str(&out.wrap(&line, ""));
+    }
+    if let Some(n) = summary.waiting.filter(|n| *n > 0) {
+        let these = plural(n, "session waits for nothing", "sessions wait for nothing");
+        let line = format!(
+            "\n{these}, unless opencode is at work there now: the last prompt got no answer, because a tool call was cut off or is \
+             stored as running for ever. A new prompt is answered; `unstick repair --include unsettled` ends such calls.\n"
         );
         text.push_str(&out.wrap(&line, ""));
     }
@@ -250,7 +260,7 @@ fn details(out: &Output, shown: &Shown<'_>) -> String {
         let line = format!("  {} through {} ({})\n", clean(&model.to_string()), clean(package), clean(source));
         text.push_str(&out.wrap(&line, "    "));
     }
-    for finding in &d.findings {
+    for finding in d.findings.iter().chain(&d.import) {
         let at = finding.part_id.as_deref().unwrap_or(&finding.message_id);
         let line = format!("  {}: {} ({})\n", finding.code, clean(&finding.detail), clean(at));
         text.push_str(&out.wrap(&line, "    "));

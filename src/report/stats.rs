@@ -1,5 +1,6 @@
 //! `stats`: the JSON document and the tables for people.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use comfy_table::Cell;
@@ -74,6 +75,8 @@ pub struct StatsDoc {
     other_400s: u64,
     /// The same by what they are about.
     other_400s_by_class: Counts,
+    /// Of each of these, by `PROVIDER/MODEL`.
+    other_400s_by_model: BTreeMap<String, Counts>,
     /// Answers whose text holds raw tool-call markup.
     leaked_calls: u64,
     /// One for each prefill 400.
@@ -151,6 +154,7 @@ impl StatsDoc {
             },
             other_400s: summary.other_400s,
             other_400s_by_class: summary.other_400s_by_class.clone(),
+            other_400s_by_model: summary.other_400s_by_model.clone(),
             leaked_calls: summary.leaked_calls,
             pairs: all(reports, |e| &e.pairs),
             deltas: summary.deltas.clone(),
@@ -289,10 +293,15 @@ fn aside(summary: &Summary, reports: &[StoreStats]) -> String {
         said.push(format!("repairs have removed {}", plural(removed, "further 400", "further 400s")));
     }
     if summary.other_400s > 0 {
+        let of = |class: &str| {
+            let models = summary.other_400s_by_model.get(class).into_iter().flatten();
+            models.map(|(model, n)| format!("{n} of {}", clean(model))).collect::<Vec<_>>().join(", ")
+        };
+        let kinds = summary.other_400s_by_class.iter();
         let kinds: Vec<String> =
-            summary.other_400s_by_class.iter().map(|(class, n)| format!("{n} {}", clean(class))).collect();
+            kinds.map(|(class, n)| format!("{n} {}: {}", clean(class), of(class.as_str()))).collect();
         let others = plural(summary.other_400s, "400 of another kind", "400s of another kind");
-        said.push(format!("{others} ({})", kinds.join(", ")));
+        said.push(format!("{others} ({})", kinds.join("; ")));
     }
     if summary.leaked_calls > 0 {
         said.push(plural(summary.leaked_calls, "leaked tool call in text", "leaked tool calls in texts"));

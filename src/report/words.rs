@@ -1,5 +1,7 @@
 //! A plan in words: one sentence for each thing that is done, none of the session's content.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -45,6 +47,13 @@ pub(super) fn sentences(steps: &[Step], now: i64, zone: &TimeZone) -> Vec<String
         let calls = if ended == 1 { "tool call that never ended" } else { "tool calls that never ended" };
         out.push((i64::MAX, format!("settles {ended} {calls}")));
     }
+    let hidden = steps.iter().filter(|step| step.reason == Code::BadEncryptedReasoning);
+    let answers: BTreeSet<&str> = hidden.map(|step| step.message_id.as_str()).collect();
+    if !answers.is_empty() {
+        let of = if answers.len() == 1 { "1 answer".to_owned() } else { format!("{} answers", answers.len()) };
+        let words = "every word that you can read stays stored, and the answers themselves are sent as before";
+        out.push((i64::MIN, format!("the model no longer sees its hidden reasoning of {of}; {words}")));
+    }
     for step in steps {
         let time = moment(step.time_ms, now, zone);
         let mut say = |sentence: String| out.push((step.time_ms, sentence));
@@ -67,6 +76,9 @@ pub(super) fn sentences(steps: &[Step], now: i64, zone: &TimeZone) -> Vec<String
                 }
             }
             Action::EndCall { .. } => {}
+            Action::Redact(_) if step.reason == Code::BadEncryptedReasoning => {}
+            Action::EncodeUrl { .. } => say(format!("encodes the URL of a file of {time}, so that it can be decoded")),
+            Action::Complete => say(format!("marks the answer of {time} as ended, when its last part was")),
             Action::Redact(redaction) => out.push((i64::MIN, redacted(step.reason, redaction, &time))),
         }
     }
@@ -74,11 +86,42 @@ pub(super) fn sentences(steps: &[Step], now: i64, zone: &TimeZone) -> Vec<String
     out.into_iter().map(|(_, sentence)| sentence).collect()
 }
 
+/// What a plan takes out of what the model is sent, in a few words: "the hidden reasoning of 2 answers, 1 file".
+#[must_use]
+pub fn discards(steps: &[Step]) -> String {
+    let mut counts: BTreeMap<&str, BTreeSet<(&str, Option<usize>)>> = BTreeMap::new();
+    for step in steps {
+        let Some(redaction) = step.redaction() else { continue };
+        let (what, whose) = match step.reason {
+            Code::BadEncryptedReasoning | Code::ReasoningAlone => {
+                ("the hidden reasoning of # answer", &step.message_id)
+            }
+            Code::StaleItemId => ("the provider's names for what is in # answer", &step.message_id),
+            Code::BlankText => ("# blank text", &redaction.part_id),
+            Code::EmptyMessage | Code::ThinkingLast | Code::BadSignature => {
+                ("the thinking of # answer", &step.message_id)
+            }
+            Code::CallId | Code::ProviderCall | Code::SplitCall | Code::UnsignedCall => {
+                ("the form of # tool call", &redaction.part_id)
+            }
+            _ => ("# file", &redaction.part_id),
+        };
+        counts.entry(what).or_default().insert((whose.as_str(), redaction.attachment));
+    }
+    let said = counts.into_iter().map(|(what, of)| {
+        let n = of.iter().map(|(whose, at)| if what.contains("answer") { (*whose, None) } else { (*whose, *at) });
+        let n = n.collect::<BTreeSet<_>>().len();
+        what.replace('#', &n.to_string()) + if n == 1 { "" } else { "s" }
+    });
+    said.collect::<Vec<_>>().join(", ")
+}
+
 /// What the model is no longer sent, or is sent otherwise.
 fn redacted(reason: Code, redaction: &Redaction, time: &str) -> String {
     let instead = redaction.instead.as_deref().map(clean);
     match reason {
         Code::BlankText => format!("leaves a blank text of {time} out of what the model is sent"),
+        Code::EmptyMessage if redaction.bytes == 0 => format!("removes the empty text of {time}"),
         Code::EmptyMessage | Code::ThinkingLast => match redaction.by {
             Means::Removed => format!("removes the thinking of {time}, beside which nothing is in its message"),
             Means::Rewritten => {
@@ -96,6 +139,16 @@ fn redacted(reason: Code, redaction: &Redaction, time: &str) -> String {
             )
         }
         Code::ProviderCall => format!("sends the call of {time} as an ordinary one with its result"),
+        Code::SplitCall => format!("sends the answer of {time} as one turn: a mark goes, and no word"),
+        Code::UnsignedCall => format!("sends the call of {time} with a stand-in for its signature"),
+        Code::StaleItemId => {
+            format!(
+                "sends what stands in the answer of {time} itself, and not by a name that its provider has forgotten"
+            )
+        }
+        Code::ReasoningAlone => {
+            format!("leaves the hidden reasoning of {time} out of what the model is sent: every word stays stored")
+        }
         Code::BadSignature => {
             format!(
                 "leaves the thinking of {time} out of what the model is sent: its signature goes, its text stays stored"

@@ -298,7 +298,7 @@ impl Events {
             }));
             let Some(error) = &a.error else { continue };
             let Some(wrapper) = error.wrapper else {
-                if error.status == Some(400) {
+                if error.status == Some(400) || error.status == Some(404) && error.refusal.is_some() {
                     self.other_400s.push(Other400 {
                         session_id: info.id.clone(),
                         message_id: message.row.id.clone(),

@@ -151,6 +151,8 @@ pub struct Summary {
     pub other_400s: u64,
     /// These by what they are about.
     pub other_400s_by_class: Counts,
+    /// Of each of these, by `PROVIDER/MODEL`.
+    pub other_400s_by_model: BTreeMap<String, Counts>,
     /// Leaked calls.
     pub leaked_calls: u64,
     /// Deltas.
@@ -212,7 +214,9 @@ impl Summary {
             }
             out.other_400s += events.other_400s.len() as u64;
             for other in &events.other_400s {
-                count(&mut out.other_400s_by_class, other.class.to_string());
+                let class = other.class.to_string();
+                count(out.other_400s_by_model.entry(class.clone()).or_default(), &other.model);
+                count(&mut out.other_400s_by_class, class);
             }
             out.leaked_calls += events.leaked.len() as u64;
         }

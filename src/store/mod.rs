@@ -5,6 +5,7 @@ mod blob;
 mod columns;
 mod exclusive;
 mod holders;
+mod import;
 pub mod interrupt;
 mod load;
 mod log;

@@ -178,11 +178,11 @@ impl<'db> Store<'db> {
         let optional = |name: &str| {
             if self.schema.has("session", name) { name.to_owned() } else { format!("NULL AS {name}") }
         };
+        let guard = self.own();
         let query = format!(
-            "SELECT rowid, id, {}, title, directory, version, {}, time_created, time_updated FROM session {} ORDER BY time_updated DESC, id",
+            "SELECT rowid, id, {}, title, directory, version, {}, time_created, time_updated FROM session {guard} ORDER BY time_updated DESC, id",
             optional("parent_id"),
             optional("revert"),
-            self.own(),
         );
         let mut statement = self.db.prepare(&query)?;
         let mut rows = statement.query([])?;

@@ -144,8 +144,9 @@ impl Store<'_> {
         let count = |query: String| -> Result<u64> {
             Ok(self.db.query_row(&query, [], |row| row.get::<_, i64>(0))?.unsigned_abs())
         };
+        let (table, guard) = (newer.table, newer.own());
         let sessions = match newer.sessions_lack {
-            None => count(format!("SELECT count(*) FROM {} {}", newer.table, newer.own()))?,
+            None => count(format!("SELECT count(*) FROM {table} {guard}"))?,
             Some(_) => 0,
         };
         let messages = match newer.messages_lack {
@@ -181,11 +182,10 @@ impl Store<'_> {
             true => name.to_owned(),
             false => format!("NULL AS {name}"),
         });
+        let (columns, table, guard) = (optional.join(", "), newer.table, newer.own());
         let query = format!(
-            "SELECT rowid, id, directory, time_created, time_updated, {} FROM {} {} ORDER BY time_updated DESC, id",
-            optional.join(", "),
-            newer.table,
-            newer.own()
+            "SELECT rowid, id, directory, time_created, time_updated, {columns} FROM {table} {guard} \
+             ORDER BY time_updated DESC, id"
         );
         let (mut out, mut unreadable) = (Vec::new(), Vec::new());
         let mut statement = self.db.prepare(&query)?;
@@ -290,10 +290,10 @@ impl Store<'_> {
         if newer.sessions_lack.is_some() || newer.messages_lack.is_some() {
             return Ok(Vec::new());
         }
+        let table = newer.table;
         let query = format!(
             "SELECT rowid, id, session_id FROM session_message AS m \
-             WHERE NOT EXISTS (SELECT 1 FROM {} WHERE id = m.session_id)",
-            newer.table
+             WHERE NOT EXISTS (SELECT 1 FROM {table} WHERE id = m.session_id)"
         );
         let mut statement = self.db.prepare(&query)?;
         let mut rows = statement.query([])?;

@@ -266,7 +266,7 @@ fn wanted(case: &Case) -> bool {
 }
 
 /// What a prompt to each of the sessions comes to: the refusal, if any.
-fn prompts(version: &Version, store: &Path) -> BTreeMap<String, Option<String>> {
+pub(crate) fn prompts(version: &Version, store: &Path) -> BTreeMap<String, Option<String>> {
     let judged = judge::judge(version, store, How::Prompt);
     let refusal = |seen: &judge::Seen| match &seen.request {
         None => Some(format!("no request: {}", seen.outcome)),
@@ -387,7 +387,14 @@ fn of(version: &Version) -> Vec<String> {
     let extract = at("files");
     let (repair, code) = unstick(
         &mended,
-        &["repair", "--yes", "--include", "blank-text,media,calls,signatures", "--extract", &extract.to_string_lossy()],
+        &[
+            "repair",
+            "--yes",
+            "--include",
+            "blank-text,media,calls,signatures,reasoning",
+            "--extract",
+            &extract.to_string_lossy(),
+        ],
     );
     if code > 1 || list(&repair["plan"]["sessions"]).len() != ids.len() {
         misses.push(format!(

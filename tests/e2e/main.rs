@@ -26,6 +26,7 @@ mod preview;
 mod provider;
 #[path = "../pty.rs"]
 mod pty;
+mod refusals;
 mod rng;
 mod rows;
 mod scenarios;
@@ -33,6 +34,7 @@ mod scenarios;
 mod setup;
 #[path = "../shapes.rs"]
 mod shapes;
+mod strict;
 #[path = "../variants.rs"]
 mod variants;
 mod wire;

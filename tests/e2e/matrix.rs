@@ -26,7 +26,12 @@ fn id(prefix: &str, time: i64, count: i64, session: usize) -> String {
 
 /// A session of these rows; `number` keeps its ids apart from those of others.
 pub(crate) fn session(title: String, rows: &[Row], number: usize) -> Session {
-    let base = 1_767_225_600_000 + i64::try_from(number).unwrap_or(0) * 1_000;
+    session_at(title, rows, number, 1_767_225_600_000)
+}
+
+/// [`session`], where the first one was made at `first`, in ms since the epoch.
+pub(crate) fn session_at(title: String, rows: &[Row], number: usize, first: i64) -> Session {
+    let base = first + i64::try_from(number).unwrap_or(0) * 1_000;
     let mut messages = Vec::new();
     let mut parent = json!(null);
     for (row, at) in rows.iter().zip(0i64..) {

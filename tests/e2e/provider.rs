@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::claude;
 use crate::claude::FOREIGN;
+use crate::strict;
 use crate::wire::stream::{Dialect, Writer};
 use crate::wire::{self, Side, Wire};
 
@@ -348,7 +349,7 @@ fn refusal(wire: Wire, provider: &str, body: &Value) -> Option<Refusal> {
         Wire::Google => None,
         Wire::Converse => converse_rule(&turns),
     };
-    broken.map(Refusal::Other)
+    broken.or_else(|| strict::refuses(wire, body)).map(Refusal::Other)
 }
 
 /// Encrypted reasoning that the service has not made, in OpenAI's words. It takes requests that end with an answer.

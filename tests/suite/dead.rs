@@ -463,7 +463,7 @@ fn of_several_files_only_what_is_refused_leaves() {
 #[test]
 fn a_healthy_session_is_in_no_plan_whatever_is_asked_for() {
     let place = attached(&png(9_000, 3));
-    let everything = "at-risk,latent,unsettled,near-window,blank-text,media,calls,signatures";
+    let everything = "at-risk,latent,unsettled,near-window,blank-text,media,calls,signatures,reasoning";
     let scan = place.scan();
     let healthy: Vec<&str> =
         scan.by_id().into_iter().filter(|(_, s)| s["status"] == "healthy").map(|(id, _)| id).collect();

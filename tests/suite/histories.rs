@@ -29,7 +29,19 @@ pub fn cases(usual: u32) -> u32 {
 
 /// Everything that can be asked for.
 const EVERYTHING: [&str; 2] =
-    ["--include", "at-risk,unmeasured,latent,unsettled,near-window,blank-text,media,calls,signatures"];
+    ["--include", "at-risk,unmeasured,latent,unsettled,near-window,blank-text,media,calls,signatures,reasoning"];
+
+/// Codes that ask for one service's refusal of what it was sent right before: such histories are too rare to be met by chance.
+/// They are in `dead.rs` and `refusals.rs`.
+const BY_REFUSAL: [Code; 7] = [
+    Code::BadSignature,
+    Code::BadEncryptedReasoning,
+    Code::ReasoningAlone,
+    Code::StaleItemId,
+    Code::SplitCall,
+    Code::UnsignedCall,
+    Code::CallWithoutReasoning,
+];
 
 /// How a store is looked at: by every rule set, and through Anthropic's own package, one that sends no documents, or one
 /// that is not known.
@@ -370,7 +382,9 @@ fn random_stores_are_repaired_as_shown_and_taken_back() {
     let mut said = String::new();
     counts.iter().for_each(|(k, n)| write!(said, "\n  {n:>7} {k}").unwrap());
     println!("{tried} histories:{said}");
-    for code in Code::iter() {
+    // What begins there is about opencode 2.
+    let older = Code::iter().take_while(|code| *code != Code::UndecodableSession);
+    for code in older.filter(|code| !BY_REFUSAL.contains(code)) {
         assert!(counts.contains_key(&format!("finds {code}")), "no history gives {code}: {said}");
     }
     assert!(counts["repaired"] > tried / 5 && counts["unreadable"] > tried / 20, "{said}");

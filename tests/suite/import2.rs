@@ -219,3 +219,83 @@ fn the_state_tells_how_far_it_has_come() {
     assert_eq!(import::next(&State::Sessions(None), ids), Some("ses_d"));
     assert_eq!(import::next(&State::Completed, ids), None);
 }
+
+/// What a scan says of a code: session and row.
+fn said(place: &Place, code: &str) -> Vec<(String, String)> {
+    let scan = place.scan();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut out = Vec::new();
+    for session in scan.document["sessions"].as_array().unwrap() {
+        for finding in session["import"].as_array().into_iter().flatten().filter(|f| f["code"] == code) {
+            out.push((text(&session["id"]), text(&finding["message_id"]) + &text(&finding["part_id"])));
+        }
+    }
+    out
+}
+
+#[test]
+fn what_stops_the_import_is_mended_and_given_back() {
+    let place = Place::with_sessions(STORE, &["healthy", "healthy-text"]);
+    let (session, message, _) = prompt(&place, "healthy");
+    let data = r#"{"type":"file", "mime":"text/plain","url":"data:text/plain,100% é%20", "filename":"a.txt"}"#;
+    let insert = "INSERT INTO part (id, message_id, session_id, time_created, time_updated, data)
+                  VALUES ('prt_planted', ?, ?, 1, 1, ?)";
+    plant(&place, insert, &[&message, &session, data]);
+    assert_eq!(said(&place, "import-stops"), [(session, "prt_planted".to_owned())]);
+    let human = place.unstick(&["scan"]).exits(0).stdout;
+    assert!(human.contains("import stops at 1 session") && human.contains("import-stops"), "{human}");
+
+    let before = place.dump();
+    place.repair_with(&[]).exits(0);
+    assert!(before == place.dump(), "only what was asked for is written");
+    let done = place.repair_with(&["--include", "import"]).exits(0).json();
+    assert_eq!(done["plan"]["sessions"][0]["steps"].as_array().unwrap().len(), 1, "{done}");
+    assert_eq!(place.dump().data("part", "prt_planted"), data.replace("100% ", "100%25 "));
+    assert_eq!(said(&place, "import-stops"), []);
+    place.unstick(&["undo", "--yes"]).exits(0);
+    assert!(before == place.dump(), "every byte is back");
+}
+
+#[test]
+fn an_answer_that_never_ended_gets_the_end_of_its_last_part() {
+    let place = Place::with_sessions(STORE, &["healthy"]);
+    let answer = place.text("SELECT id FROM message WHERE data ->> '$.role' = 'assistant' ORDER BY id LIMIT 1");
+    place.rewrite("message", &answer, |data| {
+        let at = data.find(",\"completed\":").unwrap();
+        let end = at + 1 + data[at + 1..].find(['}', ',']).unwrap();
+        data[..at].to_owned() + &data[end..]
+    });
+    let session = place.text("SELECT id FROM session");
+    assert_eq!(said(&place, "import-hides-history"), [(session, answer.clone())]);
+    let before = place.dump();
+    place.repair_with(&["--include", "import"]).exits(0);
+    let end: i64 = place
+        .text(&format!("SELECT CAST(data ->> '$.time.end' AS TEXT) FROM part WHERE message_id = '{answer}' AND data ->> '$.time.end' IS NOT NULL ORDER BY id DESC LIMIT 1"))
+        .parse()
+        .unwrap_or_default();
+    let now: Value = serde_json::from_str(place.dump().data("message", &answer)).unwrap();
+    assert!(now["time"]["completed"].as_i64().is_some_and(|at| at >= end), "{now}, {end}");
+    assert_eq!(said(&place, "import-hides-history"), []);
+    place.unstick(&["undo", "--yes"]).exits(0);
+    assert!(before == place.dump(), "every byte is back");
+}
+
+#[test]
+fn a_scan_tells_how_far_the_import_has_come() {
+    let place = Place::empty();
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/stores2/imported-1.18.33/opencode.db");
+    std::fs::copy(from, place.db()).unwrap();
+    let import = |place: &Place| place.scan().document["import"].clone();
+    assert_eq!((&import(&place)["completed"], &import(&place)["missing"]), (&json!(true), &json!([])));
+    let newest = place.text("SELECT max(id) FROM session");
+    place.edit(&format!(
+        "DELETE FROM session_message WHERE session_id = '{newest}'; DELETE FROM session_v2 WHERE id = '{newest}'"
+    ));
+    assert_eq!(import(&place)["missing"], json!([newest]));
+    let human = place.unstick(&["scan"]).stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(human.contains("import is over, and 1 session of opencode 1 is not in it"), "{human}");
+    place.edit("UPDATE kv SET value = '{\"phase\":\"sessions\"}'");
+    assert_eq!(import(&place)["next"], json!(newest));
+    place.edit("UPDATE kv SET value = 'x'");
+    assert_eq!(import(&place), Value::Null);
+}

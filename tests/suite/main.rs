@@ -41,6 +41,7 @@ mod properties;
 #[cfg(unix)]
 #[path = "../pty.rs"]
 mod pty;
+mod refusals;
 mod repairs;
 mod requests;
 mod review;

@@ -9,23 +9,30 @@ mod bad_image;
 mod blank_text;
 mod call_ids;
 mod empty_message;
+mod encrypted_reasoning;
 mod image_size;
+mod item_ids;
+mod missing_reasoning;
 mod provider_calls;
+mod reasoning_order;
 mod risk;
 mod signature;
 mod thinking_last;
+mod thought_signature;
 mod too_many_images;
+mod turn_order;
 mod unsendable_file;
 mod window;
 
 pub(crate) use call_ids::sent as sent_id;
+pub(crate) use encrypted_reasoning::{goes_along, is_encrypted_reasoning};
 pub(super) use risk::{refused_or_cut_off, risky, unsendable};
 
 use std::rc::Rc;
 
 use super::code::{Applicability, Code};
 use super::{Evidence, Finding};
-use crate::history::{Media, Message, ModelRef, Refusal, RefusalClass, Session};
+use crate::history::{Assistant, Media, Message, ModelRef, Part, PartKind, Refusal, RefusalClass, Session};
 use crate::replay::{Block, Request, RuleSet, Sdk, Turn, after_revert, newest, prompt, view};
 
 /// Something in a request that a provider refuses.
@@ -59,7 +66,7 @@ pub struct RequestRule {
 }
 
 /// All rules.
-const RULES: [RequestRule; 11] = [
+const RULES: [RequestRule; 17] = [
     blank_text::RULE,
     image_size::RULE,
     bad_image::RULE,
@@ -70,6 +77,12 @@ const RULES: [RequestRule; 11] = [
     thinking_last::RULE,
     unsendable_file::RULE,
     signature::RULE,
+    encrypted_reasoning::RULE,
+    reasoning_order::RULE,
+    item_ids::RULE,
+    missing_reasoning::RULE,
+    thought_signature::RULE,
+    turn_order::RULE,
     window::RULE,
 ];
 
@@ -208,17 +221,44 @@ pub fn broken_under(session: &Session, set: &RuleSet, sdk: &Sdk) -> Vec<Broken> 
 fn standing<'a>(seen: &[&'a Message], model: &ModelRef) -> Option<(&'a Message, Refusal)> {
     for message in seen.iter().rev() {
         let Some(a) = message.assistant().filter(|a| *a.model == *model) else { continue };
-        match &a.error {
-            Some(error) => {
-                if let Some(refusal) = error.refusal.filter(|r| r.class != RefusalClass::Other) {
-                    return Some((message, refusal));
-                }
-            }
-            None if a.finish.is_some() && !a.summary => return None,
+        match a.error.as_deref().and_then(|error| error.refusal) {
+            Some(refusal) if refusal.class != RefusalClass::Other => return Some((message, refusal)),
+            Some(_) => {}
+            None if accepted(message, a) => return None,
             None => {}
         }
     }
     None
+}
+
+/// Whether the request that the row answers was taken: the answer is finished, or something of it had come before it was
+/// cut off. A compaction's request is not the one that a prompt sends.
+fn accepted(message: &Message, a: &Assistant) -> bool {
+    let said = |part: &Part| match &part.kind {
+        PartKind::Text { text, .. } => !text.empty,
+        PartKind::Reasoning { .. } | PartKind::Tool(_) => true,
+        _ => false,
+    };
+    !a.summary && (a.error.is_none() && a.finish.is_some() || message.parts.iter().any(said))
+}
+
+/// Since when and until when the prompt's model has refused the session's encrypted reasoning, in ms since the epoch, where
+/// nothing has got past that.
+pub(super) fn refused_reasoning(session: &Session, model: &ModelRef) -> Option<(i64, i64)> {
+    let mut out: Option<(i64, i64)> = None;
+    for message in session.messages.iter().rev() {
+        let Some(a) = message.assistant().filter(|a| *a.model == *model) else { continue };
+        match a.error.as_deref().and_then(|error| error.refusal) {
+            Some(refusal) if refusal.class == RefusalClass::EncryptedReasoning => {
+                let at = message.row.time_created;
+                out = Some((at, out.map_or(at, |(_, last)| last)));
+            }
+            Some(_) => {}
+            None if accepted(message, a) => break,
+            None => {}
+        }
+    }
+    out
 }
 
 /// What the refusal pointed at in the request that was refused: the history before its row, replayed.

@@ -82,6 +82,13 @@ pub fn encode_escapes(data: &str) -> Option<String> {
     Some(format!("{}{token}{}", &data[..start], &data[start + raw.as_str().len()..]))
 }
 
+/// Whether an answer's `data` has `time.completed`; so has what cannot be read.
+#[must_use]
+pub fn is_completed(data: &str) -> bool {
+    let time = Raw::parse(data).and_then(Raw::members).and_then(|row| row.get("time")).and_then(Raw::members);
+    time.is_none_or(|time| time.get("completed").is_some())
+}
+
 /// An answer's `data` with `time.completed` set to the end of its last part, in ms since the epoch. `None` if it has one,
 /// or if its newest part does not tell when it ended.
 #[must_use]

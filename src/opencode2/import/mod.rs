@@ -5,6 +5,7 @@
 
 pub mod fix;
 mod shapes;
+pub mod stored;
 
 use std::collections::{HashMap, HashSet};
 

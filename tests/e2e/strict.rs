@@ -1,0 +1,87 @@
+//! What services refuse for ever besides Claude's rules, each in its words. Held only of conversations that say so, for the
+//! other stories are about something else.
+
+use serde_json::Value;
+
+use crate::wire::{Side, Wire};
+
+/// What a conversation says that is held to these rules.
+pub(crate) const STRICT: &str = "E2E-STRICT";
+/// What a caller's encrypted reasoning begins with where it was another's.
+pub(crate) const FOREIGN: &str = "FOREIGN";
+
+/// The rule that a request breaks.
+pub(crate) fn refuses(wire: Wire, body: &Value) -> Option<String> {
+    let turns: Vec<&Value> = wire.conversation(body).collect();
+    if !turns.iter().any(|turn| wire.text(turn).contains(STRICT)) {
+        return None;
+    }
+    match wire {
+        Wire::Responses => responses(&turns),
+        Wire::Chat => chat(wire, &turns),
+        Wire::Google => google(&turns),
+        Wire::Messages | Wire::Converse => None,
+    }
+}
+
+fn responses(items: &[&Value]) -> Option<String> {
+    for (at, item) in items.iter().enumerate() {
+        let id = item["id"].as_str().unwrap_or("rs_alone");
+        if item["type"] == "item_reference" {
+            return Some(format!(
+                "Item with id '{id}' not found. Items are not persisted when `store` is set to false. Try again with `store` \
+                 set to true, or remove this item from your input."
+            ));
+        }
+        if item["type"] != "reasoning" {
+            continue;
+        }
+        if item["encrypted_content"].as_str().is_some_and(|data| data.starts_with(FOREIGN)) {
+            return Some(
+                "Upstream request failed: [invalid_request_error] reasoning `encrypted_content` was not issued to this caller"
+                    .to_owned(),
+            );
+        }
+        if items.get(at + 1).is_none_or(|next| next["role"] == "user") {
+            return Some(format!("Item '{id}' of type 'reasoning' was provided without its required following item."));
+        }
+    }
+    None
+}
+
+fn chat(wire: Wire, turns: &[&Value]) -> Option<String> {
+    let foreign = |value: &Value| value.as_str().is_some_and(|data| data.starts_with(FOREIGN));
+    for (at, turn) in turns.iter().enumerate().filter(|(_, turn)| wire.side(turn) == Side::Assistant) {
+        let details = turn["reasoning_details"].as_array().into_iter().flatten();
+        if details.into_iter().any(|detail| foreign(&detail["data"])) || foreign(&turn["reasoning_opaque"]) {
+            return Some("The encrypted content could not be verified. Reason: it could not be decrypted.".to_owned());
+        }
+        let calls = turn["tool_calls"].as_array().is_some_and(|calls| !calls.is_empty());
+        if !calls && wire.text(turn).is_empty() {
+            return Some(format!(
+                "Invalid request: the message at position {at} with role 'assistant' must not be empty"
+            ));
+        }
+    }
+    None
+}
+
+fn google(turns: &[&Value]) -> Option<String> {
+    for (at, turn) in turns.iter().enumerate().filter(|(_, turn)| turn["role"] == "model") {
+        let parts = turn["parts"].as_array().map_or(&[][..], Vec::as_slice);
+        let Some(call) = parts.iter().find(|part| part["functionCall"].is_object()) else { continue };
+        if at > 0 && turns[at - 1]["role"] == "model" {
+            return Some(
+                "Please ensure that function call turn comes immediately after a user turn or after a function response turn."
+                    .to_owned(),
+            );
+        }
+        if call["thoughtSignature"].is_null() {
+            return Some(format!(
+                "Function call is missing a thought_signature in functionCall parts. Additional data, function call \
+                 `default_api:bash`, position {at}."
+            ));
+        }
+    }
+    None
+}
