@@ -41,12 +41,30 @@ impl Seen {
     pub(crate) fn document(&self) -> Value {
         let mut out = json!({"outcome": self.outcome()});
         if let Some(request) = self.requests.first().filter(|request| request.purpose == Purpose::Turn) {
-            out["turns"] = json!(request.turns());
+            out["turns"] = json!(turns(request));
             if let Some(refusal) = &request.refusal {
                 out["refused"] = json!(refusal.text());
             }
         }
         out
+    }
+}
+
+/// The turns as they are sent, word for word but for cache marks.
+pub(super) fn turns(request: &Request) -> Vec<Value> {
+    let mut turns: Vec<Value> = request.wire.conversation(&request.body).cloned().collect();
+    turns.iter_mut().for_each(drop_cache_marks);
+    turns
+}
+
+fn drop_cache_marks(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.remove("cache_control");
+            map.values_mut().for_each(drop_cache_marks);
+        }
+        Value::Array(list) => list.iter_mut().for_each(drop_cache_marks),
+        _ => {}
     }
 }
 
