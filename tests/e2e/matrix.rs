@@ -26,7 +26,9 @@ fn id(prefix: &str, time: i64, count: i64, session: usize) -> String {
 
 /// A session of these rows; `number` keeps its ids apart from those of others.
 pub(crate) fn session(title: String, rows: &[Row], number: usize) -> Session {
-    session_at(title, rows, number, 1_767_225_600_000)
+    // Ids hold the time modulo 2^36 ms, some 795 days: rows from before 14 August 2026 would sort behind what is asked
+    // today, and 1.14.48, which goes by ids, would take a prompt of today for answered.
+    session_at(title, rows, number, 1_790_000_000_000)
 }
 
 /// [`session`], where the first one was made at `first`, in ms since the epoch.
