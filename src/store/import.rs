@@ -5,6 +5,7 @@ use rusqlite::types::ValueRef;
 use super::Store;
 use super::blob::{self, Starts};
 use super::columns::{integer, optional_text, text};
+use super::value::LARGE;
 use crate::error::Result;
 use crate::json::shortened;
 use crate::opencode2::import::NEEDED;
@@ -13,8 +14,6 @@ use crate::opencode2::import::stored::{ImportMessage, ImportPart, ImportSession}
 /// Parts up to this size are looked at whole, in bytes: they are on their rows' pages. Of larger ones only files without
 /// base64 can stop the import; any other is taken to decode.
 const ON_PAGE: i64 = blob::ON_PAGE;
-/// Messages beyond this size are read with their long strings cut short, in bytes.
-const LARGE: i64 = 1 << 20;
 const LONGEST: usize = 1 << 12;
 
 impl Store<'_> {

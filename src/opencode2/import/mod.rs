@@ -118,7 +118,23 @@ pub struct Finding<'a> {
 struct Known<'a, 's> {
     row: &'s V1Message<'a>,
     data: Members<'a>,
-    parts: Vec<(&'s V1Part<'a>, Members<'a>)>,
+    parts: Vec<KnownPart<'a, 's>>,
+}
+
+/// A part that decodes. Its members are read only where they are asked for.
+struct KnownPart<'a, 's> {
+    row: &'s V1Part<'a>,
+    kind: &'static str,
+}
+
+impl<'a> KnownPart<'a, '_> {
+    fn get(&self, name: &str) -> Option<Raw<'a>> {
+        Members::parse(self.row.data)?.get(name)
+    }
+
+    fn text(&self, name: &str) -> Option<Text<'a>> {
+        self.get(name)?.text()
+    }
 }
 
 /// The messages that decode, oldest first.
@@ -130,7 +146,7 @@ struct Messages<'a, 's> {
     summaries: HashMap<usize, usize>,
 }
 
-impl<'a> Known<'a, '_> {
+impl<'a, 's> Known<'a, 's> {
     fn is(&self, role: &str) -> bool {
         self.data.text("role").is_some_and(|said| said == *role)
     }
@@ -139,8 +155,8 @@ impl<'a> Known<'a, '_> {
         self.of(kind).next().is_some()
     }
 
-    fn of(&self, kind: &str) -> impl Iterator<Item = &(&V1Part<'a>, Members<'a>)> {
-        self.parts.iter().filter(move |(_, data)| data.text("type").is_some_and(|said| said == *kind))
+    fn of(&self, kind: &str) -> impl Iterator<Item = &KnownPart<'a, 's>> {
+        self.parts.iter().filter(move |part| part.kind == kind)
     }
 
     fn parent(&self) -> Option<Text<'a>> {
@@ -185,7 +201,7 @@ fn known<'a, 's>(session: &'s V1Session<'a>, dropped: &mut Vec<Finding<'a>>) -> 
     let mut rows: Vec<Known<'a, 's>> = Vec::new();
     for row in session.messages {
         let fits = session_fits && row.id.starts_with("msg");
-        match decoded(&shapes::INFO, fits, row.data) {
+        match fitting(fits).and_then(|()| super::decode::document(&shapes::INFO, row.data)) {
             Ok(data) => rows.push(Known { row, data, parts: Vec::new() }),
             Err(misfit) => dropped.push(Finding { row: row.id, effect: Effect::Drops(misfit) }),
         }
@@ -201,10 +217,10 @@ fn known<'a, 's>(session: &'s V1Session<'a>, dropped: &mut Vec<Finding<'a>>) -> 
             continue;
         }
         let fits = session_fits && part.id.starts_with("prt") && part.message.starts_with("msg");
-        match decoded(&shapes::PART, fits, part.data) {
-            Ok(data) => {
+        match fitting(fits).and_then(|()| shapes::PART.tag(part.data)) {
+            Ok(kind) => {
                 if let Some(owner) = places.get(part.message).and_then(|at| rows.get_mut(*at)) {
-                    owner.parts.push((part, data));
+                    owner.parts.push(KnownPart { row: part, kind });
                 }
             }
             Err(misfit) => dropped.push(Finding { row: part.id, effect: Effect::Drops(misfit) }),
@@ -219,11 +235,8 @@ fn known<'a, 's>(session: &'s V1Session<'a>, dropped: &mut Vec<Finding<'a>>) -> 
     Messages { rows, places, summaries }
 }
 
-fn decoded<'a>(shape: &'static super::shape::Shape, ids_fit: bool, data: &'a str) -> Result<Members<'a>, Misfit> {
-    if !ids_fit {
-        return Err(Misfit { place: "id".to_owned(), wanted: "an id with its prefix" });
-    }
-    super::decode::document(shape, data)
+fn fitting(ids: bool) -> Result<(), Misfit> {
+    if ids { Ok(()) } else { Err(Misfit { place: "id".to_owned(), wanted: "an id with its prefix" }) }
 }
 
 /// Whether a message becomes a row of its own: not a compaction without a finished summary, its summary, a subtask, or the
@@ -236,14 +249,14 @@ fn becomes_row(known: &Messages<'_, '_>, at: usize) -> bool {
             return summary.is_some_and(|summary| summary.data.get("error").is_none() && summary.is_completed());
         }
         let mut texts = message.of("text");
-        let shown = texts.any(|(_, data)| !data.get("ignored").is_some_and(Raw::is_true));
-        return !message.has("subtask") || shown || message.has("file") || message.has("agent");
+        let mut shown = || texts.any(|text| !text.get("ignored").is_some_and(Raw::is_true));
+        return !message.has("subtask") || shown() || message.has("file") || message.has("agent");
     }
     let parent = message.parent().and_then(|id| known.places.get(id.decode().as_ref()).copied());
     let parent_has = |kind| parent.is_some_and(|parent| known.rows[parent].has(kind));
     let summary = parent.is_some_and(|parent| known.summaries.get(&parent) == Some(&at)) && parent_has("compaction");
-    let task = message.of("tool").any(|(_, data)| data.text("tool").is_some_and(|tool| tool == *"task"));
-    let subtask = task && parent_has("subtask");
+    let task = |tool: &KnownPart<'_, '_>| tool.text("tool").is_some_and(|tool| tool == *"task");
+    let subtask = parent_has("subtask") && message.of("tool").any(task);
     !summary && !subtask
 }
 
@@ -258,10 +271,10 @@ fn examine_message<'a>(known: &Messages<'a, '_>, at: usize, out: &mut Vec<Findin
     if !message.is("user") || message.has("compaction") {
         return;
     }
-    for (part, data) in message.of("file") {
-        let broken = data.text("url").is_some_and(|url| fix::broken_payload(&url.decode()).is_some());
+    for file in message.of("file") {
+        let broken = file.text("url").is_some_and(|url| fix::broken_payload(&url.decode()).is_some());
         if broken {
-            out.push(Finding { row: part.id, effect: Effect::Stops(Stop::BrokenEscape) });
+            out.push(Finding { row: file.row.id, effect: Effect::Stops(Stop::BrokenEscape) });
         }
     }
 }
