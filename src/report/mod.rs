@@ -7,9 +7,11 @@ mod explain_v2;
 mod human;
 mod import;
 mod layout;
+mod listing;
 mod output;
 mod progress;
 mod sanitize;
+mod scan;
 mod schema;
 mod stats;
 mod undo;
@@ -21,11 +23,13 @@ pub use doc::{
     SessionPlanDoc, StoreDoc, Summary, error,
 };
 pub use explain::{ExplainDoc, explain};
-pub use human::{ScanLine, Shown, bound_words, left, plan, remain, repaired, scan, scans};
+pub use human::{bound_words, left, plan, remain, repaired};
 pub use import::import;
-pub use output::{ColorChoice, Output};
+pub use listing::Shown;
+pub use output::{ColorChoice, Output, Screen};
 pub use progress::Progress;
 pub use sanitize::clean;
+pub use scan::{Listed, Scan, ScanLine, scan, scans};
 pub use schema::{Document, schema};
 pub use stats::{StatsDoc, stats};
 pub use undo::{JournalsDoc, UndoDoc, journals, undo_plan, undone};
