@@ -32,6 +32,9 @@ pub struct Text<'a>(&'a str);
 pub(super) struct Members<'a>(Object<'a>);
 
 impl<'a> Raw<'a> {
+    /// An object without members.
+    pub(super) const EMPTY: Raw<'static> = Raw("{}");
+
     /// The value that a whole text is; `None` for what is no JSON.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
         serde_json::from_str::<&RawValue>(text).ok().map(|raw| Self(raw.get()))

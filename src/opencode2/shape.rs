@@ -113,9 +113,8 @@ impl Shape {
             Self::OneOf(words) => string(value, "one of the words that are known", |text| words.contains(&text)),
             Self::Record if value.kind() == Kind::Object => Ok(()),
             Self::Record => Err(misfit("an object")),
-            Self::RecordOf(inner) => record_of(value, inner),
             Self::List(inner) | Self::NonEmpty(inner) => list(self, value, inner),
-            Self::Struct(_) | Self::Tagged(..) => {
+            Self::RecordOf(_) | Self::Struct(_) | Self::Tagged(..) => {
                 self.check_members(&value.members().ok_or_else(|| misfit("an object"))?)
             }
         }
@@ -129,7 +128,10 @@ impl Shape {
         match self {
             Self::Struct(fields) => structure(members, fields),
             Self::Tagged(by, cases) => tagged(members, by, cases)?.1.check_members(members),
-            _ => Err(misfit("an object")),
+            Self::RecordOf(inner) => record_of(members, inner),
+            Self::Any | Self::Record => Ok(()),
+            // No other shape is an object's.
+            other => other.check(Raw::EMPTY),
         }
     }
 
@@ -159,8 +161,7 @@ fn number(value: Raw<'_>, wanted: &'static str, fits: impl Fn(f64) -> bool) -> R
     if value.number().is_some_and(fits) { Ok(()) } else { Err(misfit(wanted)) }
 }
 
-fn record_of(value: Raw<'_>, inner: &'static Shape) -> Result<(), Misfit> {
-    let members = value.members().ok_or_else(|| misfit("an object"))?;
+fn record_of(members: &Members<'_>, inner: &'static Shape) -> Result<(), Misfit> {
     members.each().try_for_each(|(name, value)| inner.check(value).map_err(|e| within(name, &e)))
 }
 
