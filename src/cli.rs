@@ -28,10 +28,15 @@ Examples:
   unstick scan --here --since 7d          sessions of this folder, touched in the last week
   unstick scan --all --verbose            every session, with all that is known of it
   unstick scan --stuck --quiet            one line, as fast as it gets
+  unstick scan --deep                     every byte of every row, for sessions that do not open
   unstick scan --json-lines               one session a line, for jq or DuckDB
   unstick scan --all-stores               the stores of every opencode channel
 
-Writes nothing, and may run beside a running opencode. Exit code 1: something is stuck.";
+Without --deep a scan reads the start of a large row: a row that opencode cannot read is found by what stands there (ids, \
+members that are missing or of a wrong kind). Broken JSON further in, and members within members, are found by --deep and by \
+`explain`.
+
+Writes nothing, and may run beside a running opencode. Exit code 1: something is stuck, dead or unopenable.";
 
 const REPAIR_EXAMPLES: &str = "\
 Examples:
@@ -235,6 +240,9 @@ pub(crate) struct Scan {
     /// Only look for stuck sessions
     #[arg(long)]
     pub(crate) stuck: bool,
+    /// Read every row whole, and hold each of its members against what opencode can read
+    #[arg(long, conflicts_with = "stuck")]
+    pub(crate) deep: bool,
     /// List healthy sessions too
     #[arg(long)]
     pub(crate) all: bool,

@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
 use super::{replay_sdk, sdk_of};
+use crate::diagnosis::unopenable::{Turns, looks_odd, of_row, of_session};
 use crate::diagnosis::{Draft, Finding, Scope, draft, import, prompted, settled, unreadable};
 use crate::error::Result;
 use crate::history::{Head, ModelRef, Role, Session, SessionInfo, UnreadableRow};
 use crate::replay::RuleSet;
+use crate::rows::Table;
 use crate::sdk::{SdkChoice, SdkResolver};
 use crate::store::{By, Facts, Heads, Loaded, Store, Twin};
 
@@ -23,6 +25,8 @@ pub(super) struct Scan<'a, F> {
     pub(super) all: bool,
     /// The SDK package is asked for behind healthy sessions as well.
     pub(super) everything: bool,
+    /// Every row is held against what opencode can read, not those alone that look odd.
+    pub(super) deep: bool,
     /// What opencode 2's import does is asked for, of sessions that it has not taken.
     pub(super) import: bool,
     pub(super) imported: &'a HashSet<&'a str>,
@@ -48,6 +52,8 @@ pub(super) struct Verdict<T> {
     pub(super) draft: Draft,
     pub(super) sdk: Option<SdkChoice>,
     pub(super) told: Option<T>,
+    /// What opencode cannot read of it.
+    pub(super) unopenable: Vec<Finding>,
     /// What opencode 2's import does to it.
     pub(super) import: Vec<Finding>,
 }
@@ -60,6 +66,7 @@ struct Done<T> {
     messages: u64,
     parts: u64,
     misfiled: Vec<String>,
+    unopenable: Vec<Finding>,
     /// What the import does to it.
     import: Vec<Finding>,
 }
@@ -116,8 +123,9 @@ impl<T: Send, F: Fn(&Session, bool) -> Option<T> + Sync> Scan<'_, F> {
                     out.refusing.push(model);
                 }
             }
-            let import = found.import;
-            out.sessions.extend(found.verdict.map(|(draft, sdk, told)| Verdict { draft, sdk, told, import }));
+            let (unopenable, import) = (found.unopenable, found.import);
+            let verdict = |(draft, sdk, told)| Verdict { draft, sdk, told, unopenable, import };
+            out.sessions.extend(found.verdict.map(verdict));
         }
         Ok(out)
     }
@@ -153,6 +161,7 @@ impl<T: Send, F: Fn(&Session, bool) -> Option<T> + Sync> Scan<'_, F> {
             messages: (heads.heads.len() + heads.unreadable.len()) as u64,
             parts: 0,
             misfiled: Vec::new(),
+            unopenable: Vec::new(),
             import: Vec::new(),
         };
         if !self.chosen[at] {
@@ -167,15 +176,23 @@ impl<T: Send, F: Fn(&Session, bool) -> Option<T> + Sync> Scan<'_, F> {
             done.verdict = Some((Draft::plain(info, model, Scope::Tail), sdk, None));
             return Ok(done);
         }
+        let mut odd = Vec::new();
         let loaded = if self.named {
             store.load(info)?
         } else {
             let by = if self.all { By::Session } else { By::Messages };
             let exact = self.exact(&heads.heads);
             let scanned = store.scan_parts(info, heads, by, |at| exact[at])?;
-            (done.parts, done.misfiled) = (scanned.parts, scanned.misfiled);
+            (done.parts, done.misfiled, odd) = (scanned.parts, scanned.misfiled, scanned.odd);
             scanned.loaded
         };
+        if self.scope == Scope::All {
+            done.unopenable = match (self.deep, self.named) {
+                (true, _) => every_misfit(store, &loaded.session)?,
+                (false, true) => seen_misfits(store, &loaded.session)?,
+                (false, false) => misfits(store, &loaded.session, &odd)?,
+            };
+        }
         self.judge(loaded, &mut done);
         Ok(done)
     }
@@ -244,10 +261,53 @@ impl<T: Send, F: Fn(&Session, bool) -> Option<T> + Sync> Scan<'_, F> {
             let exact = self.exact(&heads.heads);
             let mut scanned = store.scan_parts(&self.infos[at], heads, By::Messages, |at| exact[at])?;
             scanned.loaded.unreadable.extend(store.orphaned_parts(Some(&id))?);
+            if !self.deep {
+                found.unopenable = misfits(store, &scanned.loaded.session, &scanned.odd)?;
+            }
             self.judge(scanned.loaded, found);
         }
         Ok(out)
     }
+}
+
+/// What opencode cannot read of a session's own row and of the rows that look odd.
+fn misfits(store: &Store<'_>, session: &Session, odd: &[(Table, String)]) -> Result<Vec<Finding>> {
+    let mut out = of_session_row(store, &session.info.id, false)?;
+    if !odd.is_empty() {
+        let turns = Turns::of(session);
+        for (table, id) in odd {
+            store.stored_row(*table, id, &mut |row| out.extend(of_row(&row, &turns)))?;
+        }
+    }
+    Ok(out)
+}
+
+/// [`misfits`] of a session that was read whole: what a walk over its rows would have come across.
+fn seen_misfits(store: &Store<'_>, session: &Session) -> Result<Vec<Finding>> {
+    let mut out = of_session_row(store, session.info.id.as_str(), false)?;
+    let turns = Turns::of(session);
+    store.stored_rows_of(&session.info.id, &mut |row| {
+        if looks_odd(&row) {
+            out.extend(of_row(&row, &turns));
+        }
+    })?;
+    Ok(out)
+}
+
+/// What opencode cannot read of a session's own row and of all its rows.
+///
+/// # Errors
+/// When SQLite cannot read the store.
+pub(crate) fn every_misfit(store: &Store<'_>, session: &Session) -> Result<Vec<Finding>> {
+    let mut out = of_session_row(store, &session.info.id, true)?;
+    let turns = Turns::of(session);
+    store.stored_rows_of(&session.info.id, &mut |row| out.extend(of_row(&row, &turns)))?;
+    Ok(out)
+}
+
+pub(super) fn of_session_row(store: &Store<'_>, session: &str, whole: bool) -> Result<Vec<Finding>> {
+    let found = store.session_columns(session, whole, |columns| of_session(|name| columns.get(name), &columns.lost))?;
+    Ok(found.unwrap_or_default())
 }
 
 /// The models of which these rows hold a refused prefill.

@@ -200,6 +200,7 @@ impl Context<'_> {
             refusing: &self.global.refuses,
             proven: &proven,
             newer: true,
+            deep: false,
             import: false,
             packages: &self.resolver,
             progress: &progress,

@@ -21,12 +21,12 @@ pub(crate) fn run(context: &Context<'_>, args: &Scan) -> Result<Exit> {
             _ => Want::Findings,
         };
         let audit = context.audited(&selection, want, |options| {
-            audit_at(&target.path, context.threads(), &Options { import: true, ..*options })
+            audit_at(&target.path, context.threads(), &Options { import: true, deep: args.deep, ..*options })
         })?;
         let store = StoreDoc::new(&audit.facts, &target.path, &audit.bound);
         let summary =
             Summary::of(audit.sessions.iter().map(|j| &j.diagnosis), audit.unreadable_rows.len() as u64, audit.tails);
-        if summary.stuck > 0 || summary.dead.is_some_and(|n| n > 0) {
+        if summary.stuck > 0 || [summary.dead, summary.unopenable].iter().any(|n| n.is_some_and(|n| n > 0)) {
             exit = Exit::Findings;
         }
         let shown: Vec<&Judged> = audit.sessions.iter().filter(|j| wanted(args, j)).collect();
@@ -100,5 +100,8 @@ fn human(
     let store = StoreDoc::new(&audit.facts, &target.path, &audit.bound);
     let text =
         report::scan(&context.out, &store, summary, &rows, &others, &report::clean(&next.join(" ")), context.now);
-    if context.out.quiet { text } else { text + &report::import(&context.out, audit) }
+    if context.out.quiet {
+        return text;
+    }
+    text + &report::unopenable(&context.out, audit) + &report::import(&context.out, audit)
 }

@@ -93,6 +93,10 @@ pub enum Code {
     UnansweredPrompt,
     /// A row that could not be understood.
     UnreadableRow,
+    /// See `unopenable.rs`.
+    UnopenableRow,
+    /// See `unopenable.rs`.
+    UnopenableSession,
     /// A compaction or subtask that is still to be worked off.
     PendingTask,
     /// See `v2.rs`, as all that follow.
@@ -159,7 +163,7 @@ const fn row(code: Code, fix: Fix, means: &'static str) -> Problem {
 }
 
 /// All problems, one row a code.
-const PROBLEMS: [Problem; 45] = [
+const PROBLEMS: [Problem; 47] = [
     row(
         Code::OrphanTail,
         Fix::Automatic,
@@ -268,6 +272,16 @@ const PROBLEMS: [Problem; 45] = [
     row(Code::LeakedToolCallText, Fix::Report, "an answer's text holds raw tool-call markup"),
     row(Code::UnansweredPrompt, Fix::Report, "the newest prompt, whose answer stops at a call that opencode cut off"),
     row(Code::UnreadableRow, Fix::Report, "a row could not be understood"),
+    row(
+        Code::UnopenableRow,
+        Fix::Report,
+        "a message or part that opencode cannot read: the session does not open, or takes no prompt",
+    ),
+    row(
+        Code::UnopenableSession,
+        Fix::Report,
+        "a session's own row that opencode cannot read: it is not listed, or no session is",
+    ),
     row(Code::PendingTask, Fix::Report, "a compaction or subtask is worked off before anything is sent"),
     row(
         Code::UndecodableSession,

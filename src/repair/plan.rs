@@ -101,13 +101,13 @@ impl Goal {
             Status::Unreadable => return None,
             _ => latent && anywhere,
         };
-        let dead = d.status == Status::Dead;
         let goal = Self {
             tail,
             latent,
             calls_ended: includes.has(Include::Unsettled) && has(Code::UnsettledTool),
             importable: includes.has(Include::Import),
-            mended: dead && d.findings.iter().any(|f| f.redacted_by().is_some_and(|include| includes.has(include))),
+            mended: d.refused
+                && d.findings.iter().any(|f| f.redacted_by().is_some_and(|include| includes.has(include))),
         };
         (goal != Self::default()).then_some(goal)
     }

@@ -77,6 +77,8 @@ impl StoreDoc {
 /// Counts over the sessions that were looked at.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Summary {
+    /// Sessions with rows that opencode cannot read; `None` where that was not looked at.
+    pub unopenable: Option<u64>,
     /// Sessions of which every prompt is refused; `None` where that was not looked at.
     pub dead: Option<u64>,
     /// Sessions that are stuck.
@@ -116,6 +118,7 @@ impl Summary {
         let count = |status| by.get(&status).copied().unwrap_or(0);
         let whole = |n: u64| (!tails).then_some(n);
         Self {
+            unopenable: whole(count(Status::Unopenable)),
             dead: whole(count(Status::Dead)),
             stuck: count(Status::Stuck),
             at_risk: count(Status::AtRisk),

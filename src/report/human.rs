@@ -68,7 +68,7 @@ pub(super) fn size(bytes: u64) -> String {
 /// The SGR style of a status.
 fn style(status: Status) -> &'static str {
     match status {
-        Status::Dead | Status::Stuck => "31;1",
+        Status::Unopenable | Status::Dead | Status::Stuck => "31;1",
         Status::AtRisk | Status::Unreadable => "33",
         Status::Latent | Status::Recovered => "36",
         Status::Healthy => "32",
@@ -81,7 +81,7 @@ fn status_cell(out: &Output, d: &Diagnosis) -> Cell {
         return cell;
     }
     match d.status {
-        Status::Dead | Status::Stuck => cell.fg(Color::DarkRed).add_attribute(Attribute::Bold),
+        Status::Unopenable | Status::Dead | Status::Stuck => cell.fg(Color::DarkRed).add_attribute(Attribute::Bold),
         Status::AtRisk | Status::Unreadable => cell.fg(Color::DarkYellow),
         Status::Latent | Status::Recovered => cell.fg(Color::DarkCyan),
         Status::Healthy => cell.fg(Color::DarkGreen),
@@ -92,6 +92,7 @@ fn status_cell(out: &Output, d: &Diagnosis) -> Cell {
 fn why(d: &Diagnosis) -> String {
     let mut codes: Vec<&'static str> = Vec::new();
     let shown: Vec<_> = match d.status {
+        Status::Unopenable => d.findings.iter().filter(|f| f.misfit.is_some()).collect(),
         Status::Dead if d.format == Format::V1 => d.findings.iter().filter(|f| f.redacted_by().is_some()).collect(),
         Status::Stuck | Status::AtRisk if d.format == Format::V1 => {
             d.findings.iter().filter(|f| f.applicability == Applicability::Automatic).collect()
@@ -274,6 +275,7 @@ fn verdict(out: &Output, summary: &Summary) -> String {
         (summary.latent, "latent"),
         (summary.recovered, "recovered"),
         (Some(summary.unreadable), "unreadable"),
+        (summary.unopenable, "unopenable"),
         (summary.healthy, "healthy"),
     ]
     .into_iter()

@@ -13,6 +13,7 @@ mod sanitize;
 mod schema;
 mod stats;
 mod undo;
+mod unopenable;
 mod words;
 
 pub use chart::chart;
@@ -29,4 +30,5 @@ pub use sanitize::clean;
 pub use schema::{Document, schema};
 pub use stats::{StatsDoc, stats};
 pub use undo::{JournalsDoc, UndoDoc, journals, undo_plan, undone};
+pub use unopenable::unopenable;
 pub use words::discards;

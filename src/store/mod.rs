@@ -3,6 +3,7 @@
 mod backup;
 mod blob;
 mod columns;
+mod decode;
 mod exclusive;
 mod holders;
 mod import;

@@ -132,6 +132,12 @@ impl Schema {
             }
             schema.columns.insert((*table).to_owned(), check_table(db, table, columns)?);
         }
+        // What a session names.
+        for table in ["project", "workspace"].into_iter().filter(|_| schema.v1) {
+            if objects.get(table).is_some_and(|kind| kind == "table") {
+                schema.columns.insert(table.to_owned(), column_names(db, table)?);
+            }
+        }
         for (table, key) in [("__drizzle_migrations", "name"), ("migration", "id")] {
             if objects.get(table).is_some_and(|kind| kind == "table")
                 && column_names(db, table)?.iter().any(|c| c == key)

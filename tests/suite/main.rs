@@ -59,5 +59,6 @@ mod tails;
 #[cfg(unix)]
 mod terminal;
 mod undo;
+mod unopenable;
 #[path = "../variants.rs"]
 mod variants;
