@@ -334,7 +334,7 @@ fn plan(
                 // A repair that did not tell the log may have made rows what it says by chance.
                 let log_told = plan.edits.iter().any(|edit| edit.table.is_log());
                 let proof = Box::new(|_: &_| Ok(()));
-                work.conditions.push(Postcondition { info, untouched, log_told, expected: None, proof });
+                work.conditions.push(Postcondition { info, untouched, log_told, expected: None, misfits: None, proof });
                 work.plan.sessions.push(plan);
             }
         }

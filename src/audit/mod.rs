@@ -8,6 +8,7 @@ mod newer;
 mod scan;
 mod selection;
 mod service;
+mod unopenable;
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -18,6 +19,7 @@ use serde::Serialize;
 
 pub use newer::target;
 pub use selection::{Selection, when};
+pub(crate) use unopenable::{every_misfit, fills};
 
 use crate::diagnosis::{Diagnosis, Judge, Refuses, Scope, model_of, v2};
 use crate::error::Result;
@@ -263,7 +265,7 @@ pub fn audit_with<T: Send>(
         let judged = |diagnosis| Judged { diagnosis, sdk: None, told: None };
         for row in &broken {
             let mut diagnosis = without_session(row);
-            diagnosis.add_unopenable(scan::of_session_row(store, &diagnosis.info.id, options.deep)?);
+            diagnosis.add_unopenable(unopenable::of_session_row(store, &diagnosis.info.id, options.deep)?);
             sessions.push(judged(diagnosis));
         }
         let named = lost.iter().filter(|row| row.session_id.is_some());

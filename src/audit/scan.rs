@@ -4,13 +4,12 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
+use super::unopenable::{every_misfit, misfits, seen_misfits};
 use super::{replay_sdk, sdk_of};
-use crate::diagnosis::unopenable::{Turns, looks_odd, of_row, of_session};
 use crate::diagnosis::{Draft, Finding, Scope, draft, import, prompted, settled, unreadable};
 use crate::error::Result;
 use crate::history::{Head, ModelRef, Role, Session, SessionInfo, UnreadableRow};
 use crate::replay::RuleSet;
-use crate::rows::Table;
 use crate::sdk::{SdkChoice, SdkResolver};
 use crate::store::{By, Facts, Heads, Loaded, Store, Twin};
 
@@ -268,46 +267,6 @@ impl<T: Send, F: Fn(&Session, bool) -> Option<T> + Sync> Scan<'_, F> {
         }
         Ok(out)
     }
-}
-
-/// What opencode cannot read of a session's own row and of the rows that look odd.
-fn misfits(store: &Store<'_>, session: &Session, odd: &[(Table, String)]) -> Result<Vec<Finding>> {
-    let mut out = of_session_row(store, &session.info.id, false)?;
-    if !odd.is_empty() {
-        let turns = Turns::of(session);
-        for (table, id) in odd {
-            store.stored_row(*table, id, &mut |row| out.extend(of_row(&row, &turns)))?;
-        }
-    }
-    Ok(out)
-}
-
-/// [`misfits`] of a session that was read whole: what a walk over its rows would have come across.
-fn seen_misfits(store: &Store<'_>, session: &Session) -> Result<Vec<Finding>> {
-    let mut out = of_session_row(store, session.info.id.as_str(), false)?;
-    let turns = Turns::of(session);
-    store.stored_rows_of(&session.info.id, &mut |row| {
-        if looks_odd(&row) {
-            out.extend(of_row(&row, &turns));
-        }
-    })?;
-    Ok(out)
-}
-
-/// What opencode cannot read of a session's own row and of all its rows.
-///
-/// # Errors
-/// When SQLite cannot read the store.
-pub(crate) fn every_misfit(store: &Store<'_>, session: &Session) -> Result<Vec<Finding>> {
-    let mut out = of_session_row(store, &session.info.id, true)?;
-    let turns = Turns::of(session);
-    store.stored_rows_of(&session.info.id, &mut |row| out.extend(of_row(&row, &turns)))?;
-    Ok(out)
-}
-
-pub(super) fn of_session_row(store: &Store<'_>, session: &str, whole: bool) -> Result<Vec<Finding>> {
-    let found = store.session_columns(session, whole, |columns| of_session(|name| columns.get(name), &columns.lost))?;
-    Ok(found.unwrap_or_default())
 }
 
 /// The models of which these rows hold a refused prefill.

@@ -76,7 +76,7 @@ impl Call<'_> {
         let document = |shown: &PlannedRepair| {
             RepairDoc::new(store.clone(), args.dry_run, &shown.plan, shown.left.clone(), args.text)
         };
-        let nothing_left = shown.left.is_empty();
+        let nothing_left = shown.left.is_empty() && shown.plan.sessions.iter().all(|s| s.still_unread.is_empty());
         if !context.global.json {
             self.show(target, &shown, several)?;
         }

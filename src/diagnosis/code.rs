@@ -274,7 +274,7 @@ const PROBLEMS: [Problem; 47] = [
     row(Code::UnreadableRow, Fix::Report, "a row could not be understood"),
     row(
         Code::UnopenableRow,
-        Fix::Report,
+        Fix::Include(Include::Rows),
         "a message or part that opencode cannot read: the session does not open, or takes no prompt",
     ),
     row(

@@ -1,10 +1,13 @@
 //! The events that tell opencode's event log (1.17 and later, docs/opencode.md §2) of row edits.
 
+use std::collections::HashSet;
+
+use crate::decoding::fill::rename_in_event;
 use crate::error::Result;
 use crate::history::ids;
 use crate::history::log::LogEnd;
 use crate::json::quote;
-use crate::rows::{Cell, Lookup, Op, RowEdit, Table, int, text};
+use crate::rows::{Cell, Lookup, Op, Row, RowEdit, Table, int, text};
 
 /// What the log can be told.
 #[derive(Debug)]
@@ -16,17 +19,23 @@ pub enum Told {
 }
 
 /// The edits of `event` and `event_sequence` that tell the log of `edits`: one event each, as opencode writes them. A part
-/// that moves is removed and updated under its new message. `now` in ms since the epoch.
+/// that moves is removed and updated under its new message. Nothing is told of rows in `silent`. `now` in ms since the epoch.
 ///
 /// # Errors
 /// When a row's JSON cannot be read.
-pub fn events(session: &str, edits: &[RowEdit], end: &LogEnd, now: i64, rows: &dyn Lookup) -> Result<Told> {
+pub fn events(
+    session: &str,
+    edits: &[RowEdit],
+    silent: &HashSet<&str>,
+    end: &LogEnd,
+    (now, rows): (i64, &dyn Lookup),
+) -> Result<Told> {
     let mut out: Vec<(usize, RowEdit)> = Vec::new();
     let mut id = end.last_id.clone();
     let mut seq = end.seq;
     let gone = edits.iter().filter(|e| e.op() == Op::Delete && e.table == Table::Message);
     let writer = Writer { session: quote(session), gone: gone.map(|e| e.id.as_str()).collect(), now, rows };
-    for (at, edit) in edits.iter().enumerate() {
+    for (at, edit) in edits.iter().enumerate().filter(|(_, edit)| !silent.contains(edit.id.as_str())) {
         let Some(told) = writer.told(edit)? else {
             return Ok(Told::Nothing(format!("the JSON of {} {} is not at hand", edit.table, edit.id)));
         };
@@ -54,6 +63,18 @@ pub fn events(session: &str, edits: &[RowEdit], end: &LogEnd, now: i64, rows: &d
         out.push((*at, RowEdit { table: Table::EventSequence, id: session.to_owned(), before, after: Some(after) }));
     }
     Ok(Told::Events(out))
+}
+
+/// The edit of an event that names a part by an id that it no longer has; `None` where it does not. `row` is the event's.
+///
+/// opencode folds a log by the ids that stand in it, and takes no other form of id from 1.17.11 on.
+#[must_use]
+pub fn renamed(row: &Row, from: &str, to: &str) -> Option<RowEdit> {
+    let data = rename_in_event(text(row, "type")?, text(row, "data")?, from, to).ok()??;
+    let mut after = row.clone();
+    after.insert("data".to_owned(), Cell::Text(data));
+    let id = text(row, "id")?.to_owned();
+    Some(RowEdit { table: Table::Event, id, before: Some(row.clone()), after: Some(after) })
 }
 
 struct Writer<'a> {

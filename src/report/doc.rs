@@ -292,6 +292,9 @@ pub struct SessionPlanDoc {
     /// What the model is no longer sent, or is sent otherwise.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub leaves: Vec<LeavesDoc>,
+    /// What opencode still cannot read of it afterwards.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub still_unread: Vec<String>,
     /// The next prompt no longer sends an assistant's turn in which nothing was sent: no word, no call, no metadata.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub empty_answers: bool,
@@ -364,6 +367,7 @@ impl SessionPlanDoc {
             id: plan.id.clone(),
             edits: plan.edits().map(|(edit, step)| EditDoc::new(edit, step.map(|s| s.reason), text)).collect(),
             leaves: leaves.collect(),
+            still_unread: plan.still_unread.clone(),
             empty_answers: plan.empty_answers,
             steps,
         }

@@ -4,7 +4,7 @@ use super::human::plural;
 use super::{Output, clean};
 use crate::audit::Audit;
 use crate::diagnosis::unopenable::Fails;
-use crate::diagnosis::{Diagnosis, Finding};
+use crate::diagnosis::{Applicability, Diagnosis, Finding};
 
 fn misfits(d: &Diagnosis) -> impl Iterator<Item = &Finding> {
     d.findings.iter().filter(|finding| finding.misfit.is_some())
@@ -27,7 +27,12 @@ pub fn unopenable(out: &Output, audit: &Audit) -> String {
          every word is stored.{all}"
     );
     let why = out.command(&format!("explain {}", clean(&first.info.id)));
-    format!("\n{}\nWhy:  {why}\n", out.wrap(&text, ""))
+    let mendable = |d: &&Diagnosis| misfits(d).any(|f| f.applicability == Applicability::OptIn);
+    let next = match found.iter().copied().find(mendable) {
+        Some(_) => format!("Next: {}\n", out.command("repair --dry-run --include rows")),
+        None => String::new(),
+    };
+    format!("\n{}\nWhy:  {why}\n{next}", out.wrap(&text, ""))
 }
 
 /// What opencode cannot read of a session, sentence by sentence.

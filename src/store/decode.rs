@@ -3,11 +3,13 @@
 use rusqlite::types::ValueRef;
 
 use super::Store;
-use super::columns::text;
+use super::columns::{optional_text, text};
 use crate::decoding::{self, Value};
 use crate::diagnosis::unopenable::StoredRow;
 use crate::error::Result;
-use crate::rows::Table;
+use crate::json::ShapeError;
+use crate::plain::SessionRow;
+use crate::rows::{Row, Table};
 
 /// JSON of a column of `session` beyond this size is looked at only where everything is, in bytes.
 const SHORT: usize = 3_900;
@@ -78,6 +80,50 @@ impl Store<'_> {
         })
     }
 
+    /// A session's row, as far as other rows are told by it, and the root of its project; `None` where there is none, or its
+    /// columns are not what they are taken for. Titles and times are left out.
+    ///
+    /// # Errors
+    /// When SQLite cannot read it.
+    pub fn session_row(&self, id: &str) -> Result<Option<(SessionRow, Option<String>)>> {
+        if !self.schema().has("session", "project_id") {
+            return Ok(None);
+        }
+        let query = match self.schema().has("project", "worktree") {
+            true => SESSION_AND_PROJECT,
+            false => SESSION,
+        };
+        let mut statement = self.cached(query)?;
+        let row = Self::first(&mut statement, [id], |row| {
+            let columns = || -> std::result::Result<_, ShapeError> {
+                let (directory, project_id) = (text(row, 0, "directory")?, text(row, 1, "project_id")?);
+                let own = SessionRow {
+                    id: id.to_owned(),
+                    directory: directory.to_owned(),
+                    project_id: project_id.to_owned(),
+                    ..SessionRow::default()
+                };
+                Ok((own, optional_text(row, 2, "worktree")?.map(str::to_owned)))
+            };
+            Ok(columns().ok())
+        })?;
+        Ok(row.flatten())
+    }
+
+    /// The events of a session that name a part, whole, in their order.
+    ///
+    /// # Errors
+    /// When SQLite cannot read it.
+    pub fn events_of_part(&self, session: &str, part: &str) -> Result<Vec<Row>> {
+        let mut statement = self.cached(EVENTS)?;
+        let mut rows = statement.query([session, part])?;
+        let mut out = Vec::new();
+        while let Some(row) = rows.next()? {
+            out.extend(self.row(Table::Event, row.get(0)?)?);
+        }
+        Ok(out)
+    }
+
     /// Gives a row of `message` or `part` to `each`, its JSON whole; not where it is gone, or is no text.
     ///
     /// # Errors
@@ -118,6 +164,10 @@ impl Store<'_> {
     }
 }
 
+const SESSION: &str = "SELECT directory, project_id, NULL FROM session WHERE id = ?1";
+const SESSION_AND_PROJECT: &str = "SELECT s.directory, s.project_id, p.worktree FROM session s \
+     LEFT JOIN project p ON p.id = s.project_id WHERE s.id = ?1";
+const EVENTS: &str = "SELECT rowid FROM event WHERE aggregate_id = ?1 AND instr(data, ?2) > 0 ORDER BY seq";
 const MESSAGE: &str = "SELECT id, id, data FROM message WHERE id = ?1";
 const MESSAGES: &str = "SELECT id, id, data FROM message WHERE session_id = ?1 ORDER BY time_created, id";
 const PART: &str = "SELECT id, message_id, data FROM part WHERE id = ?1";

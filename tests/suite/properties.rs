@@ -446,7 +446,8 @@ fn planned(
     now: i64,
     rows: &InStore,
 ) -> std::result::Result<(SessionPlan, Session), Left> {
-    match plan_session(session, sdk, Request { goal, includes: Includes::NONE, judge, now }, rows).unwrap() {
+    match plan_session(session, sdk, Request { goal, includes: Includes::NONE, judge, now, fills: &[] }, rows).unwrap()
+    {
         Planned::Repair(repair) => Ok(*repair),
         Planned::Left(left) => Err(left),
     }
@@ -501,8 +502,17 @@ fn check((rows, revert): (Vec<M>, Option<(usize, Option<usize>)>), sdk: &Sdk) ->
     if stuck_somewhere {
         prop_assert!(diagnosis.findings.iter().any(|f| f.code.applicability().to_string() == "automatic"));
     }
-    let goals =
-        [Goal::TAIL, Goal { tail: stuck_somewhere, latent: true, calls_ended: true, mended: false, importable: false }];
+    let goals = [
+        Goal::TAIL,
+        Goal {
+            tail: stuck_somewhere,
+            latent: true,
+            calls_ended: true,
+            mended: false,
+            importable: false,
+            decodable: false,
+        },
+    ];
     for goal in goals.into_iter().filter(|goal| goal.tail == stuck_somewhere) {
         let Ok((plan, after)) = planned(&before, sdk, goal, &judge, START, &in_store) else { continue };
         prop_assert_eq!(plan.edits.len(), plan.step_of.len());

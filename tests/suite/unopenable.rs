@@ -183,3 +183,138 @@ fn a_stuck_session_that_does_not_open_is_still_repaired() {
     assert_eq!(scan.status("rstpar"), "unopenable");
     assert!(scan.session("rstpar")["resume"].as_object().unwrap().values().all(|r| r != "ends-with-assistant"));
 }
+
+/// The JSON of a row.
+fn json_of(place: &Place, table: &str, id: &str) -> Value {
+    serde_json::from_str(place.dump().data(table, id)).unwrap()
+}
+
+const ROWS: [&str; 2] = ["--include", "rows"];
+
+#[test]
+fn what_other_rows_say_is_filled_in_and_taken_back() {
+    for (kind, members) in [
+        ("user", &["agent"][..]),
+        ("user", &["model"]),
+        ("user", &["agent", "model"]),
+        ("assistant", &["agent"]),
+        ("assistant", &["mode"]),
+        ("assistant", &["parentID"]),
+        ("assistant", &["path"]),
+        ("assistant", &["agent", "mode", "parentID", "path"]),
+    ] {
+        let place = place();
+        let id = row(&place, "message", kind);
+        let sound = json_of(&place, "message", &id);
+        for member in members {
+            set(&place, "message", &id, &[member], None);
+        }
+        assert!(place.unstick(&["scan"]).stdout.contains("--include rows"), "it is offered");
+        let before = place.dump();
+        place.repair_with(&[]);
+        assert!(before == place.dump(), "{members:?}: only what was asked for is written");
+        let run = place.repair_with(&ROWS).exits(0).json();
+        let step = &run["plan"]["sessions"][0]["steps"][0];
+        let mut told: Vec<&str> =
+            step["action"]["fill-in"]["members"].as_array().unwrap().iter().map(|m| m.as_str().unwrap()).collect();
+        told.sort_unstable();
+        assert_eq!((told, &step["message_id"]), (members.to_vec(), &json!(id)), "{run}");
+        assert_eq!(json_of(&place, "message", &id), sound, "{kind} {members:?}");
+        assert_eq!(place.scan_with(&["--deep"]).status(SHAPE), "healthy", "{kind} {members:?}");
+        place.unstick(&["undo", "--yes"]).exits(0);
+        assert!(before == place.dump(), "{kind} {members:?}: every byte is back");
+    }
+}
+
+/// A part with an id that other programs write, in its row and in the event log.
+fn misnamed(place: &Place) -> (String, String) {
+    let sound = row(place, "part", "text");
+    let odd = sound.replacen("prt_", "part_", 1);
+    place.edit(&format!(
+        "UPDATE part SET id = '{odd}' WHERE id = '{sound}'; UPDATE event SET data = replace(data, '{sound}', '{odd}')"
+    ));
+    (odd, sound)
+}
+
+#[test]
+fn a_part_gets_the_id_that_opencode_expects_in_the_event_log_too() {
+    let place = place();
+    let sound_place = place.dump();
+    let (odd, sound) = misnamed(&place);
+    let before = place.dump();
+    let named = |id: &str| place.text(&format!("SELECT count(*) || '' FROM event WHERE instr(data, '{id}')"));
+    assert_ne!(named(&odd), "0", "the log names it");
+    let shown = place.unstick(&["repair", "--dry-run", "--include", "rows"]).exits(1).stdout;
+    assert!(shown.contains(&odd) && shown.contains(&sound) && !shown.contains("log not updated"), "{shown}");
+    place.repair_with(&ROWS).exits(0);
+    assert_eq!(named(&odd), "0");
+    assert_eq!(place.scan_with(&["--deep"]).status(SHAPE), "healthy");
+    // Nothing else is new: no event came, and the row says what it said.
+    assert_eq!(place.dump().rows("event").len(), before.rows("event").len());
+    assert_eq!(place.dump().data("part", &sound), sound_place.data("part", &sound));
+    place.unstick(&["undo", "--yes"]).exits(0);
+    assert!(before == place.dump(), "every byte is back");
+}
+
+/// The session is left, with a reason that holds `why`, and no byte of it changes.
+fn is_left(place: &Place, why: &str) {
+    let before = place.dump();
+    let run = place.repair_with(&ROWS).exits(1).json();
+    assert_eq!(run["plan"]["sessions"], json!([]), "{run}");
+    assert_eq!(run["left"][0]["reason"], "unopenable");
+    assert!(run["left"][0]["detail"].as_str().unwrap().contains(why), "{run}");
+    assert!(before == place.dump());
+    let scan = place.scan();
+    assert!(scan.session(SHAPE)["findings"].as_array().unwrap().iter().all(|f| f["applicability"] == "report-only"));
+}
+
+#[test]
+fn what_no_row_says_or_two_say_is_left_and_named() {
+    let collision = place();
+    let (odd, sound) = misnamed(&collision);
+    collision.edit(&format!(
+        "INSERT INTO part SELECT '{sound}', message_id, session_id, 1, 1, data FROM part
+         WHERE session_id = (SELECT id FROM session WHERE title = 'healthy-text') LIMIT 1"
+    ));
+    is_left(&collision, &odd);
+    let nobody = place();
+    let answer = row(&nobody, "message", "assistant");
+    set(&nobody, "message", &answer, &["cost"], None);
+    is_left(&nobody, "`cost` is missing");
+    // Two rows that differ are no answer.
+    let two = place();
+    let prompt = row(&two, "message", "user");
+    set(&two, "message", &prompt, &["agent"], None);
+    two.edit(&format!(
+        "INSERT INTO message SELECT id || 'x', session_id, time_created, time_updated,
+             json_set(data, '$.agent', 'plan', '$.mode', 'plan') FROM message
+         WHERE data ->> '$.parentID' = '{prompt}' ORDER BY id DESC LIMIT 1"
+    ));
+    is_left(&two, "`agent` is missing");
+}
+
+#[test]
+fn what_cannot_be_filled_in_beside_what_can_is_said() {
+    let place = place();
+    let answer = row(&place, "message", "assistant");
+    set(&place, "message", &answer, &["agent"], None);
+    set(&place, "message", &answer, &["cost"], None);
+    let run = place.repair_with(&ROWS).exits(1).json();
+    let session = &run["plan"]["sessions"][0];
+    assert_eq!(session["still_unread"].as_array().unwrap().len(), 1, "{run}");
+    assert!(session["still_unread"][0].as_str().unwrap().contains("`cost` is missing"), "{run}");
+    assert_eq!(misfits(&place.scan()).len(), 1);
+}
+
+/// A retry of a session with such a row fails whatever its tail: nothing is written that would not help.
+#[test]
+fn a_tail_is_not_mended_where_a_retry_would_fail_all_the_same() {
+    let place = Place::with_sessions(STORE, &["rstpar"]);
+    let text = place.text("SELECT id FROM part WHERE data ->> '$.type' = 'text' ORDER BY id LIMIT 1");
+    set(&place, "part", &text, &["metadata"], Some(&json!("x")));
+    assert_eq!(place.scan().status("rstpar"), "unopenable");
+    let before = place.dump();
+    let run = place.repair_with(&[]).exits(1).json();
+    assert_eq!(run["left"][0]["reason"], "unopenable", "{run}");
+    assert!(before == place.dump());
+}
