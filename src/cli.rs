@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use opencode_unstick::audit::Opencode;
-use opencode_unstick::diagnosis::{Format, Include};
+use opencode_unstick::diagnosis::{Format, Include, Status};
 use opencode_unstick::sdk::SdkOverride;
 use strum::IntoEnumIterator;
 
@@ -26,6 +26,7 @@ const SCAN_EXAMPLES: &str = "\
 Examples:
   unstick scan                            the store that opencode itself would open
   unstick scan --here --since 7d          sessions of this folder, touched in the last week
+  unstick scan --status latent            every latent session
   unstick scan --all --verbose            every session, with all that is known of it
   unstick scan --stuck --quiet            one line, as fast as it gets
   unstick scan --deep                     every byte of every row, for sessions that do not open
@@ -243,9 +244,12 @@ pub(crate) struct Scan {
     /// Read every row whole, and hold each of its members against what opencode can read
     #[arg(long, conflicts_with = "stuck")]
     pub(crate) deep: bool,
-    /// List healthy sessions too
+    /// List every session, healthy ones too
     #[arg(long)]
     pub(crate) all: bool,
+    /// List the sessions of these statuses, all of them
+    #[arg(long, value_parser = status(), value_name = "STATUS", value_delimiter = ',', conflicts_with_all = ["stuck", "all"])]
+    pub(crate) status: Vec<Status>,
     /// Only sessions touched since: 2026-11-20, 2026-11-20T08:00, or an age such as 36h, 7d
     #[arg(long, value_name = "WHEN")]
     pub(crate) since: Option<String>,
@@ -312,6 +316,12 @@ pub(crate) struct Undo {
 fn include() -> impl TypedValueParser<Value = Include> {
     let value = |include: Include| PossibleValue::new(<&str>::from(include)).help(include.description());
     PossibleValuesParser::new(Include::iter().map(value)).try_map(|name| name.parse::<Include>())
+}
+
+/// What `scan --status` takes.
+fn status() -> impl TypedValueParser<Value = Status> {
+    let value = |status: Status| PossibleValue::new(<&str>::from(status));
+    PossibleValuesParser::new(Status::iter().map(value)).try_map(|name| name.parse::<Status>())
 }
 
 #[derive(Debug, Args)]

@@ -12,7 +12,7 @@ use rustix::termios::{Winsize, tcsetwinsize};
 /// How long something that has to come may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The program and its terminal, 100 columns wide. Dropped, it is killed.
+/// The program and its terminal, 100 columns wide unless said. Dropped, it is killed.
 pub struct Pty {
     child: Child,
     master: File,
@@ -24,12 +24,17 @@ pub struct Pty {
 
 impl Pty {
     /// Starts the program by `start` with its standard streams in the terminal.
-    pub fn start(mut command: Command, start: impl FnOnce(&mut Command) -> Child) -> Self {
+    pub fn start(command: Command, start: impl FnOnce(&mut Command) -> Child) -> Self {
+        Self::sized(command, start, 40, 100)
+    }
+
+    /// [`Pty::start`], in a terminal of that size.
+    pub fn sized(mut command: Command, start: impl FnOnce(&mut Command) -> Child, rows: u16, columns: u16) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
         let name = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
-        tcsetwinsize(&master, Winsize { ws_row: 40, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+        tcsetwinsize(&master, Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
         let side = || Stdio::from(File::options().read(true).write(true).open(&name).unwrap());
         command.env("TERM", "xterm-256color").stdin(side()).stdout(side()).stderr(side());
         let child = start(&mut command);

@@ -24,7 +24,7 @@ use opencode_unstick::environment::locate::{all_stores, locate};
 use opencode_unstick::error::{Error, ErrorCode, Result};
 use opencode_unstick::history::ModelRef;
 use opencode_unstick::journal::{Entry, Header, Journal, journals, proven};
-use opencode_unstick::report::{self, ColorChoice, ErrorDoc, Output, Progress, clean};
+use opencode_unstick::report::{self, ColorChoice, ErrorDoc, Output, Progress, Screen, clean};
 use opencode_unstick::sdk::SdkResolver;
 
 use crate::cli::{self, Cli, Color, Command, Global};
@@ -80,7 +80,7 @@ pub(crate) fn misunderstood(error: &clap::Error, json: bool) -> Exit {
         return Exit::Failed;
     }
     let env = Environment::capture();
-    let out = Output::new(ColorChoice::Auto, false, false, |name| env.var(name).map(str::to_owned));
+    let out = Output::new(ColorChoice::Auto, (false, false), screen(), |name| env.var(name).map(str::to_owned));
     let text = error.to_string();
     let one_line = |text: &str| clean(&text.split_whitespace().collect::<Vec<_>>().join(" "));
     let message = match text.split("\n\n").next() {
@@ -107,11 +107,18 @@ pub(crate) fn run(cli: &Cli) -> Exit {
         Color::Always => ColorChoice::Always,
         Color::Never => ColorChoice::Never,
     };
-    let out = Output::new(choice, cli.global.quiet, cli.global.verbose, |name| env.var(name).map(str::to_owned));
+    let amount = (cli.global.quiet, cli.global.verbose);
+    let out = Output::new(choice, amount, screen(), |name| env.var(name).map(str::to_owned));
     match dispatch(cli, env, &out) {
         Ok(exit) => exit,
         Err(error) => show_error(&out, cli.global.json, &error),
     }
+}
+
+/// The terminal that standard output is, if it is one. A terminal that does not tell its size is none for this.
+fn screen() -> Option<Screen> {
+    let (columns, rows) = terminal_size::terminal_size_of(io::stdout())?;
+    (columns.0 > 0 && rows.0 > 0).then_some(Screen { columns: columns.0, rows: rows.0 })
 }
 
 fn dispatch(cli: &Cli, env: Environment, out: &Output) -> Result<Exit> {

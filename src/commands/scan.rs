@@ -3,7 +3,7 @@
 use opencode_unstick::audit::{Audit, Judged, Options, Want, audit_at};
 use opencode_unstick::diagnosis::{Code, Status};
 use opencode_unstick::error::Result;
-use opencode_unstick::report::{self, ScanDoc, ScanLine, ScansDoc, SessionDoc, Shown, StoreDoc, Summary};
+use opencode_unstick::report::{self, Listed, ScanDoc, ScanLine, ScansDoc, SessionDoc, Shown, StoreDoc, Summary};
 
 use super::{Context, Exit, Target};
 use crate::cli::Scan;
@@ -18,6 +18,7 @@ pub(crate) fn run(context: &Context<'_>, args: &Scan) -> Result<Exit> {
         let want = match args {
             Scan { stuck: true, .. } => Want::Stuck,
             Scan { all: true, .. } => Want::Everything,
+            Scan { status, .. } if status.contains(&Status::Healthy) => Want::Everything,
             _ => Want::Findings,
         };
         let audit = context.audited(&selection, want, |options| {
@@ -67,11 +68,14 @@ pub(crate) fn run(context: &Context<'_>, args: &Scan) -> Result<Exit> {
     Ok(exit)
 }
 
-/// Whether the session is listed.
+/// Whether the report is about the session.
 fn wanted(args: &Scan, judged: &Judged) -> bool {
     let status = judged.diagnosis.status;
     if args.stuck {
         return matches!(status, Status::Dead | Status::Stuck);
+    }
+    if !args.status.is_empty() {
+        return args.status.contains(&status);
     }
     // What stops the import takes other sessions with it.
     let stops = judged.diagnosis.import.iter().any(|f| f.code == Code::ImportStops);
@@ -86,22 +90,27 @@ fn human(
     summary: &Summary,
     shown: &[&Judged],
 ) -> String {
-    let mut rows: Vec<Shown<'_>> = shown
+    let rows: Vec<Shown<'_>> = shown
         .iter()
         .map(|j| Shown {
             diagnosis: &j.diagnosis,
             sdk: j.sdk.as_ref().map(|s| (s.package.as_str(), s.source.as_str())),
         })
         .collect();
-    rows.sort_by_key(|row| row.diagnosis.status);
     let others: Vec<String> = target.others.iter().map(|p| p.display().to_string()).collect();
     let mut next = vec!["repair".to_owned(), "--dry-run".to_owned()];
     next.extend(super::words(&args.selection));
-    let store = StoreDoc::new(&audit.facts, &target.path, &audit.bound);
-    let text =
-        report::scan(&context.out, &store, summary, &rows, &others, &report::clean(&next.join(" ")), context.now);
-    if context.out.quiet {
-        return text;
-    }
-    text + &report::unopenable(&context.out, audit) + &report::import(&context.out, audit)
+    let named = !args.selection.sessions.is_empty() || !args.status.is_empty();
+    let listed = if args.all || named || context.global.verbose { Listed::Full } else { Listed::Short };
+    let scan = report::Scan {
+        store: &StoreDoc::new(&audit.facts, &target.path, &audit.bound),
+        summary,
+        sessions: &rows,
+        listed,
+        others: &others,
+        next: &report::clean(&next.join(" ")),
+        import: &report::import(&context.out, audit),
+        now: context.now,
+    };
+    report::scan(&context.out, &scan)
 }

@@ -155,11 +155,13 @@ enum Fix {
 struct Problem {
     code: Code,
     fix: Fix,
+    /// In a few words, for a list.
+    cause: &'static str,
     means: &'static str,
 }
 
-const fn row(code: Code, fix: Fix, means: &'static str) -> Problem {
-    Problem { code, fix, means }
+const fn row(code: Code, fix: Fix, cause: &'static str, means: &'static str) -> Problem {
+    Problem { code, fix, cause, means }
 }
 
 /// All problems, one row a code.
@@ -167,170 +169,280 @@ const PROBLEMS: [Problem; 47] = [
     row(
         Code::OrphanTail,
         Fix::Automatic,
+        "tool call cut off",
         "the last answer goes on after a tool call that opencode cut off, so the loop does not stop there",
     ),
     row(
         Code::CompletedToolTail,
         Fix::Automatic,
+        "tool call, then text",
         "the last answer holds a tool call and text after it in one row, so the loop does not stop there",
     ),
     row(
         Code::FailedPrefillTail,
         Fix::Automatic,
+        "refused answer stored last",
         "a request that was refused for its prefill is stored as the newest answer",
     ),
     row(
         Code::AbortedTextTail,
         Fix::Automatic,
+        "answer aborted",
         "the last answer was aborted while its text streamed and is not marked as finished",
     ),
     row(
         Code::UnfinishedTextTail,
         Fix::Automatic,
+        "answer never finished",
         "the last answer is not marked as finished, or answers another prompt",
     ),
-    row(Code::EmptyAnswerTail, Fix::Automatic, "the last answer holds no word and is sent as an empty assistant turn"),
+    row(
+        Code::EmptyAnswerTail,
+        Fix::Automatic,
+        "empty answer",
+        "the last answer holds no word and is sent as an empty assistant turn",
+    ),
     row(
         Code::EmptyPromptTail,
         Fix::Automatic,
+        "empty prompt",
         "the last prompt has nothing that is sent, so the request ends with the answer before it",
     ),
     row(
         Code::BlankText,
         Fix::Redact(Include::BlankText),
+        "blank text",
         "a message whose text is nothing but white space, which Claude refuses",
     ),
-    row(Code::ImageSize, Fix::Redact(Include::Media), "an image of more bytes or pixels than the provider takes"),
+    row(
+        Code::ImageSize,
+        Fix::Redact(Include::Media),
+        "image too large",
+        "an image of more bytes or pixels than the provider takes",
+    ),
     row(
         Code::BadImage,
         Fix::Redact(Include::Media),
+        "file that is no image",
         "a file that is said to be an image and is none, or one of another type",
     ),
-    row(Code::TooManyImages, Fix::Redact(Include::Media), "more images than the provider takes in one request"),
-    row(Code::CallId, Fix::Redact(Include::Calls), "a tool call whose id is empty or used twice, which Claude refuses"),
+    row(
+        Code::TooManyImages,
+        Fix::Redact(Include::Media),
+        "too many images",
+        "more images than the provider takes in one request",
+    ),
+    row(
+        Code::CallId,
+        Fix::Redact(Include::Calls),
+        "tool call with a bad id",
+        "a tool call whose id is empty or used twice, which Claude refuses",
+    ),
     row(
         Code::ProviderCall,
         Fix::Redact(Include::Calls),
+        "another provider's call",
         "a call that another provider ran itself, which cannot be sent to this one",
     ),
     row(
         Code::EmptyMessage,
         Fix::Redact(Include::BlankText),
+        "answer with nothing to send",
         "an answer of which nothing is left when it is sent, which Claude refuses",
     ),
     row(
         Code::ThinkingLast,
         Fix::Redact(Include::Signatures),
+        "answer ends with thinking",
         "an answer that ends with thinking, which Claude refuses",
     ),
-    row(Code::UnsendableFile, Fix::Redact(Include::Media), "a file of a kind that the AI SDK package cannot send"),
-    row(Code::BadSignature, Fix::Redact(Include::Signatures), "thinking whose signature the provider has refused"),
+    row(
+        Code::UnsendableFile,
+        Fix::Redact(Include::Media),
+        "file that cannot be sent",
+        "a file of a kind that the AI SDK package cannot send",
+    ),
+    row(
+        Code::BadSignature,
+        Fix::Redact(Include::Signatures),
+        "thinking signature refused",
+        "thinking whose signature the provider has refused",
+    ),
     row(
         Code::BadEncryptedReasoning,
         Fix::Redact(Include::Reasoning),
+        "hidden reasoning refused",
         "encrypted reasoning that the provider has refused to take back",
     ),
     row(
         Code::ReasoningAlone,
         Fix::Redact(Include::Reasoning),
+        "reasoning without its item",
         "a reasoning item without the item that its provider made after it",
     ),
     row(
         Code::StaleItemId,
         Fix::Redact(Include::Reasoning),
+        "item that its provider forgot",
         "an item that is sent by a name which its provider does not know any more",
     ),
     row(
         Code::SplitCall,
         Fix::Redact(Include::Calls),
+        "tool call in a turn of its own",
         "a call that follows another turn of the model's, which Gemini refuses",
     ),
-    row(Code::UnsignedCall, Fix::Redact(Include::Calls), "a call without the signature that Gemini wants back"),
-    row(Code::CallWithoutReasoning, Fix::Report, "a call without the thinking that its provider wants back"),
-    row(Code::OverWindow, Fix::Report, "a request that was refused for its length, with nothing that worked since"),
+    row(
+        Code::UnsignedCall,
+        Fix::Redact(Include::Calls),
+        "tool call without a signature",
+        "a call without the signature that Gemini wants back",
+    ),
+    row(
+        Code::CallWithoutReasoning,
+        Fix::Report,
+        "tool call without its thinking",
+        "a call without the thinking that its provider wants back",
+    ),
+    row(
+        Code::OverWindow,
+        Fix::Report,
+        "too long for the model",
+        "a request that was refused for its length, with nothing that worked since",
+    ),
     row(
         Code::LatentTail,
         Fix::Include(Include::Latent),
+        "would be stuck after a revert or fork",
         "a turn that would make the session stuck if a revert or a fork made it the last one",
     ),
     row(
         Code::UnsettledTool,
         Fix::Include(Include::Unsettled),
+        "tool call that never ended",
         "a tool call is stored as still running; its process is gone or still at work",
     ),
-    row(Code::BuriedOrphan, Fix::Report, "a tool call that opencode cut off, where it does no harm now"),
+    row(
+        Code::BuriedOrphan,
+        Fix::Report,
+        "old cut-off tool call",
+        "a tool call that opencode cut off, where it does no harm now",
+    ),
     row(
         Code::RecoveredPrefill400,
         Fix::Report,
+        "refused once, went on since",
         "a request that was refused for its prefill, with later turns that worked",
     ),
     row(
         Code::StepLimitPrefill,
         Fix::Report,
+        "refused at the step limit",
         "a request that was refused because the step limit added an assistant turn; nothing stored is wrong",
     ),
-    row(Code::LeakedToolCallText, Fix::Report, "an answer's text holds raw tool-call markup"),
-    row(Code::UnansweredPrompt, Fix::Report, "the newest prompt, whose answer stops at a call that opencode cut off"),
-    row(Code::UnreadableRow, Fix::Report, "a row could not be understood"),
+    row(
+        Code::LeakedToolCallText,
+        Fix::Report,
+        "tool call written as text",
+        "an answer's text holds raw tool-call markup",
+    ),
+    row(
+        Code::UnansweredPrompt,
+        Fix::Report,
+        "prompt without an answer",
+        "the newest prompt, whose answer stops at a call that opencode cut off",
+    ),
+    row(Code::UnreadableRow, Fix::Report, "row that cannot be read", "a row could not be understood"),
     row(
         Code::UnopenableRow,
         Fix::Include(Include::Rows),
+        "row that opencode cannot read",
         "a message or part that opencode cannot read: the session does not open, or takes no prompt",
     ),
     row(
         Code::UnopenableSession,
         Fix::Report,
+        "session row that opencode cannot read",
         "a session's own row that opencode cannot read: it is not listed, or no session is",
     ),
-    row(Code::PendingTask, Fix::Report, "a compaction or subtask is worked off before anything is sent"),
+    row(
+        Code::PendingTask,
+        Fix::Report,
+        "task still to be worked off",
+        "a compaction or subtask is worked off before anything is sent",
+    ),
     row(
         Code::UndecodableSession,
         Fix::Report,
+        "session row that opencode 2 cannot decode",
         "a session's own row that opencode 2 does not decode: it lists it no more",
     ),
     row(
         Code::UndecodableRow,
         Fix::Report,
+        "message row that opencode 2 cannot decode",
         "a message's row that opencode 2 does not decode: the session cannot be opened, nor prompted from that row on",
     ),
     row(
         Code::UndecodablePrompt,
         Fix::Report,
+        "waiting prompt that opencode 2 cannot decode",
         "a waiting prompt that opencode 2 does not decode: no run gets past it when its turn has come",
     ),
     row(
         Code::RefusedState,
         Fix::Report,
+        "provider's state refused",
         "state that the provider gave (a signature, encrypted reasoning), is sent back, and is refused for",
     ),
     row(
         Code::UnsignedThinking,
         Fix::Report,
+        "thinking without a signature",
         "thinking without a signature, which the preview of opencode 2 sends and Claude refuses",
     ),
-    row(Code::LostRevert, Fix::Report, "a staged revert to a row that is gone: opencode 2 takes no prompt"),
+    row(
+        Code::LostRevert,
+        Fix::Report,
+        "revert to a row that is gone",
+        "a staged revert to a row that is gone: opencode 2 takes no prompt",
+    ),
     row(
         Code::PrefillRefusal,
         Fix::Report,
+        "last turn refused",
         "a request of opencode 2 that was refused for its last turn; nothing stored is wrong",
     ),
     row(
         Code::PreviewTail,
         Fix::Report,
+        "stuck in the preview of opencode 2",
         "a history that the preview of opencode 2 resumes with the assistant's turn at the end; released programs do not",
     ),
     row(
         Code::ImportStops,
         Fix::Include(Include::Import),
+        "opencode 2's import stops here",
         "opencode 2's import stops at this row on every start, and no older session is imported",
     ),
-    row(Code::ImportDropsRow, Fix::Report, "a row that opencode 2's import leaves out"),
+    row(
+        Code::ImportDropsRow,
+        Fix::Report,
+        "opencode 2's import leaves a row out",
+        "a row that opencode 2's import leaves out",
+    ),
     row(
         Code::ImportHidesHistory,
         Fix::Include(Include::Import),
+        "opencode 2's import hides history",
         "an answer that was never marked as ended: once imported, a compaction by hand hides what follows it",
     ),
-    row(Code::ImportForgetsRevert, Fix::Report, "a staged revert that opencode 2's import forgets"),
+    row(
+        Code::ImportForgetsRevert,
+        Fix::Report,
+        "opencode 2's import forgets a revert",
+        "a staged revert that opencode 2's import forgets",
+    ),
 ];
 
 impl Code {
@@ -346,6 +458,12 @@ impl Code {
     #[must_use]
     pub fn description(self) -> &'static str {
         self.problem().map_or("", |problem| problem.means)
+    }
+
+    /// A few words for people, as a list of sessions names it.
+    #[must_use]
+    pub fn cause(self) -> &'static str {
+        self.problem().map_or("", |problem| problem.cause)
     }
 
     /// What `repair --include` has to name for it to be mended.
@@ -392,6 +510,9 @@ mod tests {
         assert_eq!((rows.len(), PROBLEMS.len()), (Code::iter().count(), Code::iter().count()));
         let texts: BTreeSet<&str> = Code::iter().map(Code::description).collect();
         assert_eq!(texts.len(), rows.len(), "no two mean the same");
+        let causes: BTreeSet<&str> = Code::iter().map(Code::cause).collect();
+        assert_eq!(causes.len(), rows.len(), "no two are called the same");
+        assert!(causes.iter().all(|cause| (5..45).contains(&cause.len())), "{causes:?}");
         for code in Code::iter() {
             assert_eq!(serde_json::to_value(code).unwrap(), code.to_string());
         }

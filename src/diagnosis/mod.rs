@@ -17,7 +17,7 @@ pub mod v2;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use strum::{Display, EnumString};
+use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 
 pub use code::{Applicability, Code};
 pub use include::{Include, Includes};
@@ -32,7 +32,22 @@ use crate::history::{Message, ModelRef, Session, SessionInfo, UnreadableRow};
 use crate::replay::{RULE_SETS, Resume, RuleSet, Sdk, after_revert, newest, resume, view};
 
 /// How a session stands; the first that matches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema, Display)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    JsonSchema,
+    Display,
+    EnumIter,
+    EnumString,
+    IntoStaticStr,
+)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 #[non_exhaustive]
@@ -53,6 +68,23 @@ pub enum Status {
     Recovered,
     /// Nothing to say.
     Healthy,
+}
+
+impl Status {
+    /// Whether its owner has to do something before the session goes on.
+    #[must_use]
+    pub fn needs_action(self) -> bool {
+        match self {
+            Self::Unopenable | Self::Dead | Self::Stuck => true,
+            Self::Unreadable | Self::AtRisk | Self::Latent | Self::Recovered | Self::Healthy => false,
+        }
+    }
+
+    /// Its name in a sentence.
+    #[must_use]
+    pub fn words(self) -> String {
+        self.to_string().replace('-', " ")
+    }
 }
 
 /// How sure "stuck" is.

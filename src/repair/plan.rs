@@ -46,6 +46,7 @@ pub struct SessionPlan {
     /// nor a call nor any of a provider's metadata.
     pub empty_answers: bool,
     /// What opencode still cannot read afterwards, in words: the rows, and why they stay.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub still_unread: Vec<String>,
 }
 

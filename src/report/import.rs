@@ -47,8 +47,5 @@ pub fn import(out: &Output, audit: &Audit) -> String {
     if dropped > 0 {
         lines.push(format!("It leaves out rows of {}.", plural(dropped, "session", "sessions")));
     }
-    if lines.is_empty() {
-        return String::new();
-    }
-    format!("\n{}", lines.iter().map(|line| out.wrap(line, "  ") + "\n").collect::<String>())
+    lines.iter().map(|line| out.wrap(line, "  ") + "\n").collect()
 }

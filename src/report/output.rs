@@ -18,6 +18,15 @@ pub enum ColorChoice {
     Never,
 }
 
+/// The size of a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Screen {
+    /// How wide it is.
+    pub columns: u16,
+    /// How many lines it has.
+    pub rows: u16,
+}
+
 /// Where a command prints.
 #[derive(Debug, Clone)]
 pub struct Output {
@@ -27,6 +36,8 @@ pub struct Output {
     pub color_notes: bool,
     /// Columns of the terminal, or what is assumed where there is none.
     pub width: u16,
+    /// Lines of the terminal; `None` where there is none, and nothing scrolls away.
+    pub rows: Option<u16>,
     /// One line only.
     pub quiet: bool,
     /// More detail.
@@ -41,9 +52,15 @@ const PROSE: u16 = 110;
 const DEFAULT_WIDTH: u16 = 100;
 
 impl Output {
-    /// Decides on colours and width. `var` looks an environment variable up; empty counts as unset.
+    /// Decides on colours and size. `screen` is the terminal that standard output is, if it is one; `var` looks an
+    /// environment variable up, and empty counts as unset.
     #[must_use]
-    pub fn new(choice: ColorChoice, quiet: bool, verbose: bool, var: impl Fn(&str) -> Option<String>) -> Self {
+    pub fn new(
+        choice: ColorChoice,
+        (quiet, verbose): (bool, bool),
+        screen: Option<Screen>,
+        var: impl Fn(&str) -> Option<String>,
+    ) -> Self {
         let terminal = io::stdout().is_terminal();
         let color_on = |terminal: bool| match choice {
             ColorChoice::Always => true,
@@ -59,12 +76,12 @@ impl Output {
             }
         };
         let (color, color_notes) = (color_on(terminal), color_on(io::stderr().is_terminal()));
-        let columns = var("COLUMNS").and_then(|c| c.parse().ok());
-        let width = if terminal { comfy_table::Table::new().width().or(columns) } else { columns };
+        let width = screen.map(|s| s.columns).or_else(|| var("COLUMNS").and_then(|c| c.parse().ok()));
         Self {
             color,
             color_notes,
             width: width.unwrap_or(DEFAULT_WIDTH).max(40),
+            rows: screen.map(|s| s.rows),
             quiet,
             verbose,
             repeat: String::new(),

@@ -191,7 +191,7 @@ pub fn stats(
         _ => format!("{} stores", reports.len()),
     };
     let store = StoreDoc { path: Some(name), ..together(reports) };
-    let mut text = format!("{}\n", store_line(out, &store));
+    let mut text = format!("{}\n", store_line(out, &store, true));
     if names.len() > 1 {
         for (name, report) in names.iter().zip(reports) {
             let counts = headline(&Summary::of(&[&report.events], None, zone));

@@ -1,8 +1,7 @@
 //! What a report says of sessions that opencode cannot read.
 
-use super::human::plural;
-use super::{Output, clean};
-use crate::audit::Audit;
+use super::clean;
+use super::listing::Shown;
 use crate::diagnosis::unopenable::Fails;
 use crate::diagnosis::{Applicability, Diagnosis, Finding};
 
@@ -10,29 +9,21 @@ fn misfits(d: &Diagnosis) -> impl Iterator<Item = &Finding> {
     d.findings.iter().filter(|finding| finding.misfit.is_some())
 }
 
-/// How many sessions of a scan opencode cannot read, what that means, and where to read on; nothing where there is none.
-#[must_use]
-pub fn unopenable(out: &Output, audit: &Audit) -> String {
-    let found: Vec<&Diagnosis> =
-        audit.sessions.iter().map(|judged| &judged.diagnosis).filter(|d| misfits(d).next().is_some()).collect();
-    let Some(first) = found.first() else { return String::new() };
-    let n = plural(found.len() as u64, "session has", "sessions have");
-    let whole_list = found
-        .iter()
-        .flat_map(|d| misfits(d))
-        .any(|f| f.misfit.as_ref().is_some_and(|misfit| misfit.fails.contains(&Fails::WholeList)));
-    let all = if whole_list { " One of them keeps opencode from listing any session." } else { "" };
-    let text = format!(
-        "{n} a row that opencode cannot read, so it does not open, or takes no prompt (\"Bad request\"). Nothing of it is lost: \
-         every word is stored.{all}"
-    );
-    let why = out.command(&format!("explain {}", clean(&first.info.id)));
-    let mendable = |d: &&Diagnosis| misfits(d).any(|f| f.applicability == Applicability::OptIn);
-    let next = match found.iter().copied().find(mendable) {
-        Some(_) => format!("Next: {}\n", out.command("repair --dry-run --include rows")),
-        None => String::new(),
-    };
-    format!("\n{}\nWhy:  {why}\n{next}", out.wrap(&text, ""))
+/// What such sessions are to a person; `None` where there is none.
+pub(super) fn advice(sessions: &[&Shown<'_>]) -> Option<String> {
+    let mut found = sessions.iter().flat_map(|shown| misfits(shown.diagnosis)).peekable();
+    found.peek()?;
+    let all = found.any(|f| f.misfit.as_ref().is_some_and(|misfit| misfit.fails.contains(&Fails::WholeList)));
+    let list = if all { " One of them keeps opencode from listing any session." } else { "" };
+    Some(format!(
+        "A session that opencode cannot read does not open (\"Bad request\"), or takes no prompt. Nothing of it is lost: every \
+         word is stored.{list}"
+    ))
+}
+
+/// Whether a repair can help one of them.
+pub(super) fn mendable(sessions: &[&Shown<'_>]) -> bool {
+    sessions.iter().flat_map(|shown| misfits(shown.diagnosis)).any(|f| f.applicability == Applicability::OptIn)
 }
 
 /// What opencode cannot read of a session, sentence by sentence.

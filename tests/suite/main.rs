@@ -18,6 +18,8 @@ mod explain;
 mod exports;
 #[cfg(target_os = "linux")]
 mod faults;
+#[cfg(unix)]
+mod first_screen;
 mod fixtures;
 mod generated;
 mod held;

@@ -194,7 +194,9 @@ fn wide_titles_are_cut_and_titles_from_right_to_left_end_their_line() {
                 "{columns}: {lines:?}"
             );
             let cut: Vec<&str> = text.lines().filter(|l| l.contains("修复")).collect();
-            assert!(!cut.is_empty() && cut.iter().all(|l| l.ends_with('…') || l.ends_with("满意")), "{cut:?}");
+            // Narrow, the few that a scan lists are others.
+            assert!(columns < 60 || !cut.is_empty(), "{columns} {args:?}: {text}");
+            assert!(cut.iter().all(|l| l.ends_with('…') || l.ends_with("满意")), "{cut:?}");
         }
     }
 }

@@ -89,7 +89,11 @@ fn a_member_that_is_missing_is_named() {
         assert_eq!(scan.document["summary"]["unopenable"], 1);
         assert_eq!(scan.status("healthy-text"), "healthy");
         let human = place.unstick(&["scan"]).exits(1).stdout;
-        assert!(human.contains("unopenable") && human.contains("every word is stored"), "{human}");
+        let human = human.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            human.contains("1 session cannot be read by opencode") && human.contains("every word is stored"),
+            "{human}"
+        );
         let said = place.unstick(&["explain", SHAPE]).exits(0).stdout;
         assert!(said.contains(&id) && said.contains(&format!("`{member}` is missing")), "{said}");
     }
@@ -211,8 +215,11 @@ fn what_other_rows_say_is_filled_in_and_taken_back() {
         }
         assert!(place.unstick(&["scan"]).stdout.contains("--include rows"), "it is offered");
         let before = place.dump();
-        place.repair_with(&[]);
-        assert!(before == place.dump(), "{members:?}: only what was asked for is written");
+        // Without its parent the last answer is no answer to the last prompt: that tail is another matter.
+        if !members.contains(&"parentID") {
+            place.repair_with(&[]).exits(0);
+            assert!(before == place.dump(), "{members:?}: only what was asked for is written");
+        }
         let run = place.repair_with(&ROWS).exits(0).json();
         let step = &run["plan"]["sessions"][0]["steps"][0];
         let mut told: Vec<&str> =
@@ -228,7 +235,9 @@ fn what_other_rows_say_is_filled_in_and_taken_back() {
 
 /// A part with an id that other programs write, in its row and in the event log.
 fn misnamed(place: &Place) -> (String, String) {
-    let sound = row(place, "part", "text");
+    // The only part of its message: among others it would stand in another place.
+    let prompt = row(place, "message", "user");
+    let sound = place.text(&format!("SELECT id FROM part WHERE message_id = '{prompt}'"));
     let odd = sound.replacen("prt_", "part_", 1);
     place.edit(&format!(
         "UPDATE part SET id = '{odd}' WHERE id = '{sound}'; UPDATE event SET data = replace(data, '{sound}', '{odd}')"
