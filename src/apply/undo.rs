@@ -227,7 +227,7 @@ pub fn pick_journal<'a>(lines: &'a [JournalLine], wanted: Option<&str>) -> Resul
         return lines
             .iter()
             .rev()
-            .find(|l| l.kind == Some(Kind::Repair) && l.state.open())
+            .find(|l| matches!(l.kind, Some(Kind::Repair | Kind::Relink)) && l.state.open())
             .ok_or_else(|| Error::new(ErrorCode::NothingToUndo, "there is no repair of this store to take back"));
     };
     let found: Vec<&JournalLine> = lines.iter().filter(|l| l.id == wanted).collect();

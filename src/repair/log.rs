@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::history::ids;
 use crate::history::log::LogEnd;
 use crate::json::quote;
+use crate::relink;
 use crate::rows::{Cell, Lookup, Op, Row, RowEdit, Table, int, text};
 
 /// What the log can be told.
@@ -95,7 +96,8 @@ impl Writer<'_> {
         match edit.table {
             Table::Message => Ok(self.of_message(edit)),
             Table::Part => self.of_part(edit),
-            Table::Event | Table::EventSequence => Ok(Some(Vec::new())),
+            Table::Session => Ok(Some(self.of_session(edit).into_iter().collect())),
+            Table::Event | Table::EventSequence | Table::Project => Ok(Some(Vec::new())),
         }
     }
 
@@ -131,6 +133,13 @@ impl Writer<'_> {
         let Some(part) = data.and_then(|data| with_members(&head, &data)) else { return Ok(None) };
         events.push(("message.part.updated.1", format!("{{\"sessionID\":{session},\"part\":{part},\"time\":{time}}}")));
         Ok(Some(events))
+    }
+
+    /// A session that is elsewhere now.
+    fn of_session(&self, edit: &RowEdit) -> Option<Event> {
+        let after = edit.after.as_ref()?;
+        let path = text(after, "path").unwrap_or_default();
+        Some(relink::event(&edit.id, text(after, "directory")?, path, self.now))
     }
 
     fn removed(&self, message: &str, part: &str) -> Event {

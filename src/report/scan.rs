@@ -36,6 +36,8 @@ pub struct Scan<'a> {
     pub others: &'a [String],
     /// The command that shows what a repair would do.
     pub next: &'a str,
+    /// How many sessions are in folders that are gone, where that was looked at.
+    pub gone: usize,
     /// What there is to say of opencode 2's import.
     pub import: &'a str,
     /// The present in ms since the epoch.
@@ -177,6 +179,10 @@ fn notes(out: &Output, scan: &Scan<'_>, sessions: &[&Shown<'_>]) -> Vec<String> 
         let rows = plural(summary.unreadable_rows, "row could not be understood", "rows could not be understood");
         note(format!("{rows}: see `unstick scan --json`. Sessions with such rows are left alone."));
     }
+    if scan.gone > 0 {
+        let these = plural(scan.gone as u64, "session points", "sessions point");
+        note(format!("{these} to folders that are gone: `unstick relink` lists them."));
+    }
     let guessed: BTreeSet<&str> = sessions
         .iter()
         .filter(|s| s.sdk.is_some_and(|(_, source)| source == "default"))
@@ -270,7 +276,7 @@ fn commands(out: &Output, scan: &Scan<'_>, sessions: &[&Shown<'_>]) -> Option<St
     if scan.summary.stuck > 0 {
         text.push_str(&format!("Next: {}\n", out.command(scan.next)));
     }
-    let rows = unopenable::mendable(sessions).then(|| "rows");
+    let rows = unopenable::mendable(sessions).then_some("rows");
     let kinds: BTreeSet<&str> =
         dead(sessions).flat_map(|d| d.findings.iter().filter_map(Finding::redacted_by)).map(Into::into).collect();
     let kinds: Vec<&str> = rows.into_iter().chain(kinds).collect();

@@ -101,12 +101,17 @@ impl Schema {
             return Err(unknown(format!("its texts are {encoding}, expected UTF-8")));
         }
         let mut objects = BTreeMap::new();
+        // Something would be done whenever a project is written: none is, then.
+        let mut watched = false;
         let mut statement = db.prepare("SELECT type, name, tbl_name FROM sqlite_schema WHERE type <> 'index'")?;
         let rows = statement
             .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?)))?;
         for row in rows {
             let (kind, name, table) = row?;
             let guarded = REQUIRED.iter().chain(&OPTIONAL).any(|(t, _)| t.eq_ignore_ascii_case(&table));
+            if kind == "trigger" && table.eq_ignore_ascii_case("project") {
+                watched = true;
+            }
             if kind == "trigger" && guarded {
                 return Err(unknown(format!("there is a trigger `{name}` on table `{table}`")));
             }
@@ -133,7 +138,8 @@ impl Schema {
             schema.columns.insert((*table).to_owned(), check_table(db, table, columns)?);
         }
         // What a session names.
-        for table in ["project", "workspace"].into_iter().filter(|_| schema.v1) {
+        for table in ["project", "workspace"].into_iter().filter(|table| schema.v1 && !(watched && *table == "project"))
+        {
             if objects.get(table).is_some_and(|kind| kind == "table") {
                 schema.columns.insert(table.to_owned(), column_names(db, table)?);
             }

@@ -44,6 +44,7 @@ mod properties;
 #[path = "../pty.rs"]
 mod pty;
 mod refusals;
+mod relink;
 mod repairs;
 mod requests;
 mod review;
