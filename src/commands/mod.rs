@@ -4,6 +4,7 @@ mod ask;
 mod explain;
 mod generate;
 mod interrupt;
+mod relink;
 mod repair;
 mod scan;
 mod stats;
@@ -135,6 +136,7 @@ fn dispatch(cli: &Cli, env: Environment, out: &Output) -> Result<Exit> {
     let named = match &cli.command {
         Command::Repair(args) => args.journal.as_deref(),
         Command::Undo(args) => args.journal.as_deref(),
+        Command::Relink(args) => args.journal.as_deref(),
         _ => None,
     };
     let journals = named.map(|folder| env.absolute(folder));
@@ -145,6 +147,7 @@ fn dispatch(cli: &Cli, env: Environment, out: &Output) -> Result<Exit> {
         Command::Explain(args) => explain::run(&context, args),
         Command::Stats(args) => stats::run(&context, args),
         Command::Undo(args) => undo::run(&context, args),
+        Command::Relink(args) => relink::run(&context, args),
         Command::Completions(_) | Command::Man(_) | Command::Schema(_) => Ok(Exit::Fine),
     }
 }
@@ -207,6 +210,7 @@ impl Context<'_> {
             refusing: &self.global.refuses,
             proven: &proven,
             newer: true,
+            deep: false,
             import: false,
             packages: &self.resolver,
             progress: &progress,

@@ -77,6 +77,10 @@ pub fn plan(out: &Output, plan: &Plan, titles: &[(String, String)], now: i64) ->
                 "  ",
             ));
         }
+        for row in &session.still_unread {
+            let line = format!("  - opencode still cannot read a row of it: {}\n", clean(row));
+            text.push_str(&out.wrap(&line, "    "));
+        }
         if session.empty_answers {
             text.push_str(&out.wrap(&format!("  - {EMPTY_ANSWERS}\n"), "    "));
         }

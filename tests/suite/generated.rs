@@ -53,6 +53,8 @@ fn session_on_screen() -> String {
     }
     let fixture = fixtures::one("1.18.33");
     fs::copy(&fixture.db, place.db()).unwrap();
+    // Folders that every machine has.
+    place.edit("UPDATE session SET directory = '/'");
     fs::rename(place.db(), data.join("opencode.db")).unwrap();
     let provider = r#"{"npm":"@ai-sdk/anthropic","models":{"claude-opus-4-6":{}}}"#;
     fs::write(config.join("opencode.json"), format!(r#"{{"provider":{{"mock":{provider}}}}}"#)).unwrap();

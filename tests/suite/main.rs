@@ -44,6 +44,7 @@ mod properties;
 #[path = "../pty.rs"]
 mod pty;
 mod refusals;
+mod relink;
 mod repairs;
 mod requests;
 mod review;
@@ -61,5 +62,6 @@ mod tails;
 #[cfg(unix)]
 mod terminal;
 mod undo;
+mod unopenable;
 #[path = "../variants.rs"]
 mod variants;
