@@ -212,7 +212,8 @@ impl Examination {
 
     /// What in the session's own row stops the import.
     fn stopped(&self, columns: &Columns) -> Vec<Finding> {
-        let documents: Vec<(&str, &str)> = columns.documents.iter().map(|(name, text)| (*name, text.as_str())).collect();
+        let documents: Vec<(&str, &str)> =
+            columns.documents.iter().map(|(name, text)| (*name, text.as_str())).collect();
         let row = SessionRow {
             id: &self.session,
             directory: &columns.directory,
@@ -315,7 +316,7 @@ impl<'a> Known<'a> {
         let Some(parent) = self.parent(info) else { return true };
         let asked = &self.messages[parent].0.holds;
         let summary = asked.compaction && self.summaries.get(&parent) == Some(&at);
-        !summary && !(asked.subtask && seen.holds.task)
+        !(summary || asked.subtask && seen.holds.task)
     }
 }
 
