@@ -17,7 +17,7 @@ mod value;
 mod write;
 
 pub use backup::backup_to;
-pub use exclusive::Exclusive;
+pub use exclusive::{Exclusive, check_ready};
 pub use holders::holders;
 pub use load::{By, Heads, Loaded, Scanned, Touched, UntouchedDigest};
 pub use open::{COPY_LIMIT, Snapshot, sidecar, with_snapshot, with_threads};

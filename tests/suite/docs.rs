@@ -220,7 +220,7 @@ fn every_command_that_is_shown_is_one() {
             // The comment stands at least two spaces behind the command.
             let line = line.trim();
             let line = line.split_once("  ").map_or(line, |(before, _)| before);
-            assert!(line.starts_with(&format!("unstick {command}")), "{name}: {line}");
+            assert!(line.starts_with(format!("unstick {command}").trim_end()), "{name}: {line}");
             shown.push((name.clone(), line.to_owned()));
         }
     }
