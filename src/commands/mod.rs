@@ -21,8 +21,8 @@ use clap::error::{ContextKind, ContextValue};
 use jiff::Timestamp;
 use opencode_unstick::apply::{Places, Warning, obstacles};
 use opencode_unstick::audit::{Options, Selection, Want, when};
-use opencode_unstick::environment::Environment;
 use opencode_unstick::environment::locate::{all_stores, locate};
+use opencode_unstick::environment::{Environment, Platform};
 use opencode_unstick::error::{Error, ErrorCode, Result};
 use opencode_unstick::history::ModelRef;
 use opencode_unstick::journal::{Entry, Header, Journal, journals, proven};
@@ -353,12 +353,7 @@ fn words(selection: &cli::Selection) -> Vec<String> {
 
 /// A word as a shell takes it.
 pub(crate) fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-=@:,+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
+    Platform::here().quoted(word)
 }
 
 fn show_error(out: &Output, json: bool, error: &Error) -> Exit {

@@ -182,7 +182,9 @@ fn check_writable(path: &Path) -> Result<()> {
     let folder = real.parent().unwrap_or(Path::new("/"));
     // Asking beats guessing from mode bits: owners, groups and read-only mounts all have their say.
     std::fs::OpenOptions::new().append(true).open(path).map_err(|e| Error::io(path, "write", e))?;
-    let read_only = |p: &Path| std::fs::metadata(p).is_ok_and(|m| m.permissions().readonly());
+    // On Windows the mark means nothing for a folder.
+    let read_only =
+        |p: &Path| std::fs::metadata(p).is_ok_and(|m| m.permissions().readonly() && (cfg!(unix) || m.is_file()));
     let closed = [path, folder].into_iter().find(|p| read_only(p));
     match closed.or_else(|| (!crate::files::may_write(folder)).then_some(folder)) {
         Some(closed) => Err(Error::denied("write", closed)),

@@ -229,3 +229,21 @@ fn the_size_of_a_store_is_that_of_its_files() {
     assert!(std::fs::metadata(place.beside("-wal")).unwrap().len() > 10_000);
     assert_eq!(place.scan().document["store"]["bytes"], on_disk);
 }
+
+/// Without a word about packages, in a home without configuration: whatever is called stuck is refused by the real program.
+#[test]
+fn nothing_is_called_stuck_by_a_guess_that_the_real_program_does_not_refuse() {
+    for fixture in fixtures::all() {
+        let place = Place::of(&fixture);
+        let run = Run::of(&mut place.command(["scan", "--all", "--json", "--db", place.db().to_str().unwrap()]));
+        let document = run.json();
+        let sessions = document["sessions"].as_array().unwrap();
+        let stuck: Vec<&str> =
+            sessions.iter().filter(|s| s["status"] == "stuck").map(|s| s["id"].as_str().unwrap()).collect();
+        assert!(!stuck.is_empty(), "{:?}", fixture.db);
+        for id in stuck {
+            let seen = &fixture.verdicts[id].retry;
+            assert!(seen.values().any(|v| v == "ends with assistant"), "{:?}: {id}: {seen:?}", fixture.db);
+        }
+    }
+}
