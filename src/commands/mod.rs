@@ -249,7 +249,10 @@ impl Context<'_> {
     /// no such variable.
     fn free(&self, folder: &Path) -> Option<u64> {
         let said = self.env.var("UNSTICK_FREE").filter(|_| cfg!(debug_assertions)).and_then(|n| n.parse().ok());
-        said.or_else(|| fs4::available_space(folder).ok())
+        // A file system of the kernel's own, such as /proc, has no room at all: whoever tries to write there is told.
+        let there =
+            || fs4::statvfs(folder).ok().filter(|disk| disk.total_space() > 0).map(|disk| disk.available_space());
+        said.or_else(there)
     }
 
     /// Models that earlier repairs of the store have proven to refuse: their refusals were removed.

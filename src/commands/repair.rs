@@ -8,7 +8,7 @@ use opencode_unstick::diagnosis::{Finding, Include, Includes, Status};
 use opencode_unstick::error::{Error, ErrorCode, Result};
 use opencode_unstick::repair::SessionPlan;
 use opencode_unstick::report::{self, ErrorBody, Output, Progress, RepairDoc, StoreDoc};
-use opencode_unstick::store::{with_snapshot, with_threads};
+use opencode_unstick::store::with_threads;
 
 use super::ask::Questions;
 use super::{Context, Exit, Target};
@@ -21,13 +21,14 @@ pub(crate) fn run(context: &Context<'_>, args: &Repair) -> Result<Exit> {
         let error = Error::new(ErrorCode::SeveralStores, "--json and --backup are about one store");
         return Err(error.hint("repair one store at a time with `unstick repair --db PATH`"));
     }
+    let call = Call { context, args, selection: &selection, includes: args.include.iter().copied().collect() };
     if targets.len() > 1 {
-        // One that cannot be read must be known before another is written: exit code 2 means nothing was changed.
+        // One that cannot be read or written must be known before another is written: exit code 2 means nothing was changed.
         for target in &targets {
-            with_snapshot(&target.path, |store| store.identity())?;
+            let shown = call.plan(target)?;
+            context.obstacles(&target.path, &shown.plan, args.dry_run, args.wait)?;
         }
     }
-    let call = Call { context, args, selection: &selection, includes: args.include.iter().copied().collect() };
     let mut exit = Exit::Fine;
     for target in &targets {
         exit = exit.max(call.one(target, targets.len() > 1)?);

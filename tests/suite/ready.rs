@@ -4,6 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use crate::fixtures;
 use crate::holder::Holder;
 use crate::place::{Place, Run, start};
 use crate::pty::Pty;
@@ -55,6 +56,23 @@ fn a_store_that_is_open_elsewhere() {
     assert!(dry.starts_with("Not now [store-in-use]: "), "{dry}");
     assert_eq!(place.unstick(&["undo", "--json", "--yes"]).exits(2).json()["error"]["code"], "store-in-use");
     holder.close();
+}
+
+#[test]
+fn of_several_stores_one_that_cannot_be_written_is_known_before_another_is() {
+    let place = Place::named(STORE);
+    let second = place.root().join("second.db");
+    fs::copy(fixtures::one("1.2.27").db, &second).unwrap();
+    mode(&second, 0o444);
+    let before = place.files();
+    let refused = place.unstick(&["repair", "--yes", "--db", second.to_str().unwrap()]).exits(2);
+    assert!(refused.stderr.contains("no-permission") && refused.stderr.contains("second.db"), "{refused:?}");
+    // Whichever comes first.
+    let mut command = place.on(&second, &["repair", "--yes"]);
+    Run::of(command.arg("--db").arg(place.db())).exits(2);
+    before.assert_still(&place.files(), "a repair of two stores");
+    mode(&second, 0o644);
+    place.unstick(&["repair", "--yes", "--db", second.to_str().unwrap()]).exits(0);
 }
 
 #[test]
