@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use opencode_unstick::audit::{Audit, Judged, Options, Want, audit_at};
+use opencode_unstick::audit::{Audit, Judged, Options, Selection, Want, audit_at};
 use opencode_unstick::diagnosis::{Code, Status};
 use opencode_unstick::environment::folders::is_gone;
 use opencode_unstick::error::Result;
@@ -66,6 +66,29 @@ pub(crate) fn run(context: &Context<'_>, args: &Scan) -> Result<Exit> {
     }
     if several && !lines.is_empty() {
         context.out.print(&report::scans(&context.out, &lines))?;
+    }
+    context.warn();
+    Ok(exit)
+}
+
+/// `unstick` alone: how each store stands, in three lines. One line, or a document, is what a scan has as well.
+pub(crate) fn check(context: &Context<'_>) -> Result<Exit> {
+    if context.global.json || context.global.quiet {
+        return run(context, &Scan::default());
+    }
+    let selection = Selection::default();
+    let mut exit = Exit::Fine;
+    for target in &context.targets()? {
+        let audit = context.audited(&selection, Want::Findings, |options| {
+            audit_at(&target.path, context.threads(), &Options { import: true, ..*options })
+        })?;
+        let store = StoreDoc::new(&audit.facts, &target.path, &audit.bound);
+        let summary =
+            Summary::of(audit.sessions.iter().map(|j| &j.diagnosis), audit.unreadable_rows.len() as u64, audit.tails);
+        if summary.stuck > 0 || summary.dead.is_some_and(|n| n > 0) {
+            exit = Exit::Findings;
+        }
+        context.out.print(&report::check(&context.out, &store, &summary))?;
     }
     context.warn();
     Ok(exit)
