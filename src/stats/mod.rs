@@ -250,7 +250,7 @@ impl Events {
     #[must_use]
     pub fn of(session: &Session, packages: &SdkResolver) -> Self {
         let folder = Path::new(&session.info.directory);
-        let sdk = |m: &ModelRef| Sdk::new(packages.choose(&m.provider, &m.model, folder).package);
+        let sdk = |m: &ModelRef| packages.choose(&m.provider, &m.model, folder).sdk();
         let sdks = refusing_models(session).into_iter().map(|m| (m.clone(), sdk(m))).collect();
         let mut out = Self::default();
         out.add(session, &sdks);

@@ -9,7 +9,7 @@ use rusqlite::params;
 use serde_json::{Map, Value, json};
 
 use crate::judge::{self, How};
-use crate::opencode::Version;
+use crate::opencode::{MODEL, Version};
 use crate::rows;
 use crate::scenarios::{self, Missing};
 use crate::setup::{self, Setup};
@@ -60,7 +60,11 @@ fn one(version: &Version, setup: &'static Setup, folder: &Path) {
     fs::remove_file(&raw).expect("the raw store is there");
     let sessions: BTreeMap<&str, &str> =
         played.sessions.iter().map(|((_, name), id)| (name.as_str(), id.as_str())).collect();
-    let header = json!({"opencode": version.as_str(), "sdk": {setup.provider: setup.package}, "sessions": sessions});
+    let mut header =
+        json!({"opencode": version.as_str(), "sdk": {setup.provider: setup.package}, "sessions": sessions});
+    if let Some(id) = setup.api_id {
+        header["models"] = json!({setup.provider: {MODEL: id}});
+    }
     write(&folder.join("sessions.json"), &header);
     write(&folder.join("verdicts.json"), &verdicts(version, &store));
     println!("{} sessions of opencode {version} in {}", sessions.len(), folder.display());

@@ -18,6 +18,9 @@ pub struct Fixture {
 pub struct Sessions {
     /// The AI SDK package of each provider.
     pub sdk: BTreeMap<String, String>,
+    /// By provider and model, what the service calls the model, where that is another name.
+    #[serde(default)]
+    pub models: BTreeMap<String, BTreeMap<String, String>>,
     /// The session of each named shape.
     pub sessions: BTreeMap<String, String>,
 }
@@ -72,7 +75,25 @@ pub fn one(name: &str) -> Fixture {
 impl Fixture {
     /// The `--sdk` flags that say what the store does not.
     pub fn sdk_flags(&self) -> Vec<String> {
-        self.sessions.sdk.iter().flat_map(|(p, s)| ["--sdk".to_owned(), format!("{p}={s}")]).collect()
+        let flagged = |provider: &String| !self.sessions.models.contains_key(provider);
+        self.sessions
+            .sdk
+            .iter()
+            .filter(|(p, _)| flagged(p))
+            .flat_map(|(p, s)| ["--sdk".to_owned(), format!("{p}={s}")])
+            .collect()
+    }
+
+    /// The configuration of opencode that says how the service calls the models; `None` where the store says it.
+    pub fn configuration(&self) -> Option<serde_json::Value> {
+        let models = |models: &BTreeMap<String, String>| -> serde_json::Value {
+            models.iter().map(|(name, id)| (name.clone(), serde_json::json!({ "id": id }))).collect()
+        };
+        let provider = |(name, of): (&String, _)| {
+            (name.clone(), serde_json::json!({ "npm": self.sessions.sdk[name], "models": models(of) }))
+        };
+        let providers: serde_json::Value = self.sessions.models.iter().map(provider).collect();
+        (!self.sessions.models.is_empty()).then(|| serde_json::json!({ "provider": providers }))
     }
 
     /// The session of a named shape.

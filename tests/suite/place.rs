@@ -62,6 +62,11 @@ impl Place {
         let mut place = Self::empty();
         fs::copy(&fixture.db, place.db()).unwrap();
         place.flags = fixture.sdk_flags();
+        if let Some(configuration) = fixture.configuration() {
+            let folder = place.root.path().join("config/opencode");
+            fs::create_dir(&folder).unwrap();
+            fs::write(folder.join("opencode.json"), configuration.to_string()).unwrap();
+        }
         place
     }
 
