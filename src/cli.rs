@@ -16,6 +16,7 @@ const EXIT_CODES: &str = "Exit codes: 0 nothing is stuck; 1 something is, or was
 
 const EXAMPLES: &str = "\
 Examples:
+  unstick                                 how the store stands, in three lines
   unstick scan                            which sessions are stuck, and why
   unstick explain SESSION                 what a retry of one would send
   unstick repair --dry-run                what a repair would do
@@ -111,8 +112,9 @@ Examples:
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
+    /// Without one, the store is checked.
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: Option<Command>,
 }
 
 #[derive(Debug, Args)]
@@ -230,7 +232,7 @@ pub(crate) enum Document {
 }
 
 /// Which sessions a command is about.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Selection {
     /// Sessions: an id, a unique prefix of one, or an exact title [default: all]; scan takes files of `opencode export` too
     #[arg(value_name = "SESSION")]
@@ -246,7 +248,7 @@ pub(crate) struct Selection {
     pub(crate) format: Option<Format>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(after_long_help = SCAN_EXAMPLES)]
 pub(crate) struct Scan {
     #[command(flatten)]

@@ -209,6 +209,8 @@ pub enum ErrorCode {
     ProofFailed,
     /// The commit failed, and what is on disk cannot be read.
     CommitUnclear,
+    /// What would be written does not fit the disk.
+    DiskFull,
     /// The undo journal cannot be kept.
     Journal,
     /// There is no folder for it.
@@ -281,6 +283,7 @@ impl ErrorCode {
             Self::ProofFailed => {
                 "the rows that a repair left did not prove to be what they must be; everything was rolled back"
             }
+            Self::DiskFull => "the changed rows, or the undo journal of them, do not fit what is left of the disk",
             Self::Journal => "without an undo journal on disk nothing is written",
             Self::NoJournalFolder => "neither XDG_STATE_HOME nor a home folder is set",
             Self::Backup => "the copy could not be made, or a file of that name is there; nothing is overwritten",
@@ -337,6 +340,9 @@ impl ErrorCode {
             Self::CommitUnclear => "make room or mend the disk; then `unstick undo --list` says whether it was done",
             Self::ProofFailed => {
                 "report this with the output of `unstick explain SESSION --json`; the store is as it was"
+            }
+            Self::DiskFull => {
+                "make room on that disk, or keep the journal on another with `unstick repair --journal DIR`"
             }
             Self::Journal | Self::NoJournalFolder => {
                 "name a folder that can be written with `unstick repair --journal DIR`"

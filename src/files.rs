@@ -36,6 +36,22 @@ pub fn make_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
+/// Whether entries of the folder may be made and removed, as far as the system tells without trying.
+#[must_use]
+pub fn may_write(folder: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::fs::{Access, access};
+        access(folder, Access::WRITE_OK | Access::EXEC_OK).is_ok()
+    }
+    #[cfg(not(unix))]
+    {
+        // The read-only mark of a folder says nothing there: whoever tries is told.
+        let _ = folder;
+        true
+    }
+}
+
 /// Makes a change of the folder's entries last through a power loss.
 ///
 /// # Errors

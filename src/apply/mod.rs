@@ -5,6 +5,7 @@
 //! the commit noted.
 
 mod extract;
+mod ready;
 mod relink;
 mod repair;
 mod undo;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+pub use ready::{Places, obstacles};
 pub use relink::{PlannedRelink, plan_relink, relink};
 pub use repair::{PlannedRepair, RepairOptions, plan_repair, repair};
 pub use undo::{JournalLine, JournalState, PlannedUndo, list_journals, pick_journal, plan_undo, undo};

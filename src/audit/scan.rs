@@ -9,6 +9,7 @@ use super::{replay_sdk, sdk_of};
 use crate::diagnosis::{Draft, Finding, Scope, draft, import, prompted, settled, unreadable};
 use crate::error::Result;
 use crate::history::{Head, ModelRef, Role, Session, SessionInfo, UnreadableRow};
+use crate::opencode2::import::Examination;
 use crate::replay::RuleSet;
 use crate::sdk::{SdkChoice, SdkResolver};
 use crate::store::{By, Facts, Heads, Loaded, Store, Twin};
@@ -152,7 +153,10 @@ impl<T: Send, F: Fn(&Session, bool) -> Option<T> + Sync> Scan<'_, F> {
 
     fn session(&self, store: &Store<'_>, at: usize) -> Result<Done<T>> {
         let info = &self.infos[at];
-        let heads = store.heads(info)?;
+        let mut examination = self.examination(at);
+        // Only a walk over all sessions meets a session's parts by the session that they name.
+        let mut import = examination.as_mut().filter(|_| self.all && !self.named);
+        let heads = store.heads(info, import.as_deref_mut())?;
         let mut done = Done {
             verdict: None,
             unreadable: Vec::new(),
@@ -166,9 +170,6 @@ impl<T: Send, F: Fn(&Session, bool) -> Option<T> + Sync> Scan<'_, F> {
         if !self.chosen[at] {
             return Ok(done);
         }
-        if self.import && !self.imported.contains(info.id.as_str()) {
-            done.import = store.import_session(&info.id)?.as_ref().map(import::findings).unwrap_or_default();
-        }
         if self.scope == Scope::Tail && self.is_settled(store, info, &heads)? {
             let model = prompted(&heads.heads);
             let sdk = model.filter(|_| self.everything).map(|model| self.choose(model, info));
@@ -181,7 +182,7 @@ impl<T: Send, F: Fn(&Session, bool) -> Option<T> + Sync> Scan<'_, F> {
         } else {
             let by = if self.all { By::Session } else { By::Messages };
             let exact = self.exact(&heads.heads);
-            let scanned = store.scan_parts(info, heads, by, |at| exact[at])?;
+            let scanned = store.scan_parts(info, heads, by, import, |at| exact[at])?;
             (done.parts, done.misfiled, odd) = (scanned.parts, scanned.misfiled, scanned.odd);
             scanned.loaded
         };
@@ -192,8 +193,22 @@ impl<T: Send, F: Fn(&Session, bool) -> Option<T> + Sync> Scan<'_, F> {
                 (false, false) => misfits(store, &loaded.session, &odd)?,
             };
         }
+        if let Some(mut examination) = examination {
+            if self.named || !self.all {
+                store.show_rows(&info.id, &mut examination)?;
+            }
+            let columns = store.import_columns(&info.id)?;
+            done.import = columns.map(|columns| import::findings(examination, &columns)).unwrap_or_default();
+        }
         self.judge(loaded, &mut done);
         Ok(done)
+    }
+
+    /// What is to be shown the rows of a session that opencode 2's import may yet take.
+    fn examination(&self, at: usize) -> Option<Examination> {
+        let id = self.infos[at].id.as_str();
+        let asked = self.import && self.chosen[at] && !self.imported.contains(id);
+        asked.then(|| Examination::of(id))
     }
 
     /// Whether every rule set stops at the session's last row.
@@ -256,9 +271,9 @@ impl<T: Send, F: Fn(&Session, bool) -> Option<T> + Sync> Scan<'_, F> {
         for id in again {
             let Some(at) = self.infos.iter().position(|info| info.id == id) else { continue };
             let Some(found) = done[at].as_mut().filter(|_| self.chosen[at]) else { continue };
-            let heads = store.heads(&self.infos[at])?;
+            let heads = store.heads(&self.infos[at], None)?;
             let exact = self.exact(&heads.heads);
-            let mut scanned = store.scan_parts(&self.infos[at], heads, By::Messages, |at| exact[at])?;
+            let mut scanned = store.scan_parts(&self.infos[at], heads, By::Messages, None, |at| exact[at])?;
             scanned.loaded.unreadable.extend(store.orphaned_parts(Some(&id))?);
             if !self.deep {
                 found.unopenable = misfits(store, &scanned.loaded.session, &scanned.odd)?;

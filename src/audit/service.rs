@@ -33,7 +33,7 @@ pub(super) fn doubted<'d>(
 
 /// When the model has answered the session after the first refusal, with encrypted reasoning of its own in the history.
 fn taken_from(store: &Store<'_>, info: &SessionInfo, question: &Question) -> Result<Vec<i64>> {
-    let heads = store.heads(info)?;
+    let heads = store.heads(info, None)?;
     let answers = |head: &&Head| {
         head.assistant()
             .is_some_and(|a| *a.model == question.model && a.error.is_none() && a.finish.is_some() && !a.summary)
@@ -45,7 +45,7 @@ fn taken_from(store: &Store<'_>, info: &SessionInfo, question: &Question) -> Res
     };
     let times: Vec<i64> = of[at..].iter().map(|head| head.row.time_created).collect();
     let before: Vec<String> = of.iter().map(|head| head.id().to_owned()).collect();
-    let scanned = store.scan_parts(info, heads, By::Messages, |_| false)?;
+    let scanned = store.scan_parts(info, heads, By::Messages, None, |_| false)?;
     let holds = |id: &String| {
         let message = scanned.loaded.session.message(id);
         message.is_some_and(|message| message.parts.iter().any(is_encrypted_reasoning))

@@ -1,7 +1,7 @@
 //! Asking before anything is written.
 
 use opencode_unstick::error::{Error, ErrorCode, Result};
-use opencode_unstick::repair::Plan;
+use opencode_unstick::repair::{Plan, SessionPlan};
 use opencode_unstick::report::{self, Output};
 
 use super::Context;
@@ -14,18 +14,28 @@ pub(crate) fn choose(
     plan: &Plan,
     titles: &[(String, String)],
 ) -> Result<Vec<String>> {
-    let question = |title: &str| format!("{verb}: {}? [y/N]", report::clean(title));
-    choose_by(context, verb, plan, titles, &question)
+    let of_one = |title: &str| format!("{verb}: {}? [y/N]", report::clean(title));
+    choose_by(context, plan, titles, &Questions { verb, of_one: &of_one, plan_of: &|_| String::new() })
 }
 
-/// [`choose`], with a question of its own where there is one session.
+/// What is asked.
+pub(crate) struct Questions<'a> {
+    /// What is done to a session.
+    pub(crate) verb: &'a str,
+    /// The question about the only session, from its title.
+    pub(crate) of_one: &'a dyn Fn(&str) -> String,
+    /// What is shown of a session before it is asked for by itself.
+    pub(crate) plan_of: &'a dyn Fn(&SessionPlan) -> String,
+}
+
+/// [`choose`], with questions of its own.
 pub(crate) fn choose_by(
     context: &Context<'_>,
-    verb: &str,
     plan: &Plan,
     titles: &[(String, String)],
-    of_one: &dyn Fn(&str) -> String,
+    questions: &Questions<'_>,
 ) -> Result<Vec<String>> {
+    let Questions { verb, of_one, plan_of } = questions;
     if !Output::interactive() || context.global.json {
         return Err(Error::new(ErrorCode::NeedsYes, "there is nobody to ask"));
     }
@@ -49,6 +59,10 @@ pub(crate) fn choose_by(
     let mut at = 0;
     while at < choices.len() {
         let (id, title) = &choices[at];
+        let shown = plan_of(&plan.sessions[at]);
+        if !shown.is_empty() {
+            context.out.note(&format!("\n{}", shown.trim_end()));
+        }
         match ask(context, &format!("{verb}: {}? [y/n/all/quit]", report::clean(title)))?.as_deref() {
             Some("y" | "yes") => chosen.push(id.clone()),
             Some("n" | "no") => {}

@@ -16,16 +16,19 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::CommandFactory;
+use clap::error::{ContextKind, ContextValue};
 use jiff::Timestamp;
-use opencode_unstick::apply::Warning;
+use opencode_unstick::apply::{Places, Warning, obstacles};
 use opencode_unstick::audit::{Options, Selection, Want, when};
-use opencode_unstick::environment::Environment;
 use opencode_unstick::environment::locate::{all_stores, locate};
+use opencode_unstick::environment::{Environment, Platform};
 use opencode_unstick::error::{Error, ErrorCode, Result};
 use opencode_unstick::history::ModelRef;
 use opencode_unstick::journal::{Entry, Header, Journal, journals, proven};
+use opencode_unstick::repair::Plan;
 use opencode_unstick::report::{self, ColorChoice, ErrorDoc, Output, Progress, Screen, clean};
 use opencode_unstick::sdk::SdkResolver;
 
@@ -78,21 +81,19 @@ pub(crate) fn misunderstood(error: &clap::Error, json: bool) -> Exit {
         let _ = error.print();
         return Exit::Fine;
     }
-    let missing = error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
-    if missing && !json {
-        let _ = error.print();
-        return Exit::Failed;
-    }
     let env = Environment::capture();
     let out = Output::new(ColorChoice::Auto, (false, false), screen(), |name| env.var(name).map(str::to_owned));
     let text = error.to_string();
     let one_line = |text: &str| clean(&text.split_whitespace().collect::<Vec<_>>().join(" "));
-    let message = match text.split("\n\n").next() {
-        Some(first) if !missing => one_line(first.trim_start_matches("error: ")),
-        _ => "a command is missing".to_owned(),
-    };
+    let message = one_line(text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: "));
     // What clap proposes is more exact than anything that could be said here.
-    let tips: Vec<String> = text.lines().filter_map(|line| line.trim().strip_prefix("tip: ")).map(one_line).collect();
+    let mut tips: Vec<String> =
+        text.lines().filter_map(|line| line.trim().strip_prefix("tip: ")).map(one_line).collect();
+    if let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand)
+        && let Some(command) = meant(word).filter(|_| tips.is_empty())
+    {
+        tips.push(format!("did you mean `unstick {command}`?"));
+    }
     let program = Cli::command();
     let named = std::env::args_os()
         .find(|arg| program.find_subcommand(arg).is_some())
@@ -100,6 +101,18 @@ pub(crate) fn misunderstood(error: &clap::Error, json: bool) -> Exit {
     let see = format!("see `unstick{} --help`", named.map(|name| format!(" {name}")).unwrap_or_default());
     let next = tips.into_iter().chain([see]).collect::<Vec<_>>().join("; ");
     show_error(&out, json, &Error::new(ErrorCode::Usage, message).hint(next))
+}
+
+/// The command that people mean who call it by another word.
+fn meant(word: &str) -> Option<&'static str> {
+    match word.to_lowercase().as_str() {
+        "check" | "doctor" | "status" | "list" | "ls" | "find" | "diagnose" | "info" => Some("scan"),
+        "fix" | "mend" | "heal" | "clean" | "run" => Some("repair"),
+        "revert" | "rollback" | "restore" | "back" => Some("undo"),
+        "show" | "why" | "describe" | "inspect" => Some("explain"),
+        "count" | "report" | "figures" => Some("stats"),
+        _ => None,
+    }
 }
 
 /// Runs the command and reports what went wrong, if anything did.
@@ -127,9 +140,9 @@ fn screen() -> Option<Screen> {
 
 fn dispatch(cli: &Cli, env: Environment, out: &Output) -> Result<Exit> {
     match &cli.command {
-        Command::Completions(args) => return generate::completions(out, args),
-        Command::Man(args) => return generate::man(out, args),
-        Command::Schema(args) => return generate::schema(out, args),
+        Some(Command::Completions(args)) => return generate::completions(out, args),
+        Some(Command::Man(args)) => return generate::man(out, args),
+        Some(Command::Schema(args)) => return generate::schema(out, args),
         _ => {}
     }
     let resolver = SdkResolver::new(cli.global.sdk.clone(), &env)?;
@@ -137,21 +150,22 @@ fn dispatch(cli: &Cli, env: Environment, out: &Output) -> Result<Exit> {
     let mut out = out.clone();
     out.repeat = repeat(&cli.global);
     let named = match &cli.command {
-        Command::Repair(args) => args.journal.as_deref(),
-        Command::Undo(args) => args.journal.as_deref(),
-        Command::Relink(args) => args.journal.as_deref(),
+        Some(Command::Repair(args)) => args.journal.as_deref(),
+        Some(Command::Undo(args)) => args.journal.as_deref(),
+        Some(Command::Relink(args)) => args.journal.as_deref(),
         _ => None,
     };
     let journals = named.map(|folder| env.absolute(folder));
     let context = Context { global: &cli.global, env, out, resolver, now, journals };
     match &cli.command {
-        Command::Scan(args) => scan::run(&context, args),
-        Command::Repair(args) => repair::run(&context, args),
-        Command::Explain(args) => explain::run(&context, args),
-        Command::Stats(args) => stats::run(&context, args),
-        Command::Undo(args) => undo::run(&context, args),
-        Command::Relink(args) => relink::run(&context, args),
-        Command::Completions(_) | Command::Man(_) | Command::Schema(_) => Ok(Exit::Fine),
+        None => scan::check(&context),
+        Some(Command::Scan(args)) => scan::run(&context, args),
+        Some(Command::Repair(args)) => repair::run(&context, args),
+        Some(Command::Explain(args)) => explain::run(&context, args),
+        Some(Command::Stats(args)) => stats::run(&context, args),
+        Some(Command::Undo(args)) => undo::run(&context, args),
+        Some(Command::Relink(args)) => relink::run(&context, args),
+        Some(Command::Completions(_) | Command::Man(_) | Command::Schema(_)) => Ok(Exit::Fine),
     }
 }
 
@@ -232,6 +246,28 @@ impl Context<'_> {
     pub(crate) fn journal_folder(&self) -> Result<PathBuf> {
         let none = || Error::new(ErrorCode::NoJournalFolder, "there is no home folder to keep the undo journal in");
         self.journals.clone().or_else(|| self.env.journal_folder()).ok_or_else(none)
+    }
+
+    /// What keeps the plan from being carried out now. A dry run says it above the plan; anything else ends with it, before
+    /// any question. Others who have the store open are waited for later where that was asked for.
+    pub(crate) fn obstacles(&self, store: &Path, plan: &Plan, dry_run: bool, wait: Duration) -> Result<Vec<Error>> {
+        let free = |folder: &Path| self.free(folder);
+        let mut found = obstacles(plan, Places { store, journals: self.journal_folder(), free: &free });
+        if dry_run {
+            return Ok(found);
+        }
+        found.retain(|error| error.code() != ErrorCode::StoreInUse || wait.is_zero());
+        if found.is_empty() { Ok(found) } else { Err(found.swap_remove(0)) }
+    }
+
+    /// Room that is left on the disk of the folder, in bytes. A test build takes it from `UNSTICK_FREE`; a release build has
+    /// no such variable.
+    fn free(&self, folder: &Path) -> Option<u64> {
+        let said = self.env.var("UNSTICK_FREE").filter(|_| cfg!(debug_assertions)).and_then(|n| n.parse().ok());
+        // A file system of the kernel's own, such as /proc, has no room at all: whoever tries to write there is told.
+        let there =
+            || fs4::statvfs(folder).ok().filter(|disk| disk.total_space() > 0).map(|disk| disk.available_space());
+        said.or_else(there)
     }
 
     /// Models that earlier repairs of the store have proven to refuse: their refusals were removed.
@@ -335,12 +371,7 @@ fn words(selection: &cli::Selection) -> Vec<String> {
 
 /// A word as a shell takes it.
 pub(crate) fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-=@:,+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
+    Platform::here().quoted(word)
 }
 
 fn show_error(out: &Output, json: bool, error: &Error) -> Exit {

@@ -6,9 +6,11 @@ use opencode_unstick::apply::{Applied, ApplyOptions, PlannedRepair, RepairOption
 use opencode_unstick::audit::{Selection, Want};
 use opencode_unstick::diagnosis::{Finding, Include, Includes};
 use opencode_unstick::error::{Error, ErrorCode, Result};
-use opencode_unstick::report::{self, Output, Progress, RepairDoc, StoreDoc};
-use opencode_unstick::store::{with_snapshot, with_threads};
+use opencode_unstick::repair::SessionPlan;
+use opencode_unstick::report::{self, ErrorBody, Output, Progress, RepairDoc, StoreDoc};
+use opencode_unstick::store::with_threads;
 
+use super::ask::Questions;
 use super::{Context, Exit, Target};
 use crate::cli::Repair;
 
@@ -20,13 +22,14 @@ pub(crate) fn run(context: &Context<'_>, args: &Repair) -> Result<Exit> {
         let error = Error::new(ErrorCode::SeveralStores, "--json and --backup are about one store");
         return Err(error.hint("repair one store at a time with `unstick repair --db PATH`"));
     }
+    let call = Call { context, args, selection: &selection, includes: args.include.iter().copied().collect() };
     if targets.len() > 1 {
-        // One that cannot be read must be known before another is written: exit code 2 means nothing was changed.
+        // One that cannot be read or written must be known before another is written: exit code 2 means nothing was changed.
         for target in &targets {
-            with_snapshot(&target.path, |store| store.identity())?;
+            let shown = call.plan(target)?;
+            context.obstacles(&target.path, &shown.plan, args.dry_run, args.wait)?;
         }
     }
-    let call = Call { context, args, selection: &selection, includes: args.include.iter().copied().collect() };
     let mut exit = Exit::Fine;
     for target in &targets {
         exit = exit.max(call.one(target, targets.len() > 1)?);
@@ -78,12 +81,15 @@ impl Call<'_> {
             RepairDoc::new(store.clone(), args.dry_run, &shown.plan, shown.left.clone(), args.text)
         };
         let nothing_left = shown.left.is_empty() && shown.plan.sessions.iter().all(|s| s.still_unread.is_empty());
+        let obstacles = context.obstacles(&target.path, &shown.plan, args.dry_run, args.wait)?;
         if !context.global.json {
-            self.show(target, &shown, several)?;
+            self.show(target, &shown, &obstacles, several)?;
         }
         if shown.plan.sessions.is_empty() || args.dry_run {
             if context.global.json {
-                context.out.json(&document(&shown))?;
+                let mut document = document(&shown);
+                document.obstacles = obstacles.iter().map(ErrorBody::new).collect();
+                context.out.json(&document)?;
             }
             return Ok(if nothing_left && shown.plan.sessions.is_empty() { Exit::Fine } else { Exit::Findings });
         }
@@ -97,7 +103,9 @@ impl Call<'_> {
                 "" => format!("Repair: {}? [y/N]", report::clean(title)),
                 what => format!("This discards {what}. Do it? [y/N]"),
             };
-            let chosen = super::ask::choose_by(context, "Repair", &shown.plan, &shown.titles, &question)?;
+            let plan_of = |session: &SessionPlan| report::session_plan(&context.out, &shown, session, context.now);
+            let questions = Questions { verb: "Repair", of_one: &question, plan_of: &plan_of };
+            let chosen = super::ask::choose_by(context, &shown.plan, &shown.titles, &questions)?;
             declined = chosen.len() < shown.plan.sessions.len();
             shown.plan.sessions.retain(|s| chosen.contains(&s.id));
             if shown.plan.sessions.is_empty() {
@@ -124,7 +132,7 @@ impl Call<'_> {
         Ok(if nothing_left && !declined { Exit::Fine } else { Exit::Findings })
     }
 
-    fn show(&self, target: &Target, shown: &PlannedRepair, several: bool) -> Result<()> {
+    fn show(&self, target: &Target, shown: &PlannedRepair, obstacles: &[Error], several: bool) -> Result<()> {
         let out = &self.context.out;
         let path = report::clean(&target.path.display().to_string());
         match (out.quiet, several) {
@@ -132,6 +140,9 @@ impl Call<'_> {
             (true, true) => out.print(&format!("{path}: "))?,
             (true, false) => {}
             (false, _) => out.print(&format!("{}\n\n", out.dim(&path)))?,
+        }
+        if !obstacles.is_empty() && !out.quiet {
+            out.print(&format!("{}\n", report::obstacles(out, obstacles)))?;
         }
         Ok(out.print(&self.human(shown))?)
     }
@@ -166,7 +177,7 @@ impl Call<'_> {
         }
         let mut text = String::new();
         if !out.quiet {
-            text.push_str(&report::plan(out, &planned.plan, &planned.titles, self.context.now));
+            text.push_str(&report::plan(out, planned, self.context.now));
             text.push_str(&report::left(out, &planned.left, &planned.titles));
         }
         let mut end = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use opencode_unstick::audit::{Audit, Judged, Options, Want, audit};
+use opencode_unstick::audit::{Audit, Judged, Options, Selection, Want, audit};
 use opencode_unstick::diagnosis::{Code, Format, Status};
 use opencode_unstick::environment::folders::is_gone;
 use opencode_unstick::error::Result;
@@ -34,7 +34,7 @@ pub(crate) fn run(context: &Context<'_>, args: &Scan) -> Result<Exit> {
         let store = StoreDoc::new(&audit.facts, &target.path, &audit.bound);
         let summary =
             Summary::of(audit.sessions.iter().map(|j| &j.diagnosis), audit.unreadable_rows.len() as u64, audit.tails);
-        if summary.stuck > 0 || [summary.dead, summary.unopenable].iter().any(|n| n.is_some_and(|n| n > 0)) {
+        if needs_action(&summary) {
             exit = Exit::Findings;
         }
         let shown: Vec<&Judged> = audit.sessions.iter().filter(|j| wanted(args, j)).collect();
@@ -73,6 +73,35 @@ pub(crate) fn run(context: &Context<'_>, args: &Scan) -> Result<Exit> {
     }
     context.warn();
     Ok(exit)
+}
+
+/// `unstick` alone: how each store stands, in three lines. One line, or a document, is what a scan has as well.
+pub(crate) fn check(context: &Context<'_>) -> Result<Exit> {
+    if context.global.json || context.global.quiet {
+        return run(context, &Scan::default());
+    }
+    let selection = Selection::default();
+    let mut exit = Exit::Fine;
+    for target in &context.targets()? {
+        let audit = context.audited(&selection, Want::Findings, |options| {
+            let options = Options { import: true, ..*options };
+            context.read(target, |store| audit(store, &options))
+        })?;
+        let store = StoreDoc::new(&audit.facts, &target.path, &audit.bound);
+        let summary =
+            Summary::of(audit.sessions.iter().map(|j| &j.diagnosis), audit.unreadable_rows.len() as u64, audit.tails);
+        if needs_action(&summary) {
+            exit = Exit::Findings;
+        }
+        context.out.print(&report::check(&context.out, &store, &summary))?;
+    }
+    context.warn();
+    Ok(exit)
+}
+
+/// Whether its owner has to do something about a session.
+fn needs_action(summary: &Summary) -> bool {
+    [Some(summary.stuck), summary.dead, summary.unopenable].into_iter().flatten().any(|n| n > 0)
 }
 
 /// Whether the report is about the session.

@@ -27,8 +27,12 @@ pub(crate) fn run(context: &Context<'_>, args: &Stats) -> Result<Exit> {
     let events: Vec<&Events> = stores.iter().map(|s| &s.events).collect();
     let summary = Summary::of(&events, by, &zone);
     if let Some(path) = &args.svg {
-        let drawn = report::chart(&events, &summary, &zone)?;
-        write_new(&context.env.absolute(path), &drawn)?;
+        let drawn = report::chart(&events, &summary, context.now, &zone)?;
+        let path = context.env.absolute(path);
+        write_new(&path, &drawn)?;
+        if !context.global.quiet {
+            context.out.note(&format!("written to {}", clean(&path.display().to_string())));
+        }
     }
     if context.global.json {
         match stores.as_slice() {

@@ -27,7 +27,11 @@ pub(crate) fn run(context: &Context<'_>, args: &Undo) -> Result<Exit> {
     };
     let line = pick_journal(&lines, args.id.as_deref())?;
     let mut shown = plan_undo(&target.path, &found, &line.id, context.now)?;
+    let obstacles = context.obstacles(&target.path, &shown.plan, args.dry_run, args.wait)?;
     if !context.global.json {
+        if !obstacles.is_empty() && !context.out.quiet {
+            context.out.print(&format!("{}\n", report::obstacles(&context.out, &obstacles)))?;
+        }
         show(context, args, line, &shown)?;
     }
     let nothing_left = shown.left.is_empty();

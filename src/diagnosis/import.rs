@@ -1,16 +1,15 @@
 //! What opencode 2's import does to sessions of opencode 1 (docs/opencode.md §15).
 
 use super::{Applicability, Code, Finding, finding};
-use crate::opencode2::import::stored::ImportSession;
-use crate::opencode2::import::{self, Effect, Stop};
+use crate::opencode2::import::{self, Columns, Effect, Examination, Stop};
 
 /// What the import does to a session, what stops it first.
 #[must_use]
-pub fn findings(session: &ImportSession) -> Vec<Finding> {
-    session.examine(said)
+pub fn findings(session: Examination, columns: &Columns) -> Vec<Finding> {
+    session.findings(columns).iter().map(said).collect()
 }
 
-fn said(found: &import::Finding<'_>) -> Finding {
+fn said(found: &import::Finding) -> Finding {
     let (code, mends, detail) = match &found.effect {
         Effect::Stops(Stop::BrokenEscape) => {
             (Code::ImportStops, true, "its `data:` URL has a percent sign that begins no escape".to_owned())
@@ -30,7 +29,8 @@ fn said(found: &import::Finding<'_>) -> Finding {
             (Code::ImportForgetsRevert, false, format!("{n} messages that were taken back are there again"))
         }
     };
-    let (message, part) = if found.row.starts_with("prt") { ("", Some(found.row)) } else { (found.row, None) };
+    let row = found.row.as_str();
+    let (message, part) = if row.starts_with("prt") { ("", Some(row)) } else { (row, None) };
     let applicability = if mends { Applicability::OptIn } else { Applicability::ReportOnly };
     Finding { applicability, ..finding(code, message, part, detail) }
 }

@@ -10,6 +10,43 @@ use std::path::{Path, PathBuf};
 /// The folder that opencode uses under each of the XDG base folders.
 const APPLICATION: &str = "opencode";
 
+/// What folders and words of a command line depend on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Platform {
+    /// Linux and other systems of its kind.
+    Unix,
+    /// macOS.
+    MacOs,
+    /// Windows.
+    Windows,
+}
+
+impl Platform {
+    /// The one that this program was built for.
+    #[must_use]
+    pub fn here() -> Self {
+        if cfg!(windows) {
+            Self::Windows
+        } else if cfg!(target_os = "macos") {
+            Self::MacOs
+        } else {
+            Self::Unix
+        }
+    }
+
+    /// A word as a shell takes it: a POSIX shell, or on Windows both PowerShell and cmd.
+    #[must_use]
+    pub fn quoted(self, word: &str) -> String {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "/._-=@:,+".contains(c);
+        match self {
+            _ if !word.is_empty() && word.chars().all(plain) => word.to_owned(),
+            // A path there is full of backslashes, and holds no quotation mark.
+            Self::Windows => format!("\"{word}\""),
+            Self::Unix | Self::MacOs => format!("'{}'", word.replace('\'', "'\\''")),
+        }
+    }
+}
+
 /// The process environment as a value, so that everything that depends on it can be tested without touching the process.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Environment {
@@ -79,22 +116,24 @@ impl Environment {
     /// The folder in which journals are kept when the user names none: the platform's place for state.
     #[must_use]
     pub fn journal_folder(&self) -> Option<PathBuf> {
+        self.journal_folder_on(Platform::here())
+    }
+
+    fn journal_folder_on(&self, platform: Platform) -> Option<PathBuf> {
         const NAME: &str = "opencode-unstick";
         // A relative path would mean another folder from every working folder: such a value is to be passed over.
         if let Some(state) = self.var("XDG_STATE_HOME").filter(|p| Path::new(p).is_absolute()) {
             return Some(Path::new(state).join(NAME));
         }
-        if cfg!(windows)
-            && let Some(local) = self.var("LOCALAPPDATA")
-        {
-            return Some(Path::new(local).join(NAME));
-        }
-        let home = self.home.as_ref()?;
-        Some(if cfg!(target_os = "macos") {
-            home.join("Library/Application Support").join(NAME)
-        } else {
-            home.join(".local/state").join(NAME)
-        })
+        let below = match platform {
+            Platform::Windows => match self.var("LOCALAPPDATA") {
+                Some(local) => return Some(Path::new(local).join(NAME)),
+                None => "AppData/Local",
+            },
+            Platform::MacOs => "Library/Application Support",
+            Platform::Unix => ".local/state",
+        };
+        Some(self.home.as_ref()?.join(below).join(NAME))
     }
 
     fn base_folder(&self, variable: &str, below_home: &[&str]) -> Option<PathBuf> {
@@ -135,6 +174,34 @@ mod tests {
         let homeless = Environment { home: None, ..environment(&[("XDG_DATA_HOME", "/d")]) };
         assert_eq!(homeless.data_folder(), Some(PathBuf::from("/d/opencode")));
         assert_eq!(homeless.config_folder(), None);
+    }
+
+    #[test]
+    fn journals_lie_where_each_platform_keeps_state() {
+        let on = |vars: &[(&str, &str)], platform| {
+            environment(vars).journal_folder_on(platform).map(|p| p.to_str().unwrap().replace('\\', "/"))
+        };
+        let said = |path: &str| Some(format!("{path}/opencode-unstick"));
+        assert_eq!(on(&[], Platform::Unix), said("/home/u/.local/state"));
+        assert_eq!(on(&[], Platform::MacOs), said("/home/u/Library/Application Support"));
+        assert_eq!(on(&[("LOCALAPPDATA", "/c/local")], Platform::Windows), said("/c/local"));
+        assert_eq!(on(&[], Platform::Windows), said("/home/u/AppData/Local"));
+        for platform in [Platform::Unix, Platform::MacOs, Platform::Windows] {
+            let state = if cfg!(windows) { "C:/s" } else { "/s" };
+            assert_eq!(on(&[("XDG_STATE_HOME", state)], platform), said(state));
+            assert_eq!(on(&[("XDG_STATE_HOME", "s")], platform), on(&[], platform), "a relative one is passed over");
+        }
+    }
+
+    #[test]
+    fn words_are_quoted_as_the_shell_of_the_platform_takes_them() {
+        for platform in [Platform::Unix, Platform::MacOs, Platform::Windows] {
+            assert_eq!(platform.quoted("--db"), "--db");
+            assert_eq!(platform.quoted("a/b.db"), "a/b.db");
+        }
+        assert_eq!(Platform::Unix.quoted("it's $HOME"), r"'it'\''s $HOME'");
+        assert_eq!(Platform::Unix.quoted(""), "''");
+        assert_eq!(Platform::Windows.quoted(r"C:\Users\Jo Doe\x.db"), "\"C:\\Users\\Jo Doe\\x.db\"");
     }
 
     #[test]

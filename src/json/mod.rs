@@ -68,7 +68,8 @@ fn each<'a>(text: &'a str, each: impl FnMut(Cow<'a, str>, &'a str)) -> Result<()
     })
 }
 
-struct Key<'a>(Cow<'a, str>);
+/// The key of a member: borrowed unless something in it is escaped.
+pub(crate) struct Key<'a>(pub(crate) Cow<'a, str>);
 
 impl<'de> de::Deserialize<'de> for Key<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -235,7 +236,7 @@ impl<'a> Object<'a> {
 }
 
 /// Where `part`, a slice of `whole`, starts in it.
-fn offset(whole: &str, part: &str) -> usize {
+pub(crate) fn offset(whole: &str, part: &str) -> usize {
     part.as_ptr() as usize - whole.as_ptr() as usize
 }
 

@@ -95,9 +95,9 @@ fn is_absolute(path: &str) -> bool {
 }
 
 pub(super) fn document<'a>(shape: &Shape, text: &'a str) -> Result<Members<'a>, Misfit> {
-    let value = Raw::parse(text).ok_or(NO_JSON)?;
-    shape.check(value)?;
-    value.members().ok_or(NO_JSON)
+    let members = Members::parse(text).ok_or(NO_JSON)?;
+    shape.check_members(&members)?;
+    Ok(members)
 }
 
 /// The typed row; `None` if the table of shapes has let through what this expects to be there.

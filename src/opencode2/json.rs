@@ -6,6 +6,8 @@ use serde_json::value::RawValue;
 
 use crate::json::{self, Object};
 
+pub(super) use crate::json::{Key, offset, quote};
+
 /// What kind of value a raw text is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -30,9 +32,16 @@ pub struct Text<'a>(&'a str);
 pub(super) struct Members<'a>(Object<'a>);
 
 impl<'a> Raw<'a> {
+    /// An object without members.
+    pub(super) const EMPTY: Raw<'static> = Raw("{}");
+
     /// The value that a whole text is; `None` for what is no JSON.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
         serde_json::from_str::<&RawValue>(text).ok().map(|raw| Self(raw.get()))
+    }
+
+    pub(super) fn of(raw: &'a RawValue) -> Self {
+        Self(raw.get())
     }
 
     pub(super) fn kind(self) -> Kind {
@@ -83,11 +92,7 @@ impl<'a> Text<'a> {
     /// The string. It is borrowed unless it has escapes.
     #[must_use]
     pub fn decode(self) -> Cow<'a, str> {
-        let inner = &self.0[1..self.0.len() - 1];
-        if inner.contains('\\') {
-            return Cow::Owned(json::string(self.0).unwrap_or_default());
-        }
-        Cow::Borrowed(inner)
+        json::words(self.0).unwrap_or_default()
     }
 
     /// Whether it is the empty string.
@@ -118,6 +123,11 @@ impl PartialEq<str> for Text<'_> {
 }
 
 impl<'a> Members<'a> {
+    /// The members of the object that a whole text is; `None` for what is none.
+    pub(super) fn parse(text: &'a str) -> Option<Self> {
+        Object::parse(text).ok().map(Self)
+    }
+
     /// The value of a key; the last one where it stands twice.
     pub(super) fn get(&self, name: &str) -> Option<Raw<'a>> {
         self.0.get(name).map(Raw)
@@ -141,14 +151,4 @@ impl<'a> Members<'a> {
     pub(super) fn without(&self, name: &str) -> String {
         self.0.without(name)
     }
-}
-
-/// Where a part of a text begins in it.
-pub(super) fn offset(whole: &str, part: &str) -> usize {
-    part.as_ptr() as usize - whole.as_ptr() as usize
-}
-
-/// A string as a JSON token.
-pub(super) fn quote(text: &str) -> String {
-    json::quote(text)
 }

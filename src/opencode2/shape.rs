@@ -3,7 +3,12 @@
 //! opencode 2 decodes rows with a schema and refuses what does not fit; keys that a schema does not know do no harm.
 //! The tables in `shapes.rs` and `import/shapes.rs` are made of these.
 
-use super::json::{Kind, Raw};
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::json::{Key, Kind, Members, Raw};
 
 /// The largest time that a JavaScript date can hold, in ms since the epoch.
 const LAST_MILLISECOND: f64 = 8.64e15;
@@ -92,7 +97,8 @@ impl Shape {
     pub(super) fn check(&self, value: Raw<'_>) -> Result<(), Misfit> {
         match self {
             Self::Any => Ok(()),
-            Self::String => string(value, "a string", |_| true),
+            Self::String if value.kind() == Kind::String => Ok(()),
+            Self::String => Err(misfit("a string")),
             Self::Starts(start) => string(value, "an id with its prefix", |text| text.starts_with(start)),
             Self::Base64 => string(value, "base64", is_base64),
             Self::Bool if value.kind() == Kind::Bool => Ok(()),
@@ -107,11 +113,42 @@ impl Shape {
             Self::OneOf(words) => string(value, "one of the words that are known", |text| words.contains(&text)),
             Self::Record if value.kind() == Kind::Object => Ok(()),
             Self::Record => Err(misfit("an object")),
-            Self::RecordOf(inner) => record_of(value, inner),
             Self::List(inner) | Self::NonEmpty(inner) => list(self, value, inner),
-            Self::Struct(fields) => structure(value, fields),
-            Self::Tagged(by, cases) => tagged(value, by, cases),
+            Self::RecordOf(_) | Self::Struct(_) | Self::Tagged(..) => {
+                self.check_members(&value.members().ok_or_else(|| misfit("an object"))?)
+            }
         }
+    }
+
+    /// Whether an object decodes whose members are at hand.
+    ///
+    /// # Errors
+    /// The first place that does not.
+    pub(super) fn check_members(&self, members: &Members<'_>) -> Result<(), Misfit> {
+        match self {
+            Self::Struct(fields) => structure(members, fields),
+            Self::Tagged(by, cases) => tagged(members, by, cases)?.1.check_members(members),
+            Self::RecordOf(inner) => record_of(members, inner),
+            Self::Any | Self::Record => Ok(()),
+            // No other shape is an object's.
+            other => other.check(Raw::EMPTY),
+        }
+    }
+
+    /// Which of the cases of a [`Shape::Tagged`] a whole text is, where it decodes: its tag.
+    ///
+    /// # Errors
+    /// The first place that does not decode.
+    pub(super) fn tag(&self, text: &str) -> Result<&'static str, Misfit> {
+        let Self::Tagged(by, cases) = self else { return Err(misfit("an object")) };
+        let mut json = serde_json::Deserializer::from_str(text);
+        let fast = json.deserialize_map(Streamed { by, cases });
+        if let Ok(tag) = fast.and_then(|tag| json.end().map(|()| tag)) {
+            return Ok(tag);
+        }
+        let members = Members::parse(text).ok_or_else(|| misfit("a JSON object"))?;
+        let (tag, shape) = tagged(&members, by, cases)?;
+        shape.check_members(&members).map(|()| tag)
     }
 }
 
@@ -124,8 +161,7 @@ fn number(value: Raw<'_>, wanted: &'static str, fits: impl Fn(f64) -> bool) -> R
     if value.number().is_some_and(fits) { Ok(()) } else { Err(misfit(wanted)) }
 }
 
-fn record_of(value: Raw<'_>, inner: &'static Shape) -> Result<(), Misfit> {
-    let members = value.members().ok_or_else(|| misfit("an object"))?;
+fn record_of(members: &Members<'_>, inner: &'static Shape) -> Result<(), Misfit> {
     members.each().try_for_each(|(name, value)| inner.check(value).map_err(|e| within(name, &e)))
 }
 
@@ -141,8 +177,7 @@ fn list(shape: &Shape, value: Raw<'_>, inner: &'static Shape) -> Result<(), Misf
     items.try_for_each(|(at, item)| inner.check(item).map_err(|e| within(&format!("[{at}]"), &e)))
 }
 
-fn structure(value: Raw<'_>, fields: &'static [Field]) -> Result<(), Misfit> {
-    let members = value.members().ok_or_else(|| misfit("an object"))?;
+fn structure(members: &Members<'_>, fields: &'static [Field]) -> Result<(), Misfit> {
     fields.iter().try_for_each(|field| match members.get(field.name) {
         Some(value) => field.shape.check(value).map_err(|e| within(field.name, &e)),
         None if field.due => Err(within(field.name, &misfit("is missing"))),
@@ -150,12 +185,125 @@ fn structure(value: Raw<'_>, fields: &'static [Field]) -> Result<(), Misfit> {
     })
 }
 
-fn tagged(value: Raw<'_>, by: &'static str, cases: &'static [(&'static str, &'static Shape)]) -> Result<(), Misfit> {
-    let members = value.members().ok_or_else(|| misfit("an object"))?;
+/// The cases of a [`Shape::Tagged`].
+type Cases = &'static [(&'static str, &'static Shape)];
+
+fn tagged(members: &Members<'_>, by: &'static str, cases: Cases) -> Result<(&'static str, &'static Shape), Misfit> {
     let tag = members.text(by);
-    match cases.iter().find(|(name, _)| tag.is_some_and(|tag| tag == **name)) {
-        Some((_, shape)) => shape.check(value),
-        None => Err(within(by, &misfit("one of the words that are known"))),
+    let case = cases.iter().find(|(name, _)| tag.is_some_and(|tag| tag == **name));
+    case.copied().ok_or_else(|| within(by, &misfit("one of the words that are known")))
+}
+
+/// Reads a value once, from its first byte to its last, and ends at the first thing that may not fit: [`Shape::check`]
+/// then says what and where. Most rows fit, and most of their bytes are of no interest.
+struct Fits(&'static Shape);
+
+impl<'de> DeserializeSeed<'de> for Fits {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        match self.0 {
+            Shape::Any => json.deserialize_ignored_any(IgnoredAny).map(drop),
+            Shape::Struct(fields) => json.deserialize_map(Known { fields }),
+            Shape::Tagged(by, cases) => json.deserialize_map(Streamed { by, cases }).map(drop),
+            Shape::List(inner) => json.deserialize_seq(Items(inner)),
+            other => {
+                let raw = <&RawValue as serde::Deserialize>::deserialize(json)?;
+                other.check(Raw::of(raw)).map_err(D::Error::custom)
+            }
+        }
+    }
+}
+
+struct Items(&'static Shape);
+
+impl<'de> Visitor<'de> for Items {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        while items.next_element_seed(Fits(self.0))?.is_some() {}
+        Ok(())
+    }
+}
+
+struct Known {
+    fields: &'static [Field],
+}
+
+/// Reads the members of an object that has these fields. `tag` is one that was
+/// met already, and `seen` has a bit for each field that was.
+fn fields<'de, A: MapAccess<'de>>(
+    map: &mut A,
+    fields: &'static [Field],
+    tag: &str,
+    mut seen: u32,
+) -> Result<(), A::Error> {
+    while let Some(Key(key)) = map.next_key()? {
+        let Some(at) = fields.iter().position(|field| field.name == key) else {
+            // A second tag would be the one that counts.
+            if key == tag {
+                return Err(A::Error::custom("the tag stands twice"));
+            }
+            map.next_value::<IgnoredAny>()?;
+            continue;
+        };
+        // Of a key that stands twice the last one counts.
+        if seen & (1 << at) != 0 {
+            return Err(A::Error::custom("a key stands twice"));
+        }
+        seen |= 1 << at;
+        map.next_value_seed(Fits(fields[at].shape))?;
+    }
+    let missing = |(at, field): (usize, &Field)| field.due && seen & (1 << at) == 0;
+    if fields.iter().enumerate().any(missing) { Err(A::Error::custom("a key is missing")) } else { Ok(()) }
+}
+
+impl<'de> Visitor<'de> for Known {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        fields(&mut map, self.fields, "", 0)
+    }
+}
+
+/// An object whose tag stands first, as opencode writes it.
+struct Streamed {
+    by: &'static str,
+    cases: Cases,
+}
+
+impl<'de> Visitor<'de> for Streamed {
+    type Value = &'static str;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<&'static str, A::Error> {
+        let first = map.next_key::<Key<'de>>()?.filter(|Key(key)| key == self.by);
+        if first.is_none() {
+            return Err(A::Error::custom("the tag does not stand first"));
+        }
+        let raw = Raw::of(map.next_value::<&RawValue>()?);
+        let case = self.cases.iter().find(|(name, _)| raw.text().is_some_and(|tag| tag == **name));
+        let Some((name, Shape::Struct(of_case))) = case else {
+            return Err(A::Error::custom("not one of the words that are known"));
+        };
+        let mut seen = 0;
+        if let Some(at) = of_case.iter().position(|field| field.name == self.by) {
+            of_case[at].shape.check(raw).map_err(A::Error::custom)?;
+            seen = 1 << at;
+        }
+        fields(&mut map, of_case, self.by, seen)?;
+        Ok(name)
     }
 }
 
@@ -189,6 +337,44 @@ mod tests {
         assert_eq!(says(r#"{"list":[{"name":"a","time":1e16}]}"#), "`list[0].time`: a time in milliseconds");
         assert_eq!(says(r#"{"list":[{"name":"a"}],"kind":null}"#), "`kind`: one of the words that are known");
         assert_eq!(says("3"), "an object");
+    }
+
+    static CASES: Shape = Shape::Tagged("type", &[("a", &OUTER), ("b", &NAMED)]);
+    static NAMED: Shape = Shape::Struct(&[due("type", &Shape::OneOf(&["b"])), due("x", &Shape::Int(0.0))]);
+
+    #[test]
+    fn a_value_that_is_read_once_fits_as_one_whose_members_are_looked_at() {
+        let fitting = [
+            "{\"name\":\"\\ud800\"}",
+            "{\"name\":\"\",\"time\":1}",
+            "{\"name\":1,\"name\":\"a\"}",
+            "{\"n\\u0061me\":\"\"}",
+        ];
+        let not = [
+            "{}",
+            "[]",
+            "{\"name\":\"a\",\"name\":1}",
+            "{\"name\":\"\",\"time\":1e999}",
+            "{\"name\":\"\",\"time\":null}",
+        ];
+        for (item, fits) in fitting.map(|item| (item, true)).into_iter().chain(not.map(|item| (item, false))) {
+            let texts = [
+                format!(r#"{{"type":"a","list":[{item}]}}"#),
+                format!(r#"{{"list":[{item}],"more":[{{"x":[]}}],"type":"a"}}"#),
+                format!(r#"{{"type":"c","list":[{item}],"type":"a"}}"#),
+            ];
+            for text in texts {
+                let tag = CASES.tag(&text);
+                assert_eq!(tag.is_ok(), fits, "{text}: {tag:?}");
+                assert_eq!(tag.map(drop), CASES.check(Raw::parse(&text).unwrap()), "{text}");
+            }
+        }
+        assert_eq!(CASES.tag(r#"{"type":"b","x":1}"#), Ok("b"));
+        for text in
+            [r#"{"type":"b","x":1} x"#, r#"{"type":"b","x":1"#, "3", r#"{"type":"b","x":1,"type":"c"}"#, r#"{"x":1}"#]
+        {
+            assert!(CASES.tag(text).is_err(), "{text}");
+        }
     }
 
     #[test]

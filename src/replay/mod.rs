@@ -93,6 +93,12 @@ impl Sdk {
         packages::measured().any(|name| name == self.package)
     }
 
+    /// Whether the package may speak chat completions, where an answer is a message of its own, be it empty.
+    #[must_use]
+    pub fn chats(&self) -> bool {
+        packages::package(&self.package).chats
+    }
+
     /// What it may be where that is not sure: every package that was measured, where the package is a guess or was never
     /// measured; else this one alone.
     #[must_use]

@@ -24,7 +24,7 @@ const INK: RGBColor = RGBColor(118, 118, 118);
 const ORPHAN: RGBColor = RGBColor(176, 125, 0);
 const BAR: RGBColor = RGBColor(63, 127, 191);
 /// Few bars are not drawn wider than this, in pixels.
-const WIDEST_BAR: u32 = 140;
+const WIDEST_BAR: i32 = 140;
 const FONT: &str = "sans-serif";
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -42,18 +42,19 @@ fn colour(cause: Cause) -> RGBColor {
     }
 }
 
-/// An SVG document with the timeline and the histogram. Times are shown in `zone`.
+/// An SVG document with the timeline and the histogram. Times are shown in `zone`, with the year where what is shown began
+/// more than a year before `now`, in ms since the epoch.
 ///
 /// # Errors
 /// When the plotting library cannot draw.
-pub fn chart(stores: &[&Events], summary: &Summary, zone: &TimeZone) -> Result<String> {
+pub fn chart(stores: &[&Events], summary: &Summary, now: i64, zone: &TimeZone) -> Result<String> {
     let mut svg = String::new();
     {
         let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
         let (above, below) = root.split_vertically(TIMELINE);
         let failed =
             |e: &dyn std::fmt::Display| Error::new(ErrorCode::Failed, format!("the picture could not be drawn: {e}"));
-        timeline(&above, stores, summary, zone).map_err(|e| failed(&e))?;
+        timeline(&above, stores, summary, (now, zone)).map_err(|e| failed(&e))?;
         histogram(&below, &summary.deltas.histogram).map_err(|e| failed(&e))?;
         root.present().map_err(|e| failed(&e))?;
     }
@@ -74,7 +75,7 @@ fn nothing(area: &Area<'_>, text: &str) -> Drawn {
     area.draw(&Text::new(text.to_owned(), (x, y), style)).map_err(|e| e.to_string().into())
 }
 
-fn timeline(area: &Area<'_>, stores: &[&Events], summary: &Summary, zone: &TimeZone) -> Drawn {
+fn timeline(area: &Area<'_>, stores: &[&Events], summary: &Summary, (now, zone): (i64, &TimeZone)) -> Drawn {
     let refused = &summary.prefill_400s;
     heading(
         area,
@@ -111,7 +112,7 @@ fn timeline(area: &Area<'_>, stores: &[&Events], summary: &Summary, zone: &TimeZ
     };
     let margin = ((last.saturating_sub(first)) / 40).max(30_000);
     let (from, to) = (first.saturating_sub(margin), last.saturating_add(margin));
-    let (ticks, format) = ticks(from, to, zone);
+    let (ticks, format) = ticks(from, to, now, zone);
     let label = |ms: &i64| {
         Timestamp::from_millisecond(*ms)
             .map_or_else(|_| String::new(), |t| t.to_zoned(zone.clone()).strftime(format).to_string())
@@ -158,12 +159,13 @@ fn histogram(area: &Area<'_>, buckets: &[Bucket]) -> Drawn {
     if most == 0 {
         return nothing(area, "no prefill 400 has an orphan before it");
     }
+    // A bucket is this wide on its axis; its label and its bar stand in the middle.
+    const WIDE: i32 = 1_000;
     let columns = i32::try_from(buckets.len())?;
-    let name = |segment: &SegmentValue<i32>| match segment {
-        SegmentValue::CenterOf(at) => {
-            usize::try_from(*at).ok().and_then(|at| buckets.get(at)).map_or_else(String::new, bucket_label)
-        }
-        _ => String::new(),
+    let middles: Vec<i32> = (0..columns).map(|at| at * WIDE + WIDE / 2).collect();
+    let name = |at: &i32| {
+        let of = usize::try_from(at / WIDE).ok().and_then(|at| buckets.get(at));
+        of.map_or_else(String::new, bucket_label)
     };
     // Room for the number above the highest bar.
     let top = most + most.div_ceil(5);
@@ -172,7 +174,7 @@ fn histogram(area: &Area<'_>, buckets: &[Bucket]) -> Drawn {
         .margin_top(36)
         .x_label_area_size(34)
         .y_label_area_size(60)
-        .build_cartesian_2d((0..columns - 1).into_segmented(), 0..top)
+        .build_cartesian_2d((0..columns * WIDE).with_key_points(middles.clone()), 0..top)
         .map_err(|e| e.to_string())?;
     chart
         .configure_mesh()
@@ -186,16 +188,14 @@ fn histogram(area: &Area<'_>, buckets: &[Bucket]) -> Drawn {
         .x_label_formatter(&name)
         .draw()
         .map_err(|e| e.to_string())?;
-    for (at, bucket) in buckets.iter().enumerate().filter(|(_, b)| b.count > 0) {
-        let at = i32::try_from(at)?;
-        let end = if at + 1 == columns { SegmentValue::Last } else { SegmentValue::Exact(at + 1) };
-        let corners = [(SegmentValue::Exact(at), 0), (end, bucket.count)];
-        let mut bar = Rectangle::new(corners, BAR.mix(0.85).filled());
-        let margin = ((SIZE.0 - 88) / u32::try_from(columns)?).saturating_sub(WIDEST_BAR).max(24) / 2;
-        bar.set_margin(0, 0, margin, margin);
+    // Few bars are not as wide as they could be; many leave a fifth between them.
+    let half = (WIDEST_BAR * columns * WIDE / i32::try_from(SIZE.0 - 88)?).min(WIDE * 4 / 5) / 2;
+    for (middle, bucket) in middles.iter().zip(buckets).filter(|(_, b)| b.count > 0) {
+        let corners = [(middle - half, 0), (middle + half, bucket.count)];
+        let bar = Rectangle::new(corners, BAR.mix(0.85).filled());
         chart.draw_series(std::iter::once(bar)).map_err(|e| e.to_string())?;
         let style = (FONT, 14).into_font().color(&INK).pos(Pos::new(HPos::Center, VPos::Bottom));
-        let number = Text::new(bucket.count.to_string(), (SegmentValue::CenterOf(at), bucket.count), style);
+        let number = Text::new(bucket.count.to_string(), (*middle, bucket.count), style);
         chart.draw_series(std::iter::once(number)).map_err(|e| e.to_string())?;
     }
     Ok(())
@@ -203,10 +203,12 @@ fn histogram(area: &Area<'_>, buckets: &[Bucket]) -> Drawn {
 
 /// The most ticks that an axis of time gets.
 const MOST_TICKS: i64 = 8;
+/// A year in ms.
+const YEAR: i64 = 365 * 86_400_000;
 
 /// Where an axis from `from` to `to` (ms since the epoch) has its ticks, at round local times, and how these
-/// are written.
-fn ticks(from: i64, to: i64, zone: &TimeZone) -> (Vec<i64>, &'static str) {
+/// are written: with the year where that is not told by the day.
+fn ticks(from: i64, to: i64, now: i64, zone: &TimeZone) -> (Vec<i64>, &'static str) {
     const MINUTES: [i64; 9] = [1, 5, 15, 30, 60, 120, 180, 360, 720];
     const DAYS: [i64; 11] = [1, 2, 4, 7, 14, 28, 60, 120, 365, 1_460, 7_300];
     let span = to.saturating_sub(from);
@@ -233,10 +235,11 @@ fn ticks(from: i64, to: i64, zone: &TimeZone) -> (Vec<i64>, &'static str) {
             None => break,
         }
     }
-    let format = match (minutes, days) {
-        (Some(_), _) => "%-d %b %H:%M",
-        (None, 0..60) => "%-d %b",
-        _ => "%-d %b %Y",
+    let format = match (minutes, now.saturating_sub(from) > YEAR) {
+        (Some(_), false) => "%-d %b %H:%M",
+        (Some(_), true) => "%-d %b %Y %H:%M",
+        (None, false) if days < 60 => "%-d %b",
+        (None, _) => "%-d %b %Y",
     };
     (out, format)
 }
@@ -244,17 +247,48 @@ fn ticks(from: i64, to: i64, zone: &TimeZone) -> (Vec<i64>, &'static str) {
 #[cfg(test)]
 mod tests {
     use jiff::tz::TimeZone;
+    use plotters::prelude::{IntoDrawingArea, SVGBackend};
 
-    use super::ticks;
+    use super::{histogram, ticks};
+    use crate::stats::Bucket;
+
+    /// Numbers of an attribute, of every element of that name.
+    fn numbers(svg: &str, tag: &str, name: &str) -> Vec<f64> {
+        let document = roxmltree::Document::parse(svg).unwrap();
+        let of = document.descendants().filter(|n| n.has_tag_name(tag));
+        of.filter_map(|n| n.attribute(name)).map(|n| n.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn bars_stand_over_their_labels_however_many_there_are() {
+        for n in [1_usize, 2, 5, 10] {
+            let bucket =
+                |at: usize| Bucket { from_ms: Some(at as i64 * 10), to_ms: Some(at as i64 * 10 + 10), count: 3 };
+            let buckets: Vec<Bucket> = (0..n).map(bucket).collect();
+            let mut svg = String::new();
+            histogram(&SVGBackend::with_string(&mut svg, (1_000, 280)).into_drawing_area(), &buckets).unwrap();
+            let (left, wide) = (numbers(&svg, "rect", "x"), numbers(&svg, "rect", "width"));
+            assert_eq!(left.len(), n, "{svg}");
+            let document = roxmltree::Document::parse(&svg).unwrap();
+            let labels = document.descendants().filter(|t| t.text().is_some_and(|t| t.contains("ms")));
+            let labels: Vec<f64> = labels.filter_map(|t| t.attribute("x")).map(|x| x.parse().unwrap()).collect();
+            assert_eq!(labels.len(), n, "{svg}");
+            for ((left, wide), label) in left.iter().zip(wide).zip(labels) {
+                assert!((left + wide / 2.0 - label).abs() < 3.0 && wide > 20.0, "{n}: {left} {wide} {label}");
+            }
+        }
+    }
 
     #[test]
     fn ticks_are_few_and_round() {
         let start = 1_795_251_279_474;
         for span in [60_000, 3_600_000, 86_400_000, 40 * 86_400_000, 900 * 86_400_000] {
-            let (ticks, _) = ticks(start, start + span, &TimeZone::UTC);
+            let (ticks, _) = ticks(start, start + span, start + span, &TimeZone::UTC);
             assert!((1..=9).contains(&ticks.len()), "{span}: {}", ticks.len());
             assert!(ticks.iter().all(|t| t % 60_000 == 0 && *t >= start && *t <= start + span));
         }
-        assert!(ticks(i64::MAX - 5, i64::MAX, &TimeZone::UTC).0.is_empty());
+        let format = |ago: i64| ticks(start, start + 3_600_000, start + ago * 86_400_000, &TimeZone::UTC).1;
+        assert_eq!((format(3), format(400)), ("%-d %b %H:%M", "%-d %b %Y %H:%M"), "a day of another year");
+        assert!(ticks(i64::MAX - 5, i64::MAX, 0, &TimeZone::UTC).0.is_empty());
     }
 }

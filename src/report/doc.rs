@@ -28,7 +28,7 @@ pub struct StoreDoc {
     pub id: String,
     /// Where it is.
     pub path: Option<String>,
-    /// Size of the main file in bytes.
+    /// Size in bytes, its -wal counted in.
     pub bytes: u64,
     /// Sessions of opencode 1.
     pub sessions: u64,
@@ -271,6 +271,9 @@ pub struct RepairDoc {
     pub plan: PlanDoc,
     /// Sessions that are left, and why.
     pub left: Vec<Left>,
+    /// What keeps the plan from being carried out now; only where that is something.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub obstacles: Vec<ErrorBody>,
 }
 
 /// A plan in a document: ids, marks, times and totals; contents by size and hash.
@@ -352,6 +355,7 @@ impl RepairDoc {
             undo_id: None,
             plan: PlanDoc { sessions },
             left,
+            obstacles: Vec::new(),
         }
     }
 }
@@ -473,8 +477,9 @@ pub struct ErrorDoc {
     error: ErrorBody,
 }
 
+/// An error in a document.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
-struct ErrorBody {
+pub struct ErrorBody {
     /// Its stable name (docs/errors.md).
     code: ErrorCode,
     /// What went wrong, in one sentence.
@@ -485,17 +490,24 @@ struct ErrorBody {
     hint: String,
 }
 
-impl ErrorDoc {
-    /// Puts the document together.
+impl ErrorBody {
+    /// From an error.
     #[must_use]
     pub fn new(error: &Error) -> Self {
-        let error = ErrorBody {
+        Self {
             code: error.code(),
             message: clean(&error.to_string()),
             cause: error.cause().to_owned(),
             hint: clean(error.next()),
-        };
-        Self { schema_version: SCHEMA_VERSION, error }
+        }
+    }
+}
+
+impl ErrorDoc {
+    /// Puts the document together.
+    #[must_use]
+    pub fn new(error: &Error) -> Self {
+        Self { schema_version: SCHEMA_VERSION, error: ErrorBody::new(error) }
     }
 
     /// The error's stable name.

@@ -315,8 +315,9 @@ fn refused(explained: &Explained, e: &Explanation, now: i64, zone: &TimeZone) ->
             n => format!(" Left out behind it: {n} rows, such as {}.", left_out[0]),
         };
         out.push(format!(
-            "So it sends the stored history again. The last turn of that is turn {number}, the assistant's own words \
-             of {}.{left_out}",
+            "So it sends the stored history again. The last turn of that is turn {number}, the assistant's: the {} of \
+             {}.{left_out}",
+            name(row),
             moment(row.time_ms, now, zone)
         ));
     }

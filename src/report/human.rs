@@ -3,9 +3,12 @@
 use jiff::tz::TimeZone;
 
 use super::layout::named;
+use super::listing::cause;
 use super::words::sentences;
 use super::{Output, StoreDoc, clean};
-use crate::diagnosis::Left;
+use crate::apply::PlannedRepair;
+use crate::diagnosis::{Format, Left};
+use crate::error::Error;
 use crate::repair::{Plan, SessionPlan};
 use crate::rows::Table;
 
@@ -60,40 +63,61 @@ pub(super) fn size(bytes: u64) -> String {
 /// What is said of a plan after which the next prompt has fewer turns.
 const EMPTY_ANSWERS: &str = "the next prompt no longer sends the empty answer: an assistant's turn without a word";
 
-/// A plan in words, session by session.
+/// What keeps a plan from being carried out now, above it.
 #[must_use]
-pub fn plan(out: &Output, plan: &Plan, titles: &[(String, String)], now: i64) -> String {
+pub fn obstacles(out: &Output, errors: &[Error]) -> String {
+    let say = |error: &Error| {
+        let head = format!("Not now [{}]:", error.code());
+        let line = out.wrap(&format!("{head} {}", clean(&error.to_string())), "  ");
+        let next = out.wrap(&format!("  next: {}", clean(error.next())), "    ");
+        format!("{}\n{next}\n", line.replacen(&head, &out.paint("33", &head), 1))
+    };
+    errors.iter().map(say).collect()
+}
+
+/// A plan in words, session by session, each with its cause.
+#[must_use]
+pub fn plan(out: &Output, planned: &PlannedRepair, now: i64) -> String {
+    planned.plan.sessions.iter().map(|session| session_plan(out, planned, session, now)).collect()
+}
+
+/// The plan of one session in words.
+#[must_use]
+pub fn session_plan(out: &Output, planned: &PlannedRepair, session: &SessionPlan, now: i64) -> String {
     let zone = TimeZone::system();
     let mut text = String::new();
-    for session in &plan.sessions {
-        let title = titles.iter().find(|(id, _)| *id == session.id).map_or("", |(_, t)| t);
-        text.push_str(&named(out, &session.id, title));
-        for sentence in sentences(&session.steps, now, &zone) {
-            text.push_str(&out.wrap(&format!("  - {sentence}\n"), "    "));
-        }
-        if session.redacts() {
-            text.push_str(&out.wrap(
-                "  This is not without loss: the model is told less, or otherwise, from now on. `undo` gives every row back.\n",
-                "  ",
-            ));
-        }
-        for row in &session.still_unread {
-            let line = format!("  - opencode still cannot read a row of it: {}\n", clean(row));
-            text.push_str(&out.wrap(&line, "    "));
-        }
-        if session.empty_answers {
-            text.push_str(&out.wrap(&format!("  - {EMPTY_ANSWERS}\n"), "    "));
-        }
-        if let Some(why) = &session.log_not_updated {
-            let line = format!("  - event log not updated: it already disagreed with the rows ({})\n", clean(why));
-            text.push_str(&out.wrap(&line, "    "));
-        }
-        if out.verbose {
-            for (edit, step) in session.edits() {
-                let reason = step.map(|step| format!(" ({})", step.reason)).unwrap_or_default();
-                let line = format!("    {} {} {}{reason}\n", edit.op(), edit.table, clean(&edit.id));
-                text.push_str(&out.dim(&line));
-            }
+    let title = planned.titles.iter().find(|(id, _)| *id == session.id).map_or("", |(_, t)| t);
+    text.push_str(&named(out, &session.id, title));
+    let judged =
+        planned.audit.sessions.iter().find(|j| j.diagnosis.format == Format::V1 && j.diagnosis.info.id == session.id);
+    if let Some(cause) = judged.map(|j| cause(&j.diagnosis)).filter(|cause| !cause.is_empty()) {
+        text.push_str(&(out.wrap(&format!("  cause: {cause}"), "    ") + "\n"));
+    }
+    for sentence in sentences(&session.steps, now, &zone) {
+        text.push_str(&out.wrap(&format!("  - {sentence}\n"), "    "));
+    }
+    if session.redacts() {
+        text.push_str(&out.wrap(
+            "  This is not without loss: the model is told less, or otherwise, from now on. `undo` gives every row back.\n",
+            "  ",
+        ));
+    }
+    for row in &session.still_unread {
+        let line = format!("  - opencode still cannot read a row of it: {}\n", clean(row));
+        text.push_str(&out.wrap(&line, "    "));
+    }
+    if session.empty_answers {
+        text.push_str(&out.wrap(&format!("  - {EMPTY_ANSWERS}\n"), "    "));
+    }
+    if let Some(why) = &session.log_not_updated {
+        let line = format!("  - event log not updated: it already disagreed with the rows ({})\n", clean(why));
+        text.push_str(&out.wrap(&line, "    "));
+    }
+    if out.verbose {
+        for (edit, step) in session.edits() {
+            let reason = step.map(|step| format!(" ({})", step.reason)).unwrap_or_default();
+            let line = format!("    {} {} {}{reason}\n", edit.op(), edit.table, clean(&edit.id));
+            text.push_str(&out.dim(&line));
         }
     }
     text

@@ -52,7 +52,8 @@ fn status_cell(out: &Output, status: Status, text: &str) -> Cell {
 }
 
 /// Why a session stands as it does, in a few words.
-fn why(d: &Diagnosis) -> String {
+#[must_use]
+pub fn cause(d: &Diagnosis) -> String {
     let mut causes: Vec<&'static str> = Vec::new();
     let shown: Vec<_> = match d.status {
         Status::Unopenable => d.findings.iter().filter(|f| f.misfit.is_some()).collect(),
@@ -106,7 +107,7 @@ pub(super) fn short(out: &Output, sessions: &[&Shown<'_>], both: bool, roomy: bo
         for s in sessions {
             let title = fit(&s.diagnosis.info.title, width.saturating_sub(status_width + 2));
             text.push_str(&format!("{}  {title}\n", painted(s, &format!("{:status_width$}", status(s)))));
-            text.push_str(&format!("  {}\n", fit(&format!("{}: {}", ages(s), why(s.diagnosis)), width - 2)));
+            text.push_str(&format!("  {}\n", fit(&format!("{}: {}", ages(s), cause(s.diagnosis)), width - 2)));
             if roomy {
                 text.push_str(&format!("  {}\n", out.dim(&clean(&s.diagnosis.info.id))));
             }
@@ -116,12 +117,12 @@ pub(super) fn short(out: &Output, sessions: &[&Shown<'_>], both: bool, roomy: bo
     let id = |s: &&Shown<'_>| if out.width >= WITH_ID { clean(&s.diagnosis.info.id) + "  " } else { String::new() };
     let id_width = longest(&id);
     let rest = width.saturating_sub(status_width + id_width + age_width + 6);
-    let why_width = longest(&|s| why(s.diagnosis)).min(rest.saturating_sub(TITLE));
+    let why_width = longest(&|s| cause(s.diagnosis)).min(rest.saturating_sub(TITLE));
     for s in sessions {
         let head = format!("{:status_width$}  {:id_width$}{:age_width$}  ", status(s), id(s), ages(s));
-        let cause = fit(&why(s.diagnosis), why_width);
+        let words = fit(&cause(s.diagnosis), why_width);
         let title = fit(&s.diagnosis.info.title, rest.saturating_sub(why_width));
-        text.push_str(&format!("{}{cause:why_width$}  {title}\n", painted(s, &head)));
+        text.push_str(&format!("{}{words:why_width$}  {title}\n", painted(s, &head)));
         if roomy && id_width == 0 {
             let indent = " ".repeat(status_width + 2);
             text.push_str(&format!("{indent}{}\n", out.dim(&clean(&s.diagnosis.info.id))));
@@ -159,7 +160,7 @@ pub(super) fn full(out: &Output, sessions: &[&Shown<'_>], both: bool, (now, zone
             if let Some(parent) = &d.info.parent_id {
                 title.push_str(&format!("\n{}", wrap(&format!("child of {}", clean(parent)), title_width)));
             }
-            let why = wrap(&why(d), why_width);
+            let why = wrap(&cause(d), why_width);
             let status = status_cell(out, d.status, &d.status.to_string());
             vec![status, Cell::new(id(d)), Cell::new(when), Cell::new(why), Cell::new(title)]
         };
@@ -186,7 +187,7 @@ pub(super) fn full(out: &Output, sessions: &[&Shown<'_>], both: bool, (now, zone
         if let Some(parent) = &d.info.parent_id {
             line(format!("child of {}", clean(parent)));
         }
-        line(why(d));
+        line(cause(d));
     }
     trimmed(&text)
 }

@@ -21,18 +21,18 @@ mod words;
 
 pub use chart::chart;
 pub use doc::{
-    EditDoc, ErrorDoc, LeavesDoc, OpencodeDoc, PlanDoc, RepairDoc, ScanDoc, ScansDoc, SdkDoc, SessionDoc,
+    EditDoc, ErrorBody, ErrorDoc, LeavesDoc, OpencodeDoc, PlanDoc, RepairDoc, ScanDoc, ScansDoc, SdkDoc, SessionDoc,
     SessionPlanDoc, StoreDoc, Summary, error,
 };
 pub use explain::{ExplainDoc, explain};
-pub use human::{bound_words, left, plan, remain, repaired};
+pub use human::{bound_words, left, obstacles, plan, remain, repaired, session_plan};
 pub use import::import;
-pub use listing::Shown;
+pub use listing::{Shown, cause};
 pub use output::{ColorChoice, Output, Screen};
 pub use progress::Progress;
 pub use relink::{Gone, RelinkDoc, gone, relink_plan, relinked};
 pub use sanitize::clean;
-pub use scan::{Listed, Scan, ScanLine, scan, scans};
+pub use scan::{Listed, Scan, ScanLine, check, scan, scans};
 pub use schema::{Document, schema};
 pub use stats::{StatsDoc, stats};
 pub use undo::{JournalsDoc, UndoDoc, journals, undo_plan, undone};

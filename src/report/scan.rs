@@ -287,6 +287,19 @@ fn commands(out: &Output, scan: &Scan<'_>, sessions: &[&Shown<'_>]) -> Option<St
     (!text.is_empty()).then_some(text)
 }
 
+/// How a store stands, in three lines: where it is, what was found, what to do next.
+#[must_use]
+pub fn check(out: &Output, store: &StoreDoc, summary: &Summary) -> String {
+    let path = clean(store.path.as_deref().unwrap_or("store"));
+    let urgent = summary.stuck > 0 || summary.dead.is_some_and(|n| n > 0);
+    let next = if urgent {
+        format!("Next: {}", out.command("scan"))
+    } else {
+        "There is nothing to do. `unstick --help` says what else it can tell.".to_owned()
+    };
+    format!("{}\n{}\n{next}\n", out.dim(&path), out.wrap(&verdict(out, summary), "  "))
+}
+
 /// A store in the summary of several.
 #[derive(Debug)]
 pub struct ScanLine {

@@ -12,16 +12,23 @@ use crate::repair::{Action, Means, Redaction, Step};
 
 /// A time in ms since the epoch, in the local zone: "12 May 14:03", with the year where it is another than `now`'s.
 pub(super) fn moment(ms: i64, now: i64, zone: &TimeZone) -> String {
+    let unknown = || "an unknown time".to_owned();
+    if ms <= 0 {
+        return unknown();
+    }
     let (Ok(then), Ok(now)) = (Timestamp::from_millisecond(ms), Timestamp::from_millisecond(now)) else {
-        return "an unknown time".to_owned();
+        return unknown();
     };
     let then = then.to_zoned(zone.clone());
     let format = if then.year() == now.to_zoned(zone.clone()).year() { "%-d %b %H:%M" } else { "%-d %b %Y %H:%M" };
     then.strftime(format).to_string()
 }
 
-/// How long ago, in one unit: "3 hours", "12 days".
+/// How long ago, in one unit: "3 hours", "12 days". A row without a time has none.
 pub(super) fn age(ms: i64, now: i64) -> String {
+    if ms <= 0 {
+        return "no time".to_owned();
+    }
     let seconds = now.saturating_sub(ms).max(0) / 1000;
     let (n, unit) = match seconds {
         0..60 => (seconds, "second"),
@@ -36,7 +43,7 @@ pub(super) fn age(ms: i64, now: i64) -> String {
 
 /// How long ago and when: "3 days ago, 12 May 14:03".
 pub(super) fn ago(ms: i64, now: i64, zone: &TimeZone) -> String {
-    format!("{} ago, {}", age(ms, now), moment(ms, now, zone))
+    if ms <= 0 { moment(ms, now, zone) } else { format!("{} ago, {}", age(ms, now), moment(ms, now, zone)) }
 }
 
 /// What is done to a session, a sentence for each step, in the order of the rows.
@@ -182,12 +189,14 @@ mod tests {
 
     #[test]
     fn ages_and_moments() {
-        assert_eq!(age(0, 59_999), "59 seconds");
-        assert_eq!(age(0, 60_000), "1 minute");
-        assert_eq!(age(0, 3 * 3_600_000), "3 hours");
-        assert_eq!(age(0, 70 * 86_400_000), "2 months");
+        assert_eq!(age(1, 60_000), "59 seconds");
+        assert_eq!(age(1, 60_001), "1 minute");
+        assert_eq!(age(1, 1 + 3 * 3_600_000), "3 hours");
+        assert_eq!(age(1, 1 + 70 * 86_400_000), "2 months");
         assert_eq!(age(10, 0), "0 seconds");
         let utc = TimeZone::UTC;
+        let now = 1_795_251_999_000;
+        assert_eq!((age(0, now), ago(0, now, &utc)), ("no time".to_owned(), "an unknown time".to_owned()));
         assert_eq!(moment(1_795_251_279_474, 1_795_251_999_000, &utc), "21 Nov 08:54");
         assert_eq!(moment(1_695_251_279_474, 1_795_251_999_000, &utc), "20 Sep 2023 23:07");
         assert_eq!(moment(i64::MAX, 0, &utc), "an unknown time");

@@ -169,13 +169,24 @@ fn in_use(path: &Path) -> Error {
     Error::new(ErrorCode::StoreInUse, format!("{} is in use by another process{holders}", path.display()))
 }
 
+/// What keeps the store from being written now, as far as that can be told without opening it. A lock that nobody's open file
+/// explains is found by [`Exclusive::open`] alone.
+#[must_use]
+pub fn check_ready(path: &Path) -> Vec<Error> {
+    let in_use = if holders(path).is_empty() { None } else { Some(in_use(path)) };
+    in_use.into_iter().chain(check_writable(path).err()).collect()
+}
+
 fn check_writable(path: &Path) -> Result<()> {
     let real = path.canonicalize().map_err(|e| Error::io(path, "read", e))?;
     let folder = real.parent().unwrap_or(Path::new("/"));
     // Asking beats guessing from mode bits: owners, groups and read-only mounts all have their say.
     std::fs::OpenOptions::new().append(true).open(path).map_err(|e| Error::io(path, "write", e))?;
-    let read_only = |p: &Path| std::fs::metadata(p).is_ok_and(|m| m.permissions().readonly());
-    match [path, folder].into_iter().find(|p| read_only(p)) {
+    // On Windows the mark means nothing for a folder.
+    let read_only =
+        |p: &Path| std::fs::metadata(p).is_ok_and(|m| m.permissions().readonly() && (cfg!(unix) || m.is_file()));
+    let closed = [path, folder].into_iter().find(|p| read_only(p));
+    match closed.or_else(|| (!crate::files::may_write(folder)).then_some(folder)) {
         Some(closed) => Err(Error::denied("write", closed)),
         None => Ok(()),
     }

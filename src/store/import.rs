@@ -1,29 +1,23 @@
 //! opencode 1's rows as opencode 2's import looks at them.
 
-use rusqlite::types::ValueRef;
-
 use super::Store;
-use super::blob::{self, Starts};
+use super::blob;
 use super::columns::{integer, optional_text, text};
+use super::value::{LARGE, MESSAGE, PART, Seen, Values};
 use crate::error::Result;
 use crate::json::shortened;
-use crate::opencode2::import::NEEDED;
-use crate::opencode2::import::stored::{ImportMessage, ImportPart, ImportSession};
+use crate::opencode2::import::{Columns, Examination, NEEDED};
+use crate::rows::Table;
 
-/// Parts up to this size are looked at whole, in bytes: they are on their rows' pages. Of larger ones only files without
-/// base64 can stop the import; any other is taken to decode.
-const ON_PAGE: i64 = blob::ON_PAGE;
-/// Messages beyond this size are read with their long strings cut short, in bytes.
-const LARGE: i64 = 1 << 20;
+/// Of messages beyond [`LARGE`], strings longer than this are cut short, in bytes.
 const LONGEST: usize = 1 << 12;
 
 impl Store<'_> {
-    /// A session of opencode 1 as the import sees it; `None` where its row is gone. Rows that are not text are left out:
-    /// a scan names them.
+    /// The columns of a session that the import looks at; `None` where its row is gone.
     ///
     /// # Errors
     /// When SQLite cannot read it.
-    pub fn import_session(&self, id: &str) -> Result<Option<ImportSession>> {
+    pub fn import_columns(&self, id: &str) -> Result<Option<Columns>> {
         let has = |name: &str| self.schema().has("session", name);
         let optional = |name: &&str| if has(name) { (*name).to_owned() } else { format!("NULL AS {name}") };
         let documents = ["metadata", "permission", "summary_diffs"];
@@ -33,81 +27,88 @@ impl Store<'_> {
         let columns: Vec<String> = columns.chain(null).collect();
         let query = format!("SELECT directory, {} FROM session WHERE id = ?1", columns.join(", "));
         let mut statement = self.cached(&query)?;
-        let read = |row: &rusqlite::Row<'_>| {
+        Self::first(&mut statement, [id], |row| {
             let own = |at, name| optional_text(row, at, name).ok().flatten().map(str::to_owned);
-            let mut session = ImportSession { id: id.to_owned(), ..ImportSession::default() };
-            session.directory = own(0, "directory").unwrap_or_default();
-            (session.model, session.revert) = (own(1, "model"), own(2, "revert"));
+            let mut out = Columns { directory: own(0, "directory").unwrap_or_default(), ..Columns::default() };
+            (out.model, out.revert) = (own(1, "model"), own(2, "revert"));
             for (at, name) in (3..).zip(documents) {
-                session.documents.extend(own(at, name).map(|text| (name, text)));
+                out.documents.extend(own(at, name).map(|text| (name, text)));
             }
             for (at, name) in (6..).zip(&needed) {
-                session.null.extend(row.get::<_, bool>(at)?.then_some(*name));
+                out.null.extend(row.get::<_, bool>(at)?.then_some(*name));
             }
-            Ok(session)
-        };
-        let Some(mut session) = Self::first(&mut statement, [id], read)? else { return Ok(None) };
-        session.messages = self.import_messages(id)?;
-        session.parts = self.import_parts(id)?;
-        Ok(Some(session))
+            Ok(out)
+        })
     }
 
-    fn import_messages(&self, session: &str) -> Result<Vec<ImportMessage>> {
-        let query = format!(
-            "SELECT rowid, id, time_created, CASE WHEN octet_length(data) <= {LARGE} THEN data END FROM message \
-             WHERE session_id = ?1"
-        );
-        let mut statement = self.cached(&query)?;
+    /// Shows the import the rows that carry a session's id.
+    ///
+    /// # Errors
+    /// When SQLite cannot read them.
+    pub fn show_rows(&self, session: &str, import: &mut Examination) -> Result<()> {
+        let mut values = Values::of(self.db, Table::Message);
+        let mut statement = self.cached(&format!("{MESSAGE} WHERE session_id = ?1"))?;
         let mut rows = statement.query([session])?;
-        let mut out = Vec::new();
         while let Some(row) = rows.next()? {
-            let (Ok(id), Ok(time_created)) = (text(row, 1, "id"), integer(row, 2, "time_created")) else { continue };
-            let data = match row.get_ref(3)? {
-                ValueRef::Null => {
-                    let value = self.db.blob_open("main", "message", "data", row.get(0)?, true)?;
-                    shortened(value, LONGEST).map_err(blob::error_of)?.unwrap_or_default()
-                }
-                _ => match text(row, 3, "data") {
-                    Ok(data) => data.to_owned(),
-                    Err(_) => continue,
-                },
-            };
-            out.push(ImportMessage { id: id.to_owned(), time_created, data });
+            values.show_message(row, import)?;
         }
-        Ok(out)
+        let mut values = Values::of(self.db, Table::Part);
+        let mut statement = self.cached(&format!("{PART} WHERE session_id = ?1"))?;
+        let mut rows = statement.query([session])?;
+        while let Some(row) = rows.next()? {
+            values.show_part(row, import)?;
+        }
+        Ok(())
+    }
+}
+
+/// Rows that are not text are left out: a scan names them.
+impl Values<'_> {
+    /// Shows the import a row of [`MESSAGE`].
+    pub(super) fn show_message(&mut self, row: &rusqlite::Row<'_>, import: &mut Examination) -> Result<()> {
+        let (Ok(id), Ok(time)) = (text(row, 1, "id"), integer(row, 3, "time_created")) else { return Ok(()) };
+        match self.seen(row)? {
+            Seen::Whole(data) => {
+                if let Ok(data) = data {
+                    import.message(id, time, data);
+                }
+            }
+            Seen::Elsewhere(bytes) if bytes <= LARGE => {
+                let _no_text = self.whole(row.get(0)?, |data| {
+                    import.message(id, time, data);
+                    Ok(())
+                })?;
+            }
+            Seen::Elsewhere(_) => {
+                let value = self.db.blob_open("main", "message", "data", row.get(0)?, true)?;
+                let data = shortened(value, LONGEST).map_err(blob::error_of)?.unwrap_or_default();
+                import.message(id, time, &data);
+            }
+        }
+        Ok(())
     }
 
-    fn import_parts(&self, session: &str) -> Result<Vec<ImportPart>> {
-        let query = format!(
-            "SELECT rowid, id, message_id, CASE WHEN octet_length(data) <= {ON_PAGE} THEN data END FROM part \
-             WHERE session_id = ?1"
-        );
-        let mut statement = self.cached(&query)?;
-        let mut rows = statement.query([session])?;
-        let mut starts = Starts::new(self.db, "part");
-        let mut out = Vec::new();
-        while let Some(row) = rows.next()? {
-            let (Ok(id), Ok(message)) = (text(row, 1, "id"), text(row, 2, "message_id")) else { continue };
-            let data = match row.get_ref(3)? {
-                ValueRef::Null => {
-                    let rowid: i64 = row.get(0)?;
-                    if !is_plain_file(starts.of(rowid)?.0) {
-                        continue;
-                    }
-                    let mut whole = self.cached("SELECT data FROM part WHERE rowid = ?1")?;
-                    match Self::first(&mut whole, [rowid], |row| Ok(text(row, 0, "data").ok().map(str::to_owned)))? {
-                        Some(Some(data)) => data,
-                        _ => continue,
-                    }
+    /// Shows the import a row of [`PART`]. Of those that are not on their row's page only files without base64 can stop it;
+    /// any other is taken to decode.
+    pub(super) fn show_part(&mut self, row: &rusqlite::Row<'_>, import: &mut Examination) -> Result<()> {
+        let (Ok(id), Ok(message)) = (text(row, 1, "id"), text(row, 2, "message_id")) else { return Ok(()) };
+        match self.seen(row)? {
+            Seen::Whole(data) => {
+                if let Ok(data) = data {
+                    import.part(id, message, data);
                 }
-                _ => match text(row, 3, "data") {
-                    Ok(data) => data.to_owned(),
-                    Err(_) => continue,
-                },
-            };
-            out.push(ImportPart { id: id.to_owned(), message: message.to_owned(), data });
+            }
+            Seen::Elsewhere(_) => {
+                let rowid = row.get(0)?;
+                if is_plain_file(self.starts.of(rowid)?.0) {
+                    let _no_text = self.whole(rowid, |data| {
+                        import.part(id, message, data);
+                        Ok(())
+                    })?;
+                }
+            }
         }
-        Ok(out)
+        Ok(())
     }
 }
 

@@ -11,6 +11,7 @@ use super::value::{MESSAGE, PART, Values};
 use crate::error::Result;
 use crate::history::{Depth, Head, Message, Part, PartKind, Session, SessionInfo, UnreadableRow};
 use crate::json::ShapeError;
+use crate::opencode2::import::Examination;
 use crate::rows::Table;
 
 /// A session's history, with the rows of it that could not be understood.
@@ -80,17 +81,18 @@ impl UntouchedDigest {
 pub type Touched<'a> = HashSet<(Table, &'a str)>;
 
 impl Store<'_> {
-    /// The session's messages without their parts.
+    /// The session's messages without their parts. `import` is shown each row.
     ///
     /// # Errors
     /// When SQLite cannot read it.
-    pub fn heads(&self, info: &SessionInfo) -> Result<Heads> {
-        self.each_head(info, |_, _| Ok(()))
+    pub fn heads(&self, info: &SessionInfo, import: Option<&mut Examination>) -> Result<Heads> {
+        self.each_head(info, import, |_, _| Ok(()))
     }
 
     fn each_head(
         &self,
         info: &SessionInfo,
+        mut import: Option<&mut Examination>,
         mut each: impl FnMut(&Values<'_>, &rusqlite::Row<'_>) -> Result<()>,
     ) -> Result<Heads> {
         let mut out = Heads { heads: Vec::new(), unreadable: Vec::new(), odd: Vec::new() };
@@ -98,6 +100,9 @@ impl Store<'_> {
         let mut statement = self.cached(&format!("{MESSAGE} WHERE session_id = ?1"))?;
         let mut rows = statement.query([&info.id])?;
         while let Some(row) = rows.next()? {
+            if let Some(import) = &mut import {
+                values.show_message(row, import)?;
+            }
             let head = values.head(row)?;
             if values.odd() {
                 out.odd.extend(text(row, 1, "id").ok().map(str::to_owned));
@@ -117,7 +122,7 @@ impl Store<'_> {
         Ok(out)
     }
 
-    /// Reads the parts of a session as far as a verdict asks. `exact` says of which messages what stands behind a long
+    /// Reads the parts of a session as far as a verdict asks; `import` is shown each row. `exact` says of which messages what stands behind a long
     /// result counts whatever tool it is of.
     ///
     /// # Errors
@@ -127,6 +132,7 @@ impl Store<'_> {
         info: &SessionInfo,
         heads: Heads,
         by: By,
+        mut import: Option<&mut Examination>,
         exact: impl Fn(usize) -> bool,
     ) -> Result<Scanned> {
         let Heads { heads, mut unreadable, odd } = heads;
@@ -139,6 +145,9 @@ impl Store<'_> {
         let mut rows = statement.query([&info.id])?;
         while let Some(row) = rows.next()? {
             met += 1;
+            if let Some(import) = &mut import {
+                values.show_part(row, import)?;
+            }
             let at = text(row, 2, "message_id").ok().and_then(|message| places.find(&heads, message));
             let Some(at) = at else {
                 self.misplaced(info, row, &mut unreadable, &mut misfiled)?;
@@ -208,7 +217,7 @@ impl Store<'_> {
     ) -> Result<(Loaded, UntouchedDigest)> {
         let mut digest = UntouchedDigest::default();
         let guard = !touched.is_empty();
-        let Heads { heads, mut unreadable, odd: _ } = self.each_head(info, |values, row| {
+        let Heads { heads, mut unreadable, odd: _ } = self.each_head(info, None, |values, row| {
             let id = text(row, 1, "id").unwrap_or_default();
             if guard && !touched.contains(&(Table::Message, id)) {
                 digest.add(values, row)?;

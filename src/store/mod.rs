@@ -20,7 +20,7 @@ mod value;
 mod write;
 
 pub use backup::backup_to;
-pub use exclusive::Exclusive;
+pub use exclusive::{Exclusive, check_ready};
 pub use folders::Folder;
 pub use holders::holders;
 pub use load::{By, Heads, Loaded, Scanned, Touched, UntouchedDigest};

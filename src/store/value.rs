@@ -32,15 +32,15 @@ pub(super) const PART: &str = "SELECT part.rowid, part.id, part.message_id, part
 
 /// Reads the JSON of rows of one table.
 pub(super) struct Values<'db> {
-    db: &'db Connection,
+    pub(super) db: &'db Connection,
     table: Table,
-    starts: Starts<'db>,
+    pub(super) starts: Starts<'db>,
     names: Names,
     odd: bool,
 }
 
 /// What there is of a row's JSON without reading further.
-enum Seen<'r> {
+pub(super) enum Seen<'r> {
     /// All of it, or what is wrong with the column.
     Whole(Result<&'r str, ShapeError>),
     /// Nothing: the value of so many bytes is elsewhere.
@@ -62,7 +62,7 @@ impl<'db> Values<'db> {
         if self.table == Table::Part { 6 } else { 5 }
     }
 
-    fn seen<'r>(&self, row: &'r Row<'_>) -> rusqlite::Result<Seen<'r>> {
+    pub(super) fn seen<'r>(&self, row: &'r Row<'_>) -> rusqlite::Result<Seen<'r>> {
         let column = self.column();
         Ok(match (row.get_ref(column)?, row.get(column + 1)?) {
             (ValueRef::Null, Some(bytes)) => Seen::Elsewhere(bytes),
@@ -174,7 +174,7 @@ impl<'db> Values<'db> {
     }
 
     /// What `read` makes of the whole JSON of a row.
-    fn whole<T>(
+    pub(super) fn whole<T>(
         &self,
         rowid: i64,
         read: impl FnOnce(&str) -> Result<T, ShapeError>,

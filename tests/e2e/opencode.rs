@@ -101,13 +101,18 @@ pub(crate) fn install_package(package: &str, version: &str, program: &str) -> Pa
     if !program.is_file() {
         fs::create_dir_all(&prefix).expect("the cache folder can be made");
         let wanted = format!("{package}@{version}");
+        // A third of the disk space that a run needs would be packages that are unpacked already.
+        let cached = prefix.join("npm-cache");
         eprintln!("installing {wanted}");
         let output = Command::new("npm")
             .args(["install", "--no-audit", "--no-fund", "--no-progress", "--loglevel=error", "--prefix"])
             .arg(&prefix)
+            .arg("--cache")
+            .arg(&cached)
             .arg(&wanted)
             .output()
             .unwrap_or_else(|error| panic!("npm could not be run ({error}); it is needed to install {wanted}"));
+        let _spare = fs::remove_dir_all(&cached);
         assert!(
             output.status.success() && program.is_file(),
             "npm could not install {wanted}: {}\n{}{}",
@@ -220,7 +225,7 @@ impl Home {
 /// Makes the folders of a private home, with the configuration and a git repository of one commit: the same commit in
 /// every home, because opencode names a project by it.
 pub(crate) fn furnish(base: &Path, config: &Value) {
-    for name in ["home", "config/opencode", "data/opencode", "cache", "state", "work"] {
+    for name in ["home", "config/opencode", "data/opencode", "cache", "state", "tmp", "work"] {
         fs::create_dir_all(base.join(name)).expect("a folder of the private home");
     }
     fs::write(base.join("config/opencode/opencode.json"), config.to_string()).expect("the configuration");
@@ -242,6 +247,8 @@ pub(crate) fn furnish(base: &Path, config: &Value) {
 pub(crate) fn private_command(program: &Path, base: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(args).current_dir(base.join("work")).env("HOME", base.join("home"));
+    // Each start unpacks 5 MB of libraries there and leaves them.
+    command.env("TMPDIR", base.join("tmp"));
     for name in ["CONFIG", "DATA", "CACHE", "STATE"] {
         command.env(format!("XDG_{name}_HOME"), base.join(name.to_lowercase()));
     }

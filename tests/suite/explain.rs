@@ -272,3 +272,13 @@ fn lines_fit_the_terminal() {
         }
     }
 }
+
+/// What ends the request is called the same wherever it is named: an answer in which nothing stands has no words of its own.
+#[test]
+fn an_empty_answer_that_ends_the_request_is_not_said_to_have_words() {
+    let place = Place::named("1.18.34-basic-litellm");
+    let run = place.unstick(&["explain", "kill-text"]).exits(0);
+    let words = run.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("the newest answer: the answer without a word of"), "{words}");
+    assert!(words.contains("the assistant's: the answer without a word of"), "{words}");
+}

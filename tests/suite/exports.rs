@@ -159,6 +159,12 @@ fn verdict_of(session: &serde_json::Value) -> serde_json::Value {
     out
 }
 
+/// The turns that an explanation shows: whose each is, and of which parts.
+fn sent(explained: &serde_json::Value) -> Vec<(serde_json::Value, serde_json::Value)> {
+    let turns = explained["turns"].as_array().unwrap().iter();
+    turns.map(|turn| (turn["role"].clone(), turn["part_ids"].clone())).collect()
+}
+
 #[test]
 fn the_program_says_of_a_file_what_it_says_of_the_store() {
     let mut compared = 0;
@@ -183,11 +189,14 @@ fn the_program_says_of_a_file_what_it_says_of_the_store() {
             let explained = Run::of(place.command(["explain", "--json", name]).args(&sdk)).exits(0).json();
             assert_eq!(verdict_of(&explained["session"]), verdict_of(found), "{name}");
             let own = place.unstick(&["explain", "--json", id]).exits(0).json();
-            assert_eq!(
-                (&explained["turns"], &explained["repair"]["left"]),
-                (&own["turns"], &own["repair"]["left"]),
-                "{name}"
-            );
+            if name.contains("sanitized") {
+                // Whether thinking is signed, which decides whether it is sent, is not in such a file.
+                let sides = |of| sent(of).into_iter().map(|(side, _)| side).collect::<Vec<_>>();
+                assert_eq!(sides(&explained), sides(&own), "{name}");
+            } else {
+                assert_eq!(sent(&explained), sent(&own), "{name}");
+            }
+            assert_eq!(explained["repair"]["left"], own["repair"]["left"], "{name}");
             Run::of(place.command(["stats", "--json", name]).args(&sdk)).exits(0);
             compared += 1;
         }

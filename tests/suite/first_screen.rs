@@ -173,3 +173,77 @@ fn causes_are_words_and_codes_come_with_verbose() {
     let text = place.unstick(&["scan", "-v"]).exits(1).stdout;
     assert!(text.contains("  completed-tool-tail: "), "{text}");
 }
+
+#[test]
+fn the_program_alone_says_how_the_store_stands_in_three_lines() {
+    let place = Place::named(NAME);
+    let run = place.unstick(&[]).exits(1);
+    let lines: Vec<&str> = run.stdout.lines().collect();
+    assert_eq!(lines.len(), 3, "{run:?}");
+    assert_eq!(lines[0], place.db().to_str().unwrap());
+    assert_eq!(lines[1], "5 sessions are stuck: every retry is refused. (3 latent, 14 healthy)");
+    assert!(lines[2].starts_with("Next: unstick scan --db "), "{run:?}");
+    assert_eq!(place.unstick(&["--json"]).exits(1).json()["command"], "scan");
+    assert_eq!(place.unstick(&["-q"]).exits(1).stdout.lines().count(), 1);
+    place.repair_with(&[]).exits(0);
+    let run = place.unstick(&[]).exits(0);
+    assert!(run.stdout.contains("\nNo session is stuck. ") && run.stdout.contains("nothing to do"), "{run:?}");
+    // Without a store it says what a scan says.
+    let place = Place::empty();
+    let alone = Run::of(&mut place.command(["--json"])).exits(2).json();
+    assert_eq!(alone, Run::of(&mut place.command(["scan", "--json"])).exits(2).json());
+    let text = Run::of(&mut place.command(&[] as &[&str])).exits(2);
+    assert!(text.stderr.contains("error[no-store]") && text.stdout.is_empty(), "{text:?}");
+}
+
+#[test]
+fn an_unknown_command_names_the_one_that_is_meant() {
+    let place = Place::empty();
+    for (typed, meant) in
+        [("scna", "scan"), ("repare", "repair"), ("doctor", "scan"), ("fix", "repair"), ("rollback", "undo")]
+    {
+        let run = Run::of(&mut place.command([typed])).exits(2);
+        assert!(run.stderr.contains(typed) && run.stderr.contains(meant), "{typed}: {run:?}");
+    }
+}
+
+#[test]
+fn a_session_without_a_time_is_not_fifty_years_old() {
+    let place = Place::named(NAME);
+    place.edit("UPDATE session SET time_updated = 0, time_created = 0 WHERE title = 'rstpar'");
+    for args in [&["scan"][..], &["scan", "-v"]] {
+        let text = place.unstick(args).exits(1).stdout;
+        assert!(!text.contains("year") && !text.contains("1970"), "{text}");
+    }
+}
+
+#[test]
+fn the_size_of_a_store_is_that_of_its_files() {
+    let place = Place::named(NAME);
+    let db = place.sql();
+    db.execute_batch(
+        "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; UPDATE part SET time_updated = time_updated + 1",
+    )
+    .unwrap();
+    let on_disk: u64 = ["", "-wal"].iter().map(|s| std::fs::metadata(place.beside(s)).unwrap().len()).sum();
+    assert!(std::fs::metadata(place.beside("-wal")).unwrap().len() > 10_000);
+    assert_eq!(place.scan().document["store"]["bytes"], on_disk);
+}
+
+/// Without a word about packages, in a home without configuration: whatever is called stuck is refused by the real program.
+#[test]
+fn nothing_is_called_stuck_by_a_guess_that_the_real_program_does_not_refuse() {
+    for fixture in fixtures::all() {
+        let place = Place::of(&fixture);
+        let run = Run::of(&mut place.command(["scan", "--all", "--json", "--db", place.db().to_str().unwrap()]));
+        let document = run.json();
+        let sessions = document["sessions"].as_array().unwrap();
+        let stuck: Vec<&str> =
+            sessions.iter().filter(|s| s["status"] == "stuck").map(|s| s["id"].as_str().unwrap()).collect();
+        assert!(!stuck.is_empty(), "{:?}", fixture.db);
+        for id in stuck {
+            let seen = &fixture.verdicts[id].retry;
+            assert!(seen.values().any(|v| v == "ends with assistant"), "{:?}: {id}: {seen:?}", fixture.db);
+        }
+    }
+}

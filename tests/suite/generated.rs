@@ -1,4 +1,4 @@
-//! What is generated in the documents: the picture of a run and the table of versions.
+//! What is generated in the documents: the picture of a run (README.md) and the table of versions (docs/findings.md).
 //!
 //! `docs/make` writes both anew; without it these tests say when they are not current.
 
@@ -18,7 +18,16 @@ const COLUMNS: &str = "110";
 const NOW: &str = "1795512000000";
 
 /// What is run in the picture, one after the other on the same store.
-const PICTURE: [(&[&str], i32); 3] = [(&["scan", "--stuck"], 1), (&["repair", "--yes"], 0), (&["scan", "--quiet"], 0)];
+const PICTURE: [(&[&str], i32); 3] = [(&["scan"], 1), (&["repair", "--yes"], 0), (&[], 0)];
+
+/// The titles of its sessions, as people have them.
+const TITLES: [(&str, &str); 5] = [
+    ("empty-after-orphan", "Move the settings page to the new router"),
+    ("empty-after-healthy", "Why is the build slow?"),
+    ("abort-text", "Fix the login test"),
+    ("overaftertool", "Upgrade to React 19"),
+    ("rstpar", "Parse dates with a time zone"),
+];
 
 /// Colours of the picture: for light surroundings, then for dark ones.
 const STYLE: &str = "\
@@ -53,6 +62,9 @@ fn session_on_screen() -> String {
     }
     let fixture = fixtures::one("1.18.33");
     fs::copy(&fixture.db, place.db()).unwrap();
+    for (shape, title) in TITLES {
+        place.edit(&format!("UPDATE session SET title = '{title}' WHERE title = '{shape}'"));
+    }
     // Folders that every machine has.
     place.edit("UPDATE session SET directory = '/'");
     fs::rename(place.db(), data.join("opencode.db")).unwrap();
@@ -63,9 +75,9 @@ fn session_on_screen() -> String {
     for (args, code) in PICTURE {
         let run = Run::of(&mut at_home(&place, args)).exits(code);
         assert_eq!(run.stderr, "");
+        let call = [&["unstick"], args].concat();
         let between = if screen.is_empty() { "" } else { "\n" };
-        write!(screen, "{between}\u{1b}[2m$\u{1b}[0m \u{1b}[1munstick {}\u{1b}[0m\n{}", args.join(" "), run.stdout)
-            .unwrap();
+        write!(screen, "{between}\u{1b}[2m$\u{1b}[0m \u{1b}[1m{}\u{1b}[0m\n{}", call.join(" "), run.stdout).unwrap();
     }
     screen.replace(place.root().to_str().unwrap(), "")
 }
@@ -205,10 +217,10 @@ fn every_error_that_the_readme_names_is_recognised() {
 
 #[test]
 fn the_table_of_versions_is_what_the_programs_did() {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    let (before, rest) = readme.split_once("<!-- versions -->\n").expect("README.md has the table's first mark");
-    let (_, after) = rest.split_once("<!-- /versions -->").expect("README.md has the table's second mark");
-    held::is("README.md", &format!("{before}<!-- versions -->\n{}<!-- /versions -->{after}", table()));
+    let page = held::read("docs/findings.md");
+    let (before, rest) = page.split_once("<!-- versions -->\n").expect("the page has the table's first mark");
+    let (_, after) = rest.split_once("<!-- /versions -->").expect("the page has the table's second mark");
+    held::is("docs/findings.md", &format!("{before}<!-- versions -->\n{}<!-- /versions -->{after}", table()));
 }
 
 /// What the README says of updates: no session that was stuck came off by opening it with a newer opencode, and every

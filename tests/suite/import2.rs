@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use opencode_unstick::opencode2::import::{self, Effect, NEEDED, State, V1Message, V1Part, V1Session, fix};
-use opencode_unstick::opencode2::rows::SessionRow;
+use opencode_unstick::opencode2::import::{self, Columns, Effect, Examination, NEEDED, State, fix};
 use rusqlite::{Connection, params};
 use serde_json::{Value, json};
 
@@ -31,33 +30,21 @@ fn examined(store: &Path) -> Vec<(String, String, String, Effect)> {
         let id = row.remove(0).unwrap();
         let null: Vec<&'static str> =
             NEEDED.into_iter().filter(|name| has.iter().any(|n| n == name) && column(&id, name).is_none()).collect();
-        let messages = texts("SELECT id, time_created || '', data FROM message WHERE session_id = ?", &id);
-        let parts = texts("SELECT id, message_id, data FROM part WHERE session_id = ?", &id);
         let text = |value: &Option<String>| value.clone().unwrap();
-        let messages: Vec<(String, i64, String)> =
-            messages.iter().map(|m| (text(&m[0]), text(&m[1]).parse().unwrap(), text(&m[2]))).collect();
-        let parts: Vec<[String; 3]> = parts.iter().map(|p| [text(&p[0]), text(&p[1]), text(&p[2])]).collect();
+        let mut examination = Examination::of(&id);
+        for m in texts("SELECT id, time_created || '', data FROM message WHERE session_id = ?", &id) {
+            examination.message(&text(&m[0]), text(&m[1]).parse().unwrap(), &text(&m[2]));
+        }
+        for p in texts("SELECT id, message_id, data FROM part WHERE session_id = ?", &id) {
+            examination.part(&text(&p[0]), &text(&p[1]), &text(&p[2]));
+        }
         let [directory, model, revert, diffs] =
             ["directory", "model", "revert", "summary_diffs"].map(|name| column(&id, name));
-        let documents: Vec<(&'static str, &str)> = diffs.iter().map(|d| ("summary_diffs", d.as_str())).collect();
-        let row = SessionRow {
-            id: &id,
-            directory: directory.as_deref().unwrap_or("/"),
-            model: model.as_deref(),
-            revert: revert.as_deref(),
-            documents: &documents,
-            time_suspended: None,
-            resume_attempts: 0,
-        };
-        let messages: Vec<V1Message<'_>> =
-            messages.iter().map(|(id, time, data)| V1Message { id, time_created: *time, data }).collect();
-        let parts: Vec<V1Part<'_>> = parts.iter().map(|[id, message, data]| V1Part { id, message, data }).collect();
-        let session = V1Session { row, null: &null, messages: &messages, parts: &parts };
-        out.extend(
-            import::examine(&session)
-                .into_iter()
-                .map(|finding| (id.clone(), finding.effect.code().to_owned(), finding.row.to_owned(), finding.effect)),
-        );
+        let documents = diffs.map(|diffs| ("summary_diffs", diffs)).into_iter().collect();
+        let directory = directory.unwrap_or_else(|| "/".to_owned());
+        let findings = examination.findings(&Columns { directory, model, revert, documents, null });
+        let told = findings.into_iter().map(|f| (id.clone(), f.effect.code().to_owned(), f.row, f.effect));
+        out.extend(told);
     }
     out
 }

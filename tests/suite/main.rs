@@ -43,6 +43,8 @@ mod properties;
 #[cfg(unix)]
 #[path = "../pty.rs"]
 mod pty;
+#[cfg(unix)]
+mod ready;
 mod refusals;
 mod relink;
 mod repairs;

@@ -673,7 +673,8 @@ fn a_picture_is_drawn_to_a_new_private_file_alone() {
     let place = seed();
     let file = place.root().join("out.svg");
     let draw = |path: &Path| place.unstick(&["stats", "--svg", path.to_str().unwrap()]);
-    draw(&file).exits(0);
+    let said = draw(&file).exits(0).stderr;
+    assert_eq!(said.trim_end(), format!("written to {}", file.display()));
     assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
     let drawn = fs::read_to_string(&file).unwrap();
     let svg = roxmltree::Document::parse(&drawn).unwrap();

@@ -22,17 +22,6 @@ use crate::replay::{Block, BlockKind};
 pub(super) const RULE: RequestRule =
     RequestRule { code: Code::EmptyMessage, classes: &[RefusalClass::EmptyContent], broken };
 
-/// Packages that do not speak chat completions, where every answer is a message of its own.
-const SPEAKS_OTHERWISE: [&str; 7] = [
-    "@ai-sdk/anthropic",
-    "@ai-sdk/google-vertex/anthropic",
-    "@ai-sdk/amazon-bedrock",
-    "@ai-sdk/openai",
-    "@ai-sdk/azure",
-    "@ai-sdk/google",
-    "@ai-sdk/google-vertex",
-];
-
 /// Answers of chat completions with neither a word nor a call: `content: ""`. An empty text goes first: beside it, thinking
 /// may stay.
 fn without_words(asked: &Asked<'_, '_>) -> Vec<Broken> {
@@ -57,7 +46,7 @@ fn without_words(asked: &Asked<'_, '_>) -> Vec<Broken> {
 
 fn broken(asked: &Asked<'_, '_>) -> Vec<Broken> {
     let refused = asked.refused(RefusalClass::EmptyContent).is_some();
-    if refused && !SPEAKS_OTHERWISE.contains(&asked.sdk.package.as_str()) {
+    if refused && asked.sdk.chats() {
         return without_words(asked);
     }
     if !asked.claude() && !refused {

@@ -5,11 +5,10 @@
 
 pub mod fix;
 mod shapes;
-pub mod stored;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use super::json::{Members, Raw, Text};
+use super::json::{Members, Raw};
 use super::rows::{SessionRow, Undecodable};
 use super::shape::Misfit;
 
@@ -27,41 +26,6 @@ pub const NEEDED: [&str; 11] = [
     "tokens_cache_read",
     "tokens_cache_write",
 ];
-
-/// A row of opencode 1's `message`.
-#[derive(Debug, Clone, Copy)]
-pub struct V1Message<'a> {
-    /// `id`.
-    pub id: &'a str,
-    /// `time_created`, in ms since the epoch.
-    pub time_created: i64,
-    /// `data`.
-    pub data: &'a str,
-}
-
-/// A row of opencode 1's `part`.
-#[derive(Debug, Clone, Copy)]
-pub struct V1Part<'a> {
-    /// `id`.
-    pub id: &'a str,
-    /// `message_id`.
-    pub message: &'a str,
-    /// `data`.
-    pub data: &'a str,
-}
-
-/// A session of opencode 1 with all rows that carry its id, in any order.
-#[derive(Debug, Clone, Copy)]
-pub struct V1Session<'a> {
-    /// Its row. `model`, `revert` and the documents are what drizzle reads as JSON.
-    pub row: SessionRow<'a>,
-    /// Those of [`NEEDED`] that are NULL.
-    pub null: &'a [&'static str],
-    /// Its messages.
-    pub messages: &'a [V1Message<'a>],
-    /// Its parts.
-    pub parts: &'a [V1Part<'a>],
-}
 
 /// What the import does to a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,184 +71,265 @@ pub enum Stop {
 
 /// Something that the import does to a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding<'a> {
+pub struct Finding {
     /// The row: the session's, a message's or a part's.
-    pub row: &'a str,
+    pub row: String,
     /// What.
     pub effect: Effect,
 }
 
-/// A message that decodes.
-struct Known<'a, 's> {
-    row: &'s V1Message<'a>,
-    data: Members<'a>,
-    parts: Vec<(&'s V1Part<'a>, Members<'a>)>,
+/// The columns of a session that the import looks at.
+#[derive(Debug, Clone, Default)]
+pub struct Columns {
+    /// `directory`
+    pub directory: String,
+    /// `model`: JSON.
+    pub model: Option<String>,
+    /// `revert`: JSON.
+    pub revert: Option<String>,
+    /// The other columns that hold JSON, by name.
+    pub documents: Vec<(&'static str, String)>,
+    /// Those of [`NEEDED`] that are NULL.
+    pub null: Vec<&'static str>,
+}
+
+/// A session of opencode 1 as the import looks at it, row by row: of most rows nothing is kept.
+#[derive(Debug, Default)]
+pub struct Examination {
+    session: String,
+    messages: Vec<Seen>,
+    /// Places in `messages`, by id.
+    places: HashMap<String, usize>,
+    dropped_messages: Vec<Finding>,
+    dropped_parts: Vec<Finding>,
+}
+
+/// A message.
+#[derive(Debug)]
+struct Seen {
+    id: String,
+    time_created: i64,
+    /// `None` where its JSON does not decode.
+    info: Option<Info>,
+    holds: Holds,
+    /// The parts that stop the import.
+    broken: Vec<String>,
+}
+
+/// What a message's JSON says.
+#[derive(Debug)]
+struct Info {
+    user: bool,
+    parent: Option<String>,
+    summary: bool,
+    failed: bool,
+    completed: bool,
+}
+
+/// Which parts a message has.
+#[derive(Debug, Default)]
+struct Holds {
+    compaction: bool,
+    subtask: bool,
+    agent: bool,
+    file: bool,
+    /// A text that is not ignored.
+    words: bool,
+    /// A call that started a subagent.
+    task: bool,
+}
+
+impl Examination {
+    /// Begins with a session; then come its messages in any order, then its parts in any order.
+    #[must_use]
+    pub fn of(session: &str) -> Self {
+        Self { session: session.to_owned(), ..Self::default() }
+    }
+
+    /// Looks at a row of `message`: its id, `time_created` in ms since the epoch, and its JSON.
+    pub fn message(&mut self, id: &str, time_created: i64, data: &str) {
+        let fits = self.session.starts_with("ses") && id.starts_with("msg");
+        let data = fitting(fits).and_then(|()| super::decode::document(&shapes::INFO, data));
+        if let Err(misfit) = &data {
+            self.dropped_messages.push(Finding { row: id.to_owned(), effect: Effect::Drops(misfit.clone()) });
+        }
+        self.places.insert(id.to_owned(), self.messages.len());
+        self.messages.push(Seen {
+            id: id.to_owned(),
+            time_created,
+            info: data.ok().map(|data| Info::of(&data)),
+            holds: Holds::default(),
+            broken: Vec::new(),
+        });
+    }
+
+    /// Looks at a row of `part`: its id, its message's, and its JSON.
+    pub fn part(&mut self, id: &str, message: &str, data: &str) {
+        let Some(at) = self.places.get(message) else {
+            self.dropped_parts.push(Finding { row: id.to_owned(), effect: Effect::DropsOrphan });
+            return;
+        };
+        let fits = self.session.starts_with("ses") && id.starts_with("prt") && message.starts_with("msg");
+        match fitting(fits).and_then(|()| shapes::PART.tag(data)) {
+            Ok(kind) => self.messages[*at].add(id, kind, data),
+            Err(misfit) => {
+                self.dropped_parts.push(Finding { row: id.to_owned(), effect: Effect::Drops(misfit) });
+            }
+        }
+    }
+
+    /// Everything that the import does to the session: what stops it comes first.
+    #[must_use]
+    pub fn findings(mut self, columns: &Columns) -> Vec<Finding> {
+        self.messages.sort_by(|a, b| (a.time_created, &a.id).cmp(&(b.time_created, &b.id)));
+        let mut out = self.stopped(columns);
+        let back = brought_back(columns, &self.messages);
+        let known = Known::of(&self.messages);
+        let rows: Vec<&Seen> = known.becoming_rows();
+        for message in &rows {
+            if !message.id.starts_with("msg_") {
+                out.push(Finding { row: message.id.clone(), effect: Effect::Stops(Stop::MessageId) });
+            }
+            if message.is_user() && !message.holds.compaction {
+                let stops = |id: &String| Finding { row: id.clone(), effect: Effect::Stops(Stop::BrokenEscape) };
+                let mut broken: Vec<&String> = message.broken.iter().collect();
+                broken.sort_unstable();
+                out.extend(broken.into_iter().map(stops));
+            }
+        }
+        // Answers that never ended, the last row aside.
+        let unended = |message: &&&Seen| message.info.as_ref().is_some_and(|info| !info.user && !info.completed);
+        let before = rows.split_last().map_or(&[][..], |(_last, before)| before);
+        let hides = |message: &&Seen| Finding { row: message.id.clone(), effect: Effect::HidesHistory };
+        let hidden: Vec<Finding> = before.iter().filter(unended).map(hides).collect();
+        self.dropped_parts.sort_by(|a, b| a.row.cmp(&b.row));
+        out.append(&mut self.dropped_messages);
+        out.append(&mut self.dropped_parts);
+        out.extend(hidden);
+        out.extend(back.map(|effect| Finding { row: self.session, effect }));
+        out
+    }
+
+    /// What in the session's own row stops the import.
+    fn stopped(&self, columns: &Columns) -> Vec<Finding> {
+        let documents: Vec<(&str, &str)> =
+            columns.documents.iter().map(|(name, text)| (*name, text.as_str())).collect();
+        let row = SessionRow {
+            id: &self.session,
+            directory: &columns.directory,
+            model: columns.model.as_deref(),
+            revert: columns.revert.as_deref(),
+            documents: &documents,
+            time_suspended: None,
+            resume_attempts: 0,
+        };
+        let column = super::decode::columns(&row).err().map(|Undecodable { why, .. }| Stop::Column(why));
+        let stops = columns.null.iter().map(|name| Stop::Null(name)).chain(column);
+        stops.map(|stop| Finding { row: self.session.clone(), effect: Effect::Stops(stop) }).collect()
+    }
+}
+
+impl Seen {
+    fn is_user(&self) -> bool {
+        self.info.as_ref().is_some_and(|info| info.user)
+    }
+
+    fn add(&mut self, id: &str, kind: &str, data: &str) {
+        // `JSON.stringify` escapes control characters alone, yet others may have written a row.
+        let names = |word: &str| data.contains(word) || data.contains("\\u00");
+        let get = |name: &str| Members::parse(data).and_then(|members| members.get(name));
+        let text = |name: &str| get(name).and_then(Raw::text);
+        match kind {
+            "compaction" => self.holds.compaction = true,
+            "subtask" => self.holds.subtask = true,
+            "agent" => self.holds.agent = true,
+            "text" => self.holds.words |= !(names("ignored") && get("ignored").is_some_and(Raw::is_true)),
+            "tool" => self.holds.task |= names("\"task\"") && text("tool").is_some_and(|tool| tool == *"task"),
+            "file" => {
+                self.holds.file = true;
+                if text("url").is_some_and(|url| fix::broken_payload(&url.decode()).is_some()) {
+                    self.broken.push(id.to_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Info {
+    fn of(data: &Members<'_>) -> Self {
+        let flag = |name: &str| data.get(name).is_some_and(Raw::is_true);
+        let time = data.get("time").and_then(Raw::members);
+        Self {
+            user: data.text("role").is_some_and(|role| role == *"user"),
+            parent: data.text("parentID").map(|id| id.decode().into_owned()),
+            summary: flag("summary"),
+            failed: data.get("error").is_some(),
+            completed: time.is_some_and(|time| time.get("completed").is_some()),
+        }
+    }
 }
 
 /// The messages that decode, oldest first.
-struct Messages<'a, 's> {
-    rows: Vec<Known<'a, 's>>,
+struct Known<'a> {
+    messages: Vec<(&'a Seen, &'a Info)>,
     /// Their places by their ids.
     places: HashMap<&'a str, usize>,
     /// For each place the first message that says it is its summary.
     summaries: HashMap<usize, usize>,
 }
 
-impl<'a> Known<'a, '_> {
-    fn is(&self, role: &str) -> bool {
-        self.data.text("role").is_some_and(|said| said == *role)
-    }
-
-    fn has(&self, kind: &str) -> bool {
-        self.of(kind).next().is_some()
-    }
-
-    fn of(&self, kind: &str) -> impl Iterator<Item = &(&V1Part<'a>, Members<'a>)> {
-        self.parts.iter().filter(move |(_, data)| data.text("type").is_some_and(|said| said == *kind))
-    }
-
-    fn parent(&self) -> Option<Text<'a>> {
-        self.data.text("parentID")
-    }
-
-    fn flag(&self, name: &str) -> bool {
-        self.data.get(name).is_some_and(Raw::is_true)
-    }
-
-    fn is_completed(&self) -> bool {
-        self.data.get("time").and_then(Raw::members).is_some_and(|time| time.get("completed").is_some())
-    }
-}
-
-/// Everything that the import does to a session, in the order in which it meets it: what stops it comes first.
-#[must_use]
-pub fn examine<'a>(session: &V1Session<'a>) -> Vec<Finding<'a>> {
-    let mut out = Vec::new();
-    let id = session.row.id;
-    let mut stop = |stop| out.push(Finding { row: id, effect: Effect::Stops(stop) });
-    for name in session.null {
-        stop(Stop::Null(name));
-    }
-    if let Err(Undecodable { why, .. }) = super::decode::columns(&session.row) {
-        stop(Stop::Column(why));
-    }
-    let mut dropped = Vec::new();
-    let known = known(session, &mut dropped);
-    for at in 0..known.rows.len() {
-        examine_message(&known, at, &mut out);
-    }
-    out.extend(dropped);
-    hidden(&known, &mut out);
-    out.extend(brought_back(session).map(|effect| Finding { row: id, effect }));
-    out
-}
-
-/// The messages that decode, oldest first, each with its parts that do; what does not is dropped.
-fn known<'a, 's>(session: &'s V1Session<'a>, dropped: &mut Vec<Finding<'a>>) -> Messages<'a, 's> {
-    let session_fits = session.row.id.starts_with("ses");
-    let mut rows: Vec<Known<'a, 's>> = Vec::new();
-    for row in session.messages {
-        let fits = session_fits && row.id.starts_with("msg");
-        match decoded(&shapes::INFO, fits, row.data) {
-            Ok(data) => rows.push(Known { row, data, parts: Vec::new() }),
-            Err(misfit) => dropped.push(Finding { row: row.id, effect: Effect::Drops(misfit) }),
-        }
-    }
-    rows.sort_by_key(|known| (known.row.time_created, known.row.id));
-    let places: HashMap<&'a str, usize> = rows.iter().enumerate().map(|(at, known)| (known.row.id, at)).collect();
-    let ids: HashSet<&str> = session.messages.iter().map(|message| message.id).collect();
-    let mut parts: Vec<&V1Part<'a>> = session.parts.iter().collect();
-    parts.sort_by_key(|part| part.id);
-    for part in parts {
-        if !ids.contains(part.message) {
-            dropped.push(Finding { row: part.id, effect: Effect::DropsOrphan });
-            continue;
-        }
-        let fits = session_fits && part.id.starts_with("prt") && part.message.starts_with("msg");
-        match decoded(&shapes::PART, fits, part.data) {
-            Ok(data) => {
-                if let Some(owner) = places.get(part.message).and_then(|at| rows.get_mut(*at)) {
-                    owner.parts.push((part, data));
-                }
+impl<'a> Known<'a> {
+    fn of(all: &'a [Seen]) -> Self {
+        let messages: Vec<_> = all.iter().filter_map(|seen| Some((seen, seen.info.as_ref()?))).collect();
+        let places = messages.iter().enumerate().map(|(at, (seen, _))| (seen.id.as_str(), at)).collect();
+        let mut known = Self { messages, places, summaries: HashMap::new() };
+        for at in 0..known.messages.len() {
+            let info = known.messages[at].1;
+            if let Some(parent) = known.parent(info).filter(|_| !info.user && info.summary) {
+                known.summaries.entry(parent).or_insert(at);
             }
-            Err(misfit) => dropped.push(Finding { row: part.id, effect: Effect::Drops(misfit) }),
         }
+        known
     }
-    let mut summaries = HashMap::new();
-    for (at, known) in rows.iter().enumerate().filter(|(_, known)| known.is("assistant") && known.flag("summary")) {
-        if let Some(parent) = known.parent().and_then(|id| places.get(id.decode().as_ref())) {
-            summaries.entry(*parent).or_insert(at);
-        }
-    }
-    Messages { rows, places, summaries }
-}
 
-fn decoded<'a>(shape: &'static super::shape::Shape, ids_fit: bool, data: &'a str) -> Result<Members<'a>, Misfit> {
-    if !ids_fit {
-        return Err(Misfit { place: "id".to_owned(), wanted: "an id with its prefix" });
+    fn parent(&self, info: &Info) -> Option<usize> {
+        self.places.get(info.parent.as_deref()?).copied()
     }
-    super::decode::document(shape, data)
-}
 
-/// Whether a message becomes a row of its own: not a compaction without a finished summary, its summary, a subtask, or the
-/// answer that a subtask gave.
-fn becomes_row(known: &Messages<'_, '_>, at: usize) -> bool {
-    let message = &known.rows[at];
-    if message.is("user") {
-        if message.has("compaction") {
-            let summary = known.summaries.get(&at).map(|summary| &known.rows[*summary]);
-            return summary.is_some_and(|summary| summary.data.get("error").is_none() && summary.is_completed());
-        }
-        let mut texts = message.of("text");
-        let shown = texts.any(|(_, data)| !data.get("ignored").is_some_and(Raw::is_true));
-        return !message.has("subtask") || shown || message.has("file") || message.has("agent");
+    /// The messages that become rows of their own: not a compaction without a finished summary, its summary, a subtask, or
+    /// the answer that a subtask gave.
+    fn becoming_rows(&self) -> Vec<&'a Seen> {
+        let becomes = |at: &usize| self.becomes_row(*at);
+        (0..self.messages.len()).filter(becomes).map(|at| self.messages[at].0).collect()
     }
-    let parent = message.parent().and_then(|id| known.places.get(id.decode().as_ref()).copied());
-    let parent_has = |kind| parent.is_some_and(|parent| known.rows[parent].has(kind));
-    let summary = parent.is_some_and(|parent| known.summaries.get(&parent) == Some(&at)) && parent_has("compaction");
-    let task = message.of("tool").any(|(_, data)| data.text("tool").is_some_and(|tool| tool == *"task"));
-    let subtask = task && parent_has("subtask");
-    !summary && !subtask
-}
 
-fn examine_message<'a>(known: &Messages<'a, '_>, at: usize, out: &mut Vec<Finding<'a>>) {
-    let message = &known.rows[at];
-    if !becomes_row(known, at) {
-        return;
-    }
-    if !message.row.id.starts_with("msg_") {
-        out.push(Finding { row: message.row.id, effect: Effect::Stops(Stop::MessageId) });
-    }
-    if !message.is("user") || message.has("compaction") {
-        return;
-    }
-    for (part, data) in message.of("file") {
-        let broken = data.text("url").is_some_and(|url| fix::broken_payload(&url.decode()).is_some());
-        if broken {
-            out.push(Finding { row: part.id, effect: Effect::Stops(Stop::BrokenEscape) });
+    fn becomes_row(&self, at: usize) -> bool {
+        let (seen, info) = self.messages[at];
+        if info.user {
+            if seen.holds.compaction {
+                let summary = self.summaries.get(&at).map(|summary| self.messages[*summary].1);
+                return summary.is_some_and(|summary| !summary.failed && summary.completed);
+            }
+            return !seen.holds.subtask || seen.holds.words || seen.holds.file || seen.holds.agent;
         }
+        let Some(parent) = self.parent(info) else { return true };
+        let asked = &self.messages[parent].0.holds;
+        let summary = asked.compaction && self.summaries.get(&parent) == Some(&at);
+        !(summary || asked.subtask && seen.holds.task)
     }
 }
 
-/// Answers that never ended, the last row aside.
-fn hidden<'a>(known: &Messages<'a, '_>, out: &mut Vec<Finding<'a>>) {
-    let rows: Vec<usize> = (0..known.rows.len()).filter(|at| becomes_row(known, *at)).collect();
-    let Some((_last, before)) = rows.split_last() else { return };
-    for message in before.iter().map(|at| &known.rows[*at]) {
-        if message.is("assistant") && !message.is_completed() {
-            out.push(Finding { row: message.row.id, effect: Effect::HidesHistory });
-        }
-    }
+fn fitting(ids: bool) -> Result<(), Misfit> {
+    if ids { Ok(()) } else { Err(Misfit { place: "id".to_owned(), wanted: "an id with its prefix" }) }
 }
 
-/// The messages that a staged revert has taken back, and the part's own message in part.
-fn brought_back(session: &V1Session<'_>) -> Option<Effect> {
-    let revert = Raw::parse(session.row.revert?)?.members()?;
+/// The messages that a staged revert has taken back, and the part's own message in part. `messages` are oldest first.
+fn brought_back(columns: &Columns, messages: &[Seen]) -> Option<Effect> {
+    let revert = Raw::parse(columns.revert.as_deref()?)?.members()?;
     let named = revert.text("messageID")?;
-    let mut rows: Vec<&V1Message<'_>> = session.messages.iter().collect();
-    rows.sort_by_key(|row| (row.time_created, row.id));
-    let at = rows.iter().position(|row| named == *row.id)?;
-    Some(Effect::BringsBack(rows.len() - at))
+    let at = messages.iter().position(|message| named == *message.id)?;
+    Some(Effect::BringsBack(messages.len() - at))
 }
 
 /// How far the import has come.

@@ -21,6 +21,7 @@ pub(super) const ANTHROPIC: Package = Package {
     assistant,
     takes_file: |_, mime| mime.starts_with("image/") || ["application/pdf", "text/plain"].contains(&mime),
     sends_inside: |_, mime| mime.starts_with("image/") || mime == "application/pdf",
+    chats: false,
     measured: MEASURED,
 };
 

@@ -21,6 +21,7 @@ pub(super) const BEDROCK: Package = Package {
     assistant,
     takes_file: |_, mime| IMAGES.contains(&mime) || DOCUMENTS.contains(&mime),
     sends_inside: |_, mime| IMAGES.contains(&mime) || DOCUMENTS.contains(&mime),
+    chats: false,
     measured: MEASURED,
 };
 

@@ -24,6 +24,7 @@ pub(super) const COMPATIBLE: Package = Package {
         images(mime) || mime == "application/pdf" || mime.starts_with("text/") || AUDIO.contains(&mime)
     },
     sends_inside: |_, _| true,
+    chats: true,
     measured: MEASURED,
 };
 

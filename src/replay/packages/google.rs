@@ -25,6 +25,7 @@ pub(super) const GOOGLE: Package = Package {
     assistant,
     takes_file: |_, _| true,
     sends_inside: |_, _| true,
+    chats: false,
     measured: MEASURED,
 };
 

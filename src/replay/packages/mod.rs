@@ -35,6 +35,8 @@ pub(super) struct Package {
     pub(super) takes_file: fn(&Ask<'_>, &str) -> bool,
     /// Whether it sends such a file inside of a tool's result.
     pub(super) sends_inside: fn(&Ask<'_>, &str) -> bool,
+    /// Whether it may speak chat completions, where an answer is a message of its own, be it empty.
+    pub(super) chats: bool,
     /// First and last version of opencode that it was measured with, the last of which is behind nobody's knowledge;
     /// `None` where it was only read.
     pub(super) measured: Option<(Version, Version)>,

@@ -20,6 +20,7 @@ pub(super) const OPENROUTER: Package = Package {
     assistant,
     takes_file: |_, _| true,
     sends_inside: |_, _| true,
+    chats: true,
     measured: MEASURED,
 };
 

@@ -15,6 +15,7 @@ pub(super) const OTHER: Package = Package {
     assistant,
     takes_file: |_, _| true,
     sends_inside: |_, _| true,
+    chats: true,
     measured: None,
 };
 

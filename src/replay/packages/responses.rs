@@ -24,6 +24,7 @@ pub(super) const OPENAI: Package = Package {
     assistant: openai,
     takes_file: |_, mime| images(mime) || mime == "application/pdf",
     sends_inside: |_, _| true,
+    chats: false,
     measured: MEASURED,
 };
 
@@ -35,6 +36,7 @@ pub(super) const COPILOT: Package = Package {
     namespace: "copilot",
     takes_media: no_media,
     assistant: copilot,
+    chats: true,
     takes_file: |ask, mime| images(mime) || copilot_responds(ask) && mime == "application/pdf",
     ..OPENAI
 };
@@ -47,6 +49,7 @@ pub(super) const XAI: Package = Package {
     takes_file: |ask, mime| images(mime) || ask.provider() == "xai" && ask.since(PDF) && mime == "application/pdf",
     // Asked for chat completions, it writes the whole result as JSON; in Responses, its texts alone.
     sends_inside: |ask, _| ask.provider() != "xai",
+    chats: true,
     ..OPENAI
 };
 
