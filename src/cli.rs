@@ -30,10 +30,15 @@ Examples:
   unstick scan --status latent            every latent session
   unstick scan --all --verbose            every session, with all that is known of it
   unstick scan --stuck --quiet            one line, as fast as it gets
+  unstick scan --deep                     every byte of every row, for sessions that do not open
   unstick scan --json-lines               one session a line, for jq or DuckDB
   unstick scan --all-stores               the stores of every opencode channel
 
-Writes nothing, and may run beside a running opencode. Exit code 1: something is stuck.";
+Without --deep a scan reads the start of a large row: a row that opencode cannot read is found by what stands there (ids, \
+members that are missing or of a wrong kind). Broken JSON further in, and members within members, are found by --deep and by \
+`explain`.
+
+Writes nothing, and may run beside a running opencode. Exit code 1: something is stuck, dead or unopenable.";
 
 const REPAIR_EXAMPLES: &str = "\
 Examples:
@@ -52,6 +57,14 @@ Examples:
   unstick undo --list                     the repairs on record, and how they stand
   unstick undo 20261121T0854              that one, by the beginning of its ID
   unstick undo --dry-run                  show what would be put back";
+
+const RELINK_EXAMPLES: &str = "\
+Examples:
+  unstick relink                          sessions whose folder is gone, and where it may be now
+  unstick relink --dry-run OLD NEW        show what would be done
+  unstick relink OLD NEW                  show it, ask, do it
+
+Quit opencode first. `unstick undo` takes a relink back.";
 
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:
@@ -156,6 +169,8 @@ pub(crate) enum Command {
     Repair(Repair),
     /// Take a repair back
     Undo(Undo),
+    /// List sessions whose folder is gone, and tell them where it is now
+    Relink(Relink),
     /// Show what a model would be sent from a session, turn by turn, and why that is refused
     Explain(Explain),
     /// Count cut-off tool calls and refused requests, and show how they belong together
@@ -205,6 +220,8 @@ pub(crate) enum Document {
     Undo,
     /// undo --list --json
     UndoList,
+    /// relink --json
+    Relink,
     /// explain --json
     Explain,
     /// stats --json
@@ -238,6 +255,9 @@ pub(crate) struct Scan {
     /// Only look for stuck sessions
     #[arg(long)]
     pub(crate) stuck: bool,
+    /// Read every row whole, and hold each of its members against what opencode can read
+    #[arg(long, conflicts_with = "stuck")]
+    pub(crate) deep: bool,
     /// List every session, healthy ones too
     #[arg(long)]
     pub(crate) all: bool,
@@ -299,6 +319,29 @@ pub(crate) struct Undo {
     #[arg(short, long)]
     pub(crate) yes: bool,
     /// The folder in which journals are kept [default: the platform's place for state]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) journal: Option<PathBuf>,
+    /// How long to wait for others to close the store
+    #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds)]
+    pub(crate) wait: Duration,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = RELINK_EXAMPLES)]
+pub(crate) struct Relink {
+    /// The folder as sessions name it [default: list those that are gone]
+    #[arg(value_name = "OLD", requires = "new")]
+    pub(crate) old: Option<PathBuf>,
+    /// The folder as it is now
+    #[arg(value_name = "NEW")]
+    pub(crate) new: Option<PathBuf>,
+    /// Show what would be done and change nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// The folder in which undo journals are kept [default: the platform's place for state]
     #[arg(long, value_name = "DIR")]
     pub(crate) journal: Option<PathBuf>,
     /// How long to wait for others to close the store

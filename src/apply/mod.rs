@@ -6,6 +6,7 @@
 
 mod extract;
 mod ready;
+mod relink;
 mod repair;
 mod undo;
 
@@ -17,9 +18,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use ready::{Places, obstacles};
+pub use relink::{PlannedRelink, plan_relink, relink};
 pub use repair::{PlannedRepair, RepairOptions, plan_repair, repair};
 pub use undo::{JournalLine, JournalState, PlannedUndo, list_journals, pick_journal, plan_undo, undo};
 
+use crate::audit::every_misfit;
 use crate::error::{Error, ErrorCode, Result};
 use crate::history::log::Log;
 use crate::history::{Message, Session, SessionInfo};
@@ -82,6 +85,8 @@ struct Postcondition {
     log_told: bool,
     /// The history that the edits lead to, where it is known.
     expected: Option<Session>,
+    /// How many members of its rows opencode cannot read then, where that is to be proven.
+    misfits: Option<usize>,
     /// What else is proven of the rows.
     proof: Proof,
 }
@@ -177,6 +182,11 @@ impl Postcondition {
             return Err(failed("the rows are what the plan says"));
         }
         (self.proof)(&session).map_err(|check| failed(&check.to_string()))?;
+        if let Some(n) = self.misfits
+            && every_misfit(&store, &session)?.len() != n
+        {
+            return Err(failed("opencode can read its rows"));
+        }
         if self.log_told && !matches!(store.log(&session)?, Log::Folds(_)) {
             return Err(failed("the event log folds to the rows"));
         }

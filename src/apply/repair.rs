@@ -3,15 +3,17 @@
 use std::path::Path;
 
 use super::{Applied, ApplyOptions, Job, Postcondition, Proof};
-use crate::audit::{self, Audit, audit, replay_sdk, sdk_of};
-use crate::diagnosis::{Evidence, Format, Includes, Judge, Left, LeftReason, Scope, Status, draft};
+use crate::audit::{self, Audit, audit, every_misfit, fills, replay_sdk, sdk_of};
+use crate::diagnosis::unopenable::Fails;
+use crate::diagnosis::{Evidence, Finding, Format, Include, Includes, Judge, Left, LeftReason, Scope, Status, draft};
 use crate::error::Result;
 use crate::history::log::Log;
 use crate::history::{Session, SessionInfo};
 use crate::journal::Kind;
-use crate::repair::log::{Told, events};
+use crate::repair::log::{Told, events, renamed};
 use crate::repair::{
-    Check, Goal, Mending, Plan, Planned, Request, SessionPlan, plan_session, prove, prove_mended, touched, worse,
+    Action, Change, Check, Goal, Mending, Plan, Planned, Request, SessionPlan, Step, plan_session, prove, prove_mended,
+    touched, worse,
 };
 use crate::replay::Sdk;
 use crate::rows::{Cell, Op, Table};
@@ -50,7 +52,8 @@ pub fn plan_repair(store: &Store<'_>, options: &RepairOptions<'_>) -> Result<Pla
     let want = if options.includes.beyond_tails() { audit::Want::Findings } else { audit::Want::Stuck };
     // Whoever names a session is told of it, whichever opencode it is of.
     let newer = options.audit.newer && options.audit.selection.names_sessions();
-    let audit = audit(store, &audit::Options { want, newer, ..options.audit })?;
+    let deep = options.audit.deep || options.includes.has(Include::Rows);
+    let audit = audit(store, &audit::Options { want, newer, deep, ..options.audit })?;
     let planner =
         Planner { store, judge: &audit.judge, includes: options.includes, now: options.now, keep_proofs: false };
     let mut work = Work::default();
@@ -143,7 +146,10 @@ impl Planner<'_> {
             let (loaded, untouched) = self.store.load_guarded(&info, &touched(&session.edits), None)?;
             let Loaded { session, unreadable } = loaded;
             let sdk = replay_sdk(sdk_of(&session, packages).as_ref());
-            let diagnosis = draft(&session, &sdk, &self.judge.counting, scope).settle(self.judge);
+            let mut diagnosis = draft(&session, &sdk, &self.judge.counting, scope).settle(self.judge);
+            if self.includes.has(Include::Rows) {
+                diagnosis.add_unopenable(every_misfit(self.store, &session)?);
+            }
             if unreadable.is_empty()
                 && let Some(goal) = Goal::of(&diagnosis, self.includes)
             {
@@ -162,7 +168,19 @@ impl Planner<'_> {
         work: &mut Work,
     ) -> Result<()> {
         work.titles.push((session.info.id.clone(), session.info.title.clone()));
-        let request = Request { goal, includes: self.includes, judge: self.judge, now: self.now };
+        let misfits = every_misfit(self.store, session)?;
+        let (fills, cannot) = if goal.decodable {
+            let fills = fills(self.store, session)?;
+            let cannot = fills.left(&misfits);
+            (fills.changes, cannot)
+        } else {
+            (Vec::new(), misfits.clone())
+        };
+        if let Some(left) = self.in_vain(session, goal, &fills, &cannot) {
+            work.left.push(left);
+            return Ok(());
+        }
+        let request = Request { goal, includes: self.includes, judge: self.judge, now: self.now, fills: &fills };
         let (mut plan, after) = match plan_session(session, &sdk, request, self.store)? {
             Planned::Left(left) => {
                 work.left.push(left);
@@ -170,7 +188,12 @@ impl Planner<'_> {
             }
             Planned::Repair(repair) => *repair,
         };
+        let remaining: Vec<&Finding> = misfits.iter().filter(|f| !plan.steps.iter().any(|s| fills_in(s, f))).collect();
         if plan.edits.is_empty() {
+            if let Some(finding) = remaining.first().filter(|_| goal.decodable) {
+                let detail = format!("opencode cannot read a row of it: {}", said(finding));
+                work.left.push(Left { id: session.info.id.clone(), reason: LeftReason::Unopenable, detail });
+            }
             return Ok(());
         }
         if self.takes_an_id(&plan)? {
@@ -178,14 +201,33 @@ impl Planner<'_> {
             work.left.push(Left { id: session.info.id.clone(), reason: LeftReason::NoLosslessEdit, detail });
             return Ok(());
         }
+        if goal.decodable {
+            plan.still_unread = remaining.iter().map(|finding| said(finding)).collect();
+        }
         let log_told = self.tell_log(session, &mut plan)?;
         if self.keep_proofs {
             let proof = self.proof(session.clone(), sdk, goal, &plan);
             let info = session.info.clone();
-            work.conditions.push(Postcondition { info, untouched, log_told, expected: Some(after), proof });
+            let misfits = goal.decodable.then_some(remaining.len());
+            work.conditions.push(Postcondition { info, untouched, log_told, expected: Some(after), misfits, proof });
         }
         work.plan.sessions.push(plan);
         Ok(())
+    }
+
+    /// Why a repair of the session would be in vain, where it would: a retry fails for a row that opencode cannot read, or
+    /// that is all that was to be mended and it cannot be.
+    fn in_vain(&self, session: &Session, goal: Goal, fills: &[Change], remaining: &[Finding]) -> Option<Left> {
+        let fails = |finding: &&Finding| {
+            let fails = finding.misfit.as_ref().map_or(&[][..], |misfit| &misfit.fails);
+            fails.contains(&Fails::Retry) || fails.contains(&Fails::Prompt)
+        };
+        let stops = remaining.iter().find(fails).filter(|_| goal.tail);
+        let alone = goal == Goal { decodable: true, ..Goal::default() } && fills.is_empty();
+        let finding = stops.or(remaining.first().filter(|_| alone))?;
+        let more = if self.includes.has(Include::Rows) { "" } else { " (--include rows fills in what other rows say)" };
+        let detail = format!("opencode cannot read a row of it: {}{more}", said(finding));
+        Some(Left { id: session.info.id.clone(), reason: LeftReason::Unopenable, detail })
     }
 
     /// What is proven of the rows once they are written.
@@ -229,7 +271,17 @@ impl Planner<'_> {
             }
             Log::Folds(end) => end,
         };
-        match events(&session.info.id, &plan.edits, &end, self.now, self.store)? {
+        let renames: Vec<(usize, String, String)> = plan
+            .steps
+            .iter()
+            .enumerate()
+            .filter_map(|(at, step)| match &step.action {
+                Action::RenamePart { part_id, new_id } => Some((at, part_id.clone(), new_id.clone())),
+                _ => None,
+            })
+            .collect();
+        let silent = renames.iter().flat_map(|(_, from, to)| [from.as_str(), to.as_str()]).collect();
+        match events(&session.info.id, &plan.edits, &silent, &end, (self.now, self.store))? {
             Told::Events(events) => {
                 let created = self.store.schema().has("event", "created");
                 for (of, mut edit) in events {
@@ -239,6 +291,13 @@ impl Planner<'_> {
                     let step = plan.step_of[of];
                     plan.push(edit, step);
                 }
+                // What the log says of a part that is renamed stays true: it names it by its new id.
+                for (step, from, to) in &renames {
+                    for row in self.store.events_of_part(&session.info.id, from)? {
+                        plan.edits.extend(renamed(&row, from, to));
+                        plan.step_of.resize(plan.edits.len(), *step);
+                    }
+                }
                 Ok(true)
             }
             Told::Nothing(why) => {
@@ -247,4 +306,20 @@ impl Planner<'_> {
             }
         }
     }
+}
+
+/// Whether a step is what lets opencode read what a finding is about.
+fn fills_in(step: &Step, finding: &Finding) -> bool {
+    let Some(misfit) = finding.misfit.as_ref().filter(|_| step.message_id == finding.message_id) else { return false };
+    match &step.action {
+        Action::FillIn { members } => finding.part_id.is_none() && members.contains(&misfit.member),
+        Action::RenamePart { part_id, .. } => finding.part_id.as_ref() == Some(part_id) && misfit.member == "id",
+        _ => false,
+    }
+}
+
+/// A finding with its row, in words.
+fn said(finding: &Finding) -> String {
+    let id = finding.part_id.as_deref().unwrap_or(&finding.message_id);
+    if id.is_empty() { finding.detail.clone() } else { format!("{} ({id})", finding.detail) }
 }

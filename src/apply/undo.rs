@@ -227,7 +227,7 @@ pub fn pick_journal<'a>(lines: &'a [JournalLine], wanted: Option<&str>) -> Resul
         return lines
             .iter()
             .rev()
-            .find(|l| l.kind == Some(Kind::Repair) && l.state.open())
+            .find(|l| matches!(l.kind, Some(Kind::Repair | Kind::Relink)) && l.state.open())
             .ok_or_else(|| Error::new(ErrorCode::NothingToUndo, "there is no repair of this store to take back"));
     };
     let found: Vec<&JournalLine> = lines.iter().filter(|l| l.id == wanted).collect();
@@ -334,7 +334,7 @@ fn plan(
                 // A repair that did not tell the log may have made rows what it says by chance.
                 let log_told = plan.edits.iter().any(|edit| edit.table.is_log());
                 let proof = Box::new(|_: &_| Ok(()));
-                work.conditions.push(Postcondition { info, untouched, log_told, expected: None, proof });
+                work.conditions.push(Postcondition { info, untouched, log_told, expected: None, misfits: None, proof });
                 work.plan.sessions.push(plan);
             }
         }

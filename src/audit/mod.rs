@@ -8,6 +8,7 @@ mod newer;
 mod scan;
 mod selection;
 mod service;
+mod unopenable;
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -18,6 +19,7 @@ use serde::Serialize;
 
 pub use newer::target;
 pub use selection::{Selection, when};
+pub(crate) use unopenable::{every_misfit, fills};
 
 use crate::diagnosis::{Diagnosis, Judge, Refuses, Scope, model_of, v2};
 use crate::error::Result;
@@ -71,6 +73,8 @@ pub struct Options<'a> {
     pub proven: &'a dyn Fn(&str) -> Vec<ModelRef>,
     /// Sessions of opencode 2 are judged too.
     pub newer: bool,
+    /// Every row is held against what opencode can read, whole.
+    pub deep: bool,
     /// What opencode 2's import does to sessions of opencode 1 is told.
     pub import: bool,
     /// Which SDK package stands behind a model.
@@ -219,6 +223,7 @@ pub fn audit_with<T: Send>(
         named,
         all: options.selection.is_all(),
         everything: options.want == Want::Everything,
+        deep: options.deep,
         import: options.import && scope == Scope::All,
         imported: &imported,
         packages: options.packages,
@@ -244,8 +249,9 @@ pub fn audit_with<T: Send>(
         ),
     };
     let mut sessions: Vec<Judged<T>> = Vec::with_capacity(scanned.sessions.len());
-    for scan::Verdict { draft, sdk, told, import } in scanned.sessions {
+    for scan::Verdict { draft, sdk, told, unopenable, import } in scanned.sessions {
         let mut diagnosis = draft.settle(&judge);
+        diagnosis.add_unopenable(unopenable);
         diagnosis.import = import;
         sessions.push(Judged { diagnosis, sdk, told });
     }
@@ -257,7 +263,11 @@ pub fn audit_with<T: Send>(
     sessions.sort_by_key(|judged| std::cmp::Reverse(judged.diagnosis.info.time_updated));
     if options.selection.is_all() {
         let judged = |diagnosis| Judged { diagnosis, sdk: None, told: None };
-        sessions.extend(broken.iter().map(|row| judged(without_session(row))));
+        for row in &broken {
+            let mut diagnosis = without_session(row);
+            diagnosis.add_unopenable(unopenable::of_session_row(store, &diagnosis.info.id, options.deep)?);
+            sessions.push(judged(diagnosis));
+        }
         let named = lost.iter().filter(|row| row.session_id.is_some());
         sessions.extend(named.map(|row| judged(v2::unreadable(&nameless(row), std::slice::from_ref(row)))));
         if options.newer {

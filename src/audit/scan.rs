@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
+use super::unopenable::{every_misfit, misfits, seen_misfits};
 use super::{replay_sdk, sdk_of};
 use crate::diagnosis::{Draft, Finding, Scope, draft, import, prompted, settled, unreadable};
 use crate::error::Result;
@@ -23,6 +24,8 @@ pub(super) struct Scan<'a, F> {
     pub(super) all: bool,
     /// The SDK package is asked for behind healthy sessions as well.
     pub(super) everything: bool,
+    /// Every row is held against what opencode can read, not those alone that look odd.
+    pub(super) deep: bool,
     /// What opencode 2's import does is asked for, of sessions that it has not taken.
     pub(super) import: bool,
     pub(super) imported: &'a HashSet<&'a str>,
@@ -48,6 +51,8 @@ pub(super) struct Verdict<T> {
     pub(super) draft: Draft,
     pub(super) sdk: Option<SdkChoice>,
     pub(super) told: Option<T>,
+    /// What opencode cannot read of it.
+    pub(super) unopenable: Vec<Finding>,
     /// What opencode 2's import does to it.
     pub(super) import: Vec<Finding>,
 }
@@ -60,6 +65,7 @@ struct Done<T> {
     messages: u64,
     parts: u64,
     misfiled: Vec<String>,
+    unopenable: Vec<Finding>,
     /// What the import does to it.
     import: Vec<Finding>,
 }
@@ -116,8 +122,9 @@ impl<T: Send, F: Fn(&Session, bool) -> Option<T> + Sync> Scan<'_, F> {
                     out.refusing.push(model);
                 }
             }
-            let import = found.import;
-            out.sessions.extend(found.verdict.map(|(draft, sdk, told)| Verdict { draft, sdk, told, import }));
+            let (unopenable, import) = (found.unopenable, found.import);
+            let verdict = |(draft, sdk, told)| Verdict { draft, sdk, told, unopenable, import };
+            out.sessions.extend(found.verdict.map(verdict));
         }
         Ok(out)
     }
@@ -153,6 +160,7 @@ impl<T: Send, F: Fn(&Session, bool) -> Option<T> + Sync> Scan<'_, F> {
             messages: (heads.heads.len() + heads.unreadable.len()) as u64,
             parts: 0,
             misfiled: Vec::new(),
+            unopenable: Vec::new(),
             import: Vec::new(),
         };
         if !self.chosen[at] {
@@ -167,15 +175,23 @@ impl<T: Send, F: Fn(&Session, bool) -> Option<T> + Sync> Scan<'_, F> {
             done.verdict = Some((Draft::plain(info, model, Scope::Tail), sdk, None));
             return Ok(done);
         }
+        let mut odd = Vec::new();
         let loaded = if self.named {
             store.load(info)?
         } else {
             let by = if self.all { By::Session } else { By::Messages };
             let exact = self.exact(&heads.heads);
             let scanned = store.scan_parts(info, heads, by, |at| exact[at])?;
-            (done.parts, done.misfiled) = (scanned.parts, scanned.misfiled);
+            (done.parts, done.misfiled, odd) = (scanned.parts, scanned.misfiled, scanned.odd);
             scanned.loaded
         };
+        if self.scope == Scope::All {
+            done.unopenable = match (self.deep, self.named) {
+                (true, _) => every_misfit(store, &loaded.session)?,
+                (false, true) => seen_misfits(store, &loaded.session)?,
+                (false, false) => misfits(store, &loaded.session, &odd)?,
+            };
+        }
         self.judge(loaded, &mut done);
         Ok(done)
     }
@@ -244,6 +260,9 @@ impl<T: Send, F: Fn(&Session, bool) -> Option<T> + Sync> Scan<'_, F> {
             let exact = self.exact(&heads.heads);
             let mut scanned = store.scan_parts(&self.infos[at], heads, By::Messages, |at| exact[at])?;
             scanned.loaded.unreadable.extend(store.orphaned_parts(Some(&id))?);
+            if !self.deep {
+                found.unopenable = misfits(store, &scanned.loaded.session, &scanned.odd)?;
+            }
             self.judge(scanned.loaded, found);
         }
         Ok(out)

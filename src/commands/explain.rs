@@ -1,7 +1,7 @@
 //! `unstick explain`
 
 use jiff::tz::TimeZone;
-use opencode_unstick::audit::{Selection, Want};
+use opencode_unstick::audit::{Options, Selection, Want};
 use opencode_unstick::error::{Error, ErrorCode, Result};
 use opencode_unstick::explain::{Explained, explain};
 use opencode_unstick::report::{self, ExplainDoc, StoreDoc};
@@ -15,7 +15,8 @@ pub(crate) fn run(context: &Context<'_>, args: &Explain) -> Result<Exit> {
     let mut missing: Option<Error> = None;
     for target in &context.targets()? {
         let found = context.audited(&selection, Want::Findings, |options| {
-            with_snapshot(&target.path, |store| explain(store, options, args.text, context.now))
+            let options = Options { deep: true, ..*options };
+            with_snapshot(&target.path, |store| explain(store, &options, args.text, context.now))
         });
         match found {
             Ok(found) => return show(context, target, &found),

@@ -42,6 +42,7 @@ pub(crate) fn schema(out: &Output, args: &Schema) -> Result<Exit> {
         Document::Repair => include_str!("../../docs/schema/repair.json"),
         Document::Undo => include_str!("../../docs/schema/undo.json"),
         Document::UndoList => include_str!("../../docs/schema/undo-list.json"),
+        Document::Relink => include_str!("../../docs/schema/relink.json"),
         Document::Explain => include_str!("../../docs/schema/explain.json"),
         Document::Stats => include_str!("../../docs/schema/stats.json"),
         Document::Error => include_str!("../../docs/schema/error.json"),

@@ -4,6 +4,7 @@ mod ask;
 mod explain;
 mod generate;
 mod interrupt;
+mod relink;
 mod repair;
 mod scan;
 mod stats;
@@ -148,6 +149,7 @@ fn dispatch(cli: &Cli, env: Environment, out: &Output) -> Result<Exit> {
     let named = match &cli.command {
         Some(Command::Repair(args)) => args.journal.as_deref(),
         Some(Command::Undo(args)) => args.journal.as_deref(),
+        Some(Command::Relink(args)) => args.journal.as_deref(),
         _ => None,
     };
     let journals = named.map(|folder| env.absolute(folder));
@@ -159,6 +161,7 @@ fn dispatch(cli: &Cli, env: Environment, out: &Output) -> Result<Exit> {
         Some(Command::Explain(args)) => explain::run(&context, args),
         Some(Command::Stats(args)) => stats::run(&context, args),
         Some(Command::Undo(args)) => undo::run(&context, args),
+        Some(Command::Relink(args)) => relink::run(&context, args),
         Some(Command::Completions(_) | Command::Man(_) | Command::Schema(_)) => Ok(Exit::Fine),
     }
 }
@@ -221,6 +224,7 @@ impl Context<'_> {
             refusing: &self.global.refuses,
             proven: &proven,
             newer: true,
+            deep: false,
             import: false,
             packages: &self.resolver,
             progress: &progress,

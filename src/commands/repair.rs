@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use opencode_unstick::apply::{Applied, ApplyOptions, PlannedRepair, RepairOptions, plan_repair, repair};
 use opencode_unstick::audit::{Selection, Want};
-use opencode_unstick::diagnosis::{Finding, Include, Includes, Status};
+use opencode_unstick::diagnosis::{Finding, Include, Includes};
 use opencode_unstick::error::{Error, ErrorCode, Result};
 use opencode_unstick::repair::SessionPlan;
 use opencode_unstick::report::{self, ErrorBody, Output, Progress, RepairDoc, StoreDoc};
@@ -79,7 +79,7 @@ impl Call<'_> {
         let document = |shown: &PlannedRepair| {
             RepairDoc::new(store.clone(), args.dry_run, &shown.plan, shown.left.clone(), args.text)
         };
-        let nothing_left = shown.left.is_empty();
+        let nothing_left = shown.left.is_empty() && shown.plan.sessions.iter().all(|s| s.still_unread.is_empty());
         let obstacles = context.obstacles(&target.path, &shown.plan, args.dry_run, args.wait)?;
         if !context.global.json {
             self.show(target, &shown, &obstacles, several)?;
@@ -202,7 +202,7 @@ impl Call<'_> {
     fn lacking(&self, planned: &PlannedRepair) -> (BTreeSet<Include>, usize) {
         let mut kinds: BTreeSet<Include> = BTreeSet::new();
         let mut dead = 0;
-        for judged in planned.audit.sessions.iter().filter(|j| j.diagnosis.status == Status::Dead) {
+        for judged in planned.audit.sessions.iter().filter(|j| j.diagnosis.refused) {
             let kinds_of_it = judged.diagnosis.findings.iter().filter_map(Finding::redacted_by);
             let lacking: Vec<Include> = kinds_of_it.filter(|kind| !self.includes.has(*kind)).collect();
             dead += usize::from(!lacking.is_empty());

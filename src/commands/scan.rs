@@ -1,7 +1,10 @@
 //! `unstick scan`
 
+use std::collections::BTreeMap;
+
 use opencode_unstick::audit::{Audit, Judged, Options, Selection, Want, audit_at};
 use opencode_unstick::diagnosis::{Code, Status};
+use opencode_unstick::environment::folders::is_gone;
 use opencode_unstick::error::Result;
 use opencode_unstick::report::{self, Listed, ScanDoc, ScanLine, ScansDoc, SessionDoc, Shown, StoreDoc, Summary};
 
@@ -22,12 +25,12 @@ pub(crate) fn run(context: &Context<'_>, args: &Scan) -> Result<Exit> {
             _ => Want::Findings,
         };
         let audit = context.audited(&selection, want, |options| {
-            audit_at(&target.path, context.threads(), &Options { import: true, ..*options })
+            audit_at(&target.path, context.threads(), &Options { import: true, deep: args.deep, ..*options })
         })?;
         let store = StoreDoc::new(&audit.facts, &target.path, &audit.bound);
         let summary =
             Summary::of(audit.sessions.iter().map(|j| &j.diagnosis), audit.unreadable_rows.len() as u64, audit.tails);
-        if summary.stuck > 0 || summary.dead.is_some_and(|n| n > 0) {
+        if summary.stuck > 0 || [summary.dead, summary.unopenable].iter().any(|n| n.is_some_and(|n| n > 0)) {
             exit = Exit::Findings;
         }
         let shown: Vec<&Judged> = audit.sessions.iter().filter(|j| wanted(args, j)).collect();
@@ -105,6 +108,17 @@ fn wanted(args: &Scan, judged: &Judged) -> bool {
     args.all || !args.selection.sessions.is_empty() || status != Status::Healthy || stops
 }
 
+/// How many sessions are in folders that are gone. That tells something of the store of this machine alone: others may be
+/// copies from elsewhere.
+fn gone(context: &Context<'_>, audit: &Audit) -> usize {
+    if !context.global.db.is_empty() || context.global.all_stores {
+        return 0;
+    }
+    let mut known: BTreeMap<&str, bool> = BTreeMap::new();
+    let sessions = audit.sessions.iter().map(|judged| judged.diagnosis.info.directory.as_str());
+    sessions.filter(|folder| *known.entry(folder).or_insert_with(|| is_gone(folder))).count()
+}
+
 fn human(
     context: &Context<'_>,
     args: &Scan,
@@ -132,6 +146,7 @@ fn human(
         listed,
         others: &others,
         next: &report::clean(&next.join(" ")),
+        gone: gone(context, audit),
         import: &report::import(&context.out, audit),
         now: context.now,
     };

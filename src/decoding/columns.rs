@@ -127,6 +127,11 @@ const COLUMNS: &[Column] = &[
     nullable("time_archived", Kind::Number),
 ];
 
+/// The columns that rules are about.
+pub fn columns() -> impl Iterator<Item = &'static str> {
+    COLUMNS.iter().map(|column| column.name)
+}
+
 /// The rules that a row of `session` breaks under a generation. `get` gives a column's value, `None` where the store has
 /// no such column.
 ///

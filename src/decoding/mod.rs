@@ -9,7 +9,7 @@ mod table;
 
 use crate::json::{Object, string};
 
-pub use columns::{ColumnViolation, Fails, Value, session_violations};
+pub use columns::{ColumnViolation, Fails, Value, columns, session_violations};
 use runs::RUNS;
 pub use runs::Where;
 pub use shape::Wrong;

@@ -93,6 +93,10 @@ pub enum Code {
     UnansweredPrompt,
     /// A row that could not be understood.
     UnreadableRow,
+    /// See `unopenable.rs`.
+    UnopenableRow,
+    /// See `unopenable.rs`.
+    UnopenableSession,
     /// A compaction or subtask that is still to be worked off.
     PendingTask,
     /// See `v2.rs`, as all that follow.
@@ -161,7 +165,7 @@ const fn row(code: Code, fix: Fix, cause: &'static str, means: &'static str) -> 
 }
 
 /// All problems, one row a code.
-const PROBLEMS: [Problem; 45] = [
+const PROBLEMS: [Problem; 47] = [
     row(
         Code::OrphanTail,
         Fix::Automatic,
@@ -349,6 +353,18 @@ const PROBLEMS: [Problem; 45] = [
         "the newest prompt, whose answer stops at a call that opencode cut off",
     ),
     row(Code::UnreadableRow, Fix::Report, "row that cannot be read", "a row could not be understood"),
+    row(
+        Code::UnopenableRow,
+        Fix::Include(Include::Rows),
+        "row that opencode cannot read",
+        "a message or part that opencode cannot read: the session does not open, or takes no prompt",
+    ),
+    row(
+        Code::UnopenableSession,
+        Fix::Report,
+        "session row that opencode cannot read",
+        "a session's own row that opencode cannot read: it is not listed, or no session is",
+    ),
     row(
         Code::PendingTask,
         Fix::Report,

@@ -28,6 +28,8 @@ pub enum Include {
     Reasoning,
     /// What opencode 2's import stumbles over.
     Import,
+    /// Rows that opencode cannot read.
+    Rows,
 }
 
 impl Include {
@@ -52,6 +54,10 @@ impl Include {
                  can read goes"
             }
             Self::Import => "Rows that opencode 2's import stops at, and answers that were never marked as ended",
+            Self::Rows => {
+                "Rows that opencode cannot read: members that other rows tell without doubt are filled in, and ids of parts \
+                 get their form"
+            }
         }
     }
 }

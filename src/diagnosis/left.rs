@@ -36,6 +36,8 @@ pub enum LeftReason {
     Referenced,
     /// A session of opencode 2, for which nothing is written.
     NewerFormat,
+    /// opencode cannot read a row of it.
+    Unopenable,
 }
 
 impl LeftReason {
@@ -63,6 +65,7 @@ impl LeftReason {
             }
             Self::RowChanged => "a row has changed since",
             Self::Referenced => "something newer refers to a row that undo would take away",
+            Self::Unopenable => "opencode cannot read a row of it, and no other row says without doubt what it lacks",
             Self::NewerFormat => {
                 "it is a session of opencode 2; what would have to change was not measured on a released program"
             }

@@ -12,6 +12,7 @@ pub mod request;
 pub mod rules;
 mod silence;
 mod tail;
+pub mod unopenable;
 pub mod v2;
 
 use schemars::JsonSchema;
@@ -25,6 +26,7 @@ pub use outline::{prompted, settled};
 pub use refuses::Refuses;
 pub(crate) use request::is_encrypted_reasoning;
 pub use tail::Tail;
+use unopenable::Misfit;
 
 use crate::history::{Message, ModelRef, Session, SessionInfo, UnreadableRow};
 use crate::replay::{RULE_SETS, Resume, RuleSet, Sdk, after_revert, newest, resume, view};
@@ -52,6 +54,8 @@ use crate::replay::{RULE_SETS, Resume, RuleSet, Sdk, after_revert, newest, resum
 pub enum Status {
     /// A row of it could not be understood.
     Unreadable,
+    /// opencode cannot read a row of it: it is not listed, does not open, or takes no prompt.
+    Unopenable,
     /// The next prompt sends a request that is refused as well.
     Dead,
     /// Re-entering sends a request that its model refuses.
@@ -71,7 +75,7 @@ impl Status {
     #[must_use]
     pub fn needs_action(self) -> bool {
         match self {
-            Self::Dead | Self::Stuck => true,
+            Self::Unopenable | Self::Dead | Self::Stuck => true,
             Self::Unreadable | Self::AtRisk | Self::Latent | Self::Recovered | Self::Healthy => false,
         }
     }
@@ -107,6 +111,9 @@ pub struct Finding {
     pub part_id: Option<String>,
     /// What is wrong, without any of the session's content.
     pub detail: String,
+    /// Which member of the row opencode cannot read, and what fails for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub misfit: Option<Misfit>,
 }
 
 impl Finding {
@@ -125,6 +132,7 @@ pub(crate) fn finding(code: Code, message_id: &str, part_id: Option<&str>, detai
         message_id: message_id.to_owned(),
         part_id: part_id.map(str::to_owned),
         detail: detail.into(),
+        misfit: None,
     }
 }
 
@@ -180,8 +188,11 @@ pub struct Diagnosis {
     pub info: SessionInfo,
     /// How it stands.
     pub status: Status,
-    /// How its tail stands, whatever else is refused: the same as `status` unless that is [`Status::Dead`].
+    /// How its tail stands, whatever else is refused: the same as `status` unless that is [`Status::Dead`] or
+    /// [`Status::Unopenable`].
     pub tail: Status,
+    /// Every prompt is refused, whatever else is wrong with it.
+    pub refused: bool,
     /// How sure that is, where it is dead, stuck or at risk.
     pub evidence: Option<Evidence>,
     /// Why it is only at risk.
@@ -203,6 +214,14 @@ pub struct Diagnosis {
 }
 
 impl Diagnosis {
+    /// Adds what opencode cannot read. That comes before everything but rows that could not be understood.
+    pub(crate) fn add_unopenable(&mut self, found: Vec<Finding>) {
+        if !found.is_empty() && self.status != Status::Unreadable {
+            self.status = Status::Unopenable;
+        }
+        self.findings.splice(0..0, found);
+    }
+
     /// Whether nothing but doubt about its package keeps the session from being repaired.
     #[must_use]
     pub fn left_for_its_package(&self, includes: Includes) -> bool {
@@ -252,6 +271,7 @@ pub fn unreadable(info: &SessionInfo, rows: &[UnreadableRow], known: Option<&Ses
         info: info.clone(),
         status: Status::Unreadable,
         tail: Status::Unreadable,
+        refused: false,
         evidence: None,
         doubts: Doubts::default(),
         model: known.and_then(model_of),
@@ -299,6 +319,7 @@ fn plain(info: SessionInfo, model: Option<&ModelRef>, scope: Scope) -> Diagnosis
         info,
         status: Status::Healthy,
         tail: Status::Healthy,
+        refused: false,
         evidence: None,
         doubts: Doubts::default(),
         model: model.cloned(),
@@ -377,6 +398,7 @@ impl Draft {
             false if has(Code::RecoveredPrefill400) => Status::Recovered,
             false => Status::Healthy,
         };
+        diagnosis.refused = refused_for.is_some();
         if diagnosis.status != Status::Unreadable {
             diagnosis.status = if refused_for.is_some() { Status::Dead } else { diagnosis.tail };
         } else {
@@ -520,6 +542,7 @@ impl<'a> Drafting<'a> {
             info: session.info.clone(),
             status: Status::Healthy,
             tail: Status::Healthy,
+            refused: false,
             evidence: refused_for.or(evidence),
             doubts: Doubts { model: false, package: counting.is_some() && self.differs_by_package() },
             model: model_of(session),

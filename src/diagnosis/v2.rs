@@ -78,6 +78,7 @@ fn blank(info: &SessionInfo) -> Diagnosis {
         info: info.clone(),
         status: Status::Healthy,
         tail: Status::Healthy,
+        refused: false,
         evidence: None,
         doubts: Doubts::default(),
         model: None,
@@ -124,6 +125,7 @@ pub fn diagnose(
     }
     let claude = target.api == Api::Anthropic && model.as_ref().is_some_and(|m| is_claude(&m.model));
     (d.status, d.evidence) = status(&found, prompt, claude, &d.findings);
+    d.refused = d.status == Status::Dead;
     d.tail = if d.status == Status::Dead { Status::Healthy } else { d.status };
     d.model = model;
     d

@@ -1,5 +1,6 @@
 //! What opencode's path rules depend on besides files: variables, the home folder, the working folder.
 
+pub mod folders;
 pub mod locate;
 
 use std::collections::BTreeMap;

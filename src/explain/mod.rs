@@ -103,7 +103,7 @@ pub fn explain(store: &Store<'_>, options: &audit::Options<'_>, text: bool, now:
     shown.mark(&d.findings);
     if matches!(d.tail, Status::Stuck | Status::AtRisk) {
         let includes = Includes::from_iter([Include::AtRisk, Include::Unmeasured]);
-        let request = Request { goal: Goal::TAIL, includes, judge: &audit.judge, now };
+        let request = Request { goal: Goal::TAIL, includes, judge: &audit.judge, now, fills: &[] };
         out.repair = Some(match plan_session(&session, &sdk, request, store)? {
             Planned::Left(left) => AfterRepair::Left(left),
             Planned::Repair(repair) => AfterRepair::Repaired(repair.0, explanation(&repair.1)),

@@ -22,7 +22,7 @@ pub use large::{LARGE, large_part, large_user, stored_part};
 pub use media::{Found, Media, bytes_of};
 pub use metadata::{Detail, Digest, Meta, MetaKind, Metadata};
 pub use names::Names;
-pub use parse::{NEVER_ENDED, head, head_with, part, prefill_wrapper, revert};
+pub use parse::{NEVER_ENDED, head, head_of, head_with, part, part_of, prefill_wrapper, revert};
 pub use refusal::{Named, Pointer, Refusal, RefusalClass};
 pub use start::{Behind, head_of_start, part_of_start};
 

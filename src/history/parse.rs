@@ -36,7 +36,14 @@ pub fn head(row: MessageRow, data: &str) -> Result<Head, ShapeError> {
 /// # Errors
 /// As [`head`].
 pub fn head_with(row: MessageRow, data: &str, names: &mut Names) -> Result<Head, ShapeError> {
-    let object = Object::parse(data)?;
+    head_of(row, &Object::parse(data)?, names)
+}
+
+/// [`head_with`], of a row whose JSON is parsed already.
+///
+/// # Errors
+/// As [`head`].
+pub fn head_of(row: MessageRow, object: &Object<'_>, names: &mut Names) -> Result<Head, ShapeError> {
     let created = object.some_of("time", ["created"])?.and_then(|[created]| created);
     let created = created.map(|raw| json::number_of("created", raw)).transpose()?;
     let Some(created) = created else {
@@ -47,7 +54,7 @@ pub fn head_with(row: MessageRow, data: &str, names: &mut Names) -> Result<Head,
             agent: object.words("agent")?.map(|agent| names.string(&agent)),
             model: object.object("model")?.map(|m| model(&m, names)).transpose()?,
         }),
-        "assistant" => Role::Assistant(Box::new(assistant(&object, names)?)),
+        "assistant" => Role::Assistant(Box::new(assistant(object, names)?)),
         _ => return shape("`role` is neither user nor assistant"),
     };
     Ok(Head { row, created, role })
@@ -150,28 +157,35 @@ fn wrapper_of(says: impl Fn(&str) -> bool) -> Wrapper {
 /// # Errors
 /// When `data` is not the JSON object of a part, or a field that the replay reads has another kind.
 pub fn part(id: &str, time_created: i64, data: &str, depth: Depth) -> Result<Part, ShapeError> {
-    let object = Object::parse(data)?;
+    part_of(id, time_created, data.len() as u64, &Object::parse(data)?, depth)
+}
+
+/// [`part`], of a row whose JSON is parsed already; `bytes` is the size of its text.
+///
+/// # Errors
+/// As [`part`].
+pub fn part_of(id: &str, time_created: i64, bytes: u64, object: &Object<'_>, depth: Depth) -> Result<Part, ShapeError> {
     let kind = match object.required("type")?.as_ref() {
         "text" => {
-            let mut text = text(&object, depth)?;
+            let mut text = text(object, depth)?;
             text.leaked_call = object.some("text").is_some_and(leaked::in_json);
-            PartKind::Text { text, ignored: object.truthy("ignored"), metadata: metadata::of(&object, depth) }
+            PartKind::Text { text, ignored: object.truthy("ignored"), metadata: metadata::of(object, depth) }
         }
-        "reasoning" => PartKind::Reasoning { text: text(&object, depth)?, metadata: metadata::of(&object, depth) },
+        "reasoning" => PartKind::Reasoning { text: text(object, depth)?, metadata: metadata::of(object, depth) },
         "step-start" => PartKind::StepStart,
         "step-finish" => {
-            let spent = !tokens(&object)?.is_zero() || object.number("cost")?.is_some_and(|c| c != 0.0);
+            let spent = !tokens(object)?.is_zero() || object.number("cost")?.is_some_and(|c| c != 0.0);
             PartKind::StepFinish { spent }
         }
-        "file" => PartKind::File(Box::new(Media::of(&object, depth)?)),
-        "tool" => PartKind::Tool(Box::new(tool(&object, depth)?)),
+        "file" => PartKind::File(Box::new(Media::of(object, depth)?)),
+        "tool" => PartKind::Tool(Box::new(tool(object, depth)?)),
         "compaction" => PartKind::Compaction {
             tail_start_id: object.words("tail_start_id")?.filter(|t| !t.is_empty()).map(Box::from),
         },
         "subtask" => PartKind::Subtask,
         other => PartKind::Other(other.into()),
     };
-    Ok(Part { id: id.into(), time_created, bytes: data.len() as u64, changed: None, kind })
+    Ok(Part { id: id.into(), time_created, bytes, changed: None, kind })
 }
 
 fn text(object: &Object<'_>, depth: Depth) -> Result<Text, ShapeError> {

@@ -28,6 +28,8 @@ pub enum Kind {
     Repair,
     /// The taking back of one.
     Undo,
+    /// A folder that was moved.
+    Relink,
 }
 
 /// A journal's first line.

@@ -196,7 +196,7 @@ impl<'a> Object<'a> {
     }
 
     /// The names and raw values, in order.
-    pub fn members(&self) -> impl Iterator<Item = (&str, &'a str)> {
+    pub fn members(&self) -> impl Iterator<Item = (&str, &'a str)> + Clone {
         self.members.iter().map(|(k, v)| (k.as_ref(), *v))
     }
 

@@ -56,6 +56,26 @@ pub enum Change {
         /// Why.
         reason: Code,
     },
+    /// Adds members to a message's JSON.
+    FillIn {
+        /// The message.
+        id: String,
+        /// The members.
+        members: Vec<&'static str>,
+        /// The new JSON.
+        data: String,
+    },
+    /// Gives a part another id.
+    RenamePart {
+        /// The part's message.
+        id: String,
+        /// The part.
+        part: String,
+        /// Its new id.
+        new_id: String,
+        /// Its JSON, which stays.
+        data: String,
+    },
     /// Replaces an assistant row's JSON.
     SetData {
         /// The message.
@@ -77,6 +97,7 @@ impl Change {
             | Self::SetData { reason, .. }
             | Self::RemovePart { reason, .. }
             | Self::SetPart { reason, .. } => *reason,
+            Self::FillIn { .. } | Self::RenamePart { .. } => Code::UnopenableRow,
         }
     }
 
@@ -88,6 +109,8 @@ impl Change {
             | Self::Split { id, .. }
             | Self::SetData { id, .. }
             | Self::SetPart { id, .. }
+            | Self::FillIn { id, .. }
+            | Self::RenamePart { id, .. }
             | Self::RemovePart { id, .. } => id,
         }
     }
@@ -120,7 +143,7 @@ pub fn apply_change(session: &Session, change: &Change) -> Result<Session, Shape
             let at = out.messages.iter().position(|m| m.row.id == *id).ok_or_else(missing)?;
             out.messages.remove(at);
         }
-        Change::SetData { id, data, .. } => {
+        Change::SetData { id, data, .. } | Change::FillIn { id, data, .. } => {
             let message = out.messages.iter_mut().find(|m| m.row.id == *id).ok_or_else(missing)?;
             let mut new = reread(message, id, data)?;
             new.parts = parts_of(message);
@@ -136,6 +159,11 @@ pub fn apply_change(session: &Session, change: &Change) -> Result<Session, Shape
             let part = Rc::make_mut(message).parts.iter_mut().find(|p| p.id() == part).ok_or_else(missing)?;
             let changed = Some(Arc::from(data.as_str()));
             *part = history::Part { changed, ..history::stored_part(&part.id, part.time_created, data)? };
+        }
+        Change::RenamePart { id, part, new_id, data } => {
+            let message = out.messages.iter_mut().find(|m| m.row.id == *id).ok_or_else(missing)?;
+            let part = Rc::make_mut(message).parts.iter_mut().find(|p| p.id() == part).ok_or_else(missing)?;
+            (part.id, part.changed) = (new_id.as_str().into(), Some(Arc::from(data.as_str())));
         }
         Change::Split { id, at_part, new_id, first, second, .. } => {
             let message = out.messages.iter_mut().find(|m| m.row.id == *id).ok_or_else(missing)?;

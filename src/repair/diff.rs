@@ -80,6 +80,7 @@ pub(super) fn diff(
     let mut edits = Vec::new();
     let writer = Writer { old, new, now, stored: Stored(rows) };
     writer.inserted(&is, &mut edits)?;
+    writer.renamed(&was, &is, &mut edits)?;
     writer.moved(&was, &is, &mut edits)?;
     writer.rewritten(&is, &mut edits)?;
     writer.removed(&was, &is, &mut edits)?;
@@ -116,6 +117,27 @@ impl Writer<'_> {
             ];
             let after = Some(with(Row::new(), cells));
             edits.push((edit(Table::Message, message.id(), None, after), message.id()));
+        }
+        Ok(())
+    }
+
+    /// Parts with an id that is new: the row with the old one is among those that are removed.
+    fn renamed<'a>(&self, was: &[&Message], is: &[&'a Message], edits: &mut Edits<'a>) -> Result<(), Stop> {
+        let known: HashSet<&str> = was.iter().flat_map(|m| &m.parts).map(Part::id).collect();
+        for message in is {
+            for part in message.parts.iter().filter(|part| part.changed.is_some() && !known.contains(part.id())) {
+                let data = changed(part.changed.as_ref()).ok_or_else(|| gone(Table::Part, part.id()))?;
+                let cells = [
+                    ("id", Cell::Text(part.id().to_owned())),
+                    ("message_id", Cell::Text(message.row.id.clone())),
+                    ("session_id", Cell::Text(message.row.session_id.to_string())),
+                    ("time_created", Cell::Int(part.time_created)),
+                    ("time_updated", Cell::Int(self.now)),
+                    ("data", data),
+                ];
+                let after = Some(with(Row::new(), cells));
+                edits.push((edit(Table::Part, part.id(), None, after), message.id()));
+            }
         }
         Ok(())
     }

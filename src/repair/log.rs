@@ -1,10 +1,14 @@
 //! The events that tell opencode's event log (1.17 and later, docs/opencode.md §2) of row edits.
 
+use std::collections::HashSet;
+
+use crate::decoding::fill::rename_in_event;
 use crate::error::Result;
 use crate::history::ids;
 use crate::history::log::LogEnd;
 use crate::json::quote;
-use crate::rows::{Cell, Lookup, Op, RowEdit, Table, int, text};
+use crate::relink;
+use crate::rows::{Cell, Lookup, Op, Row, RowEdit, Table, int, text};
 
 /// What the log can be told.
 #[derive(Debug)]
@@ -16,17 +20,23 @@ pub enum Told {
 }
 
 /// The edits of `event` and `event_sequence` that tell the log of `edits`: one event each, as opencode writes them. A part
-/// that moves is removed and updated under its new message. `now` in ms since the epoch.
+/// that moves is removed and updated under its new message. Nothing is told of rows in `silent`. `now` in ms since the epoch.
 ///
 /// # Errors
 /// When a row's JSON cannot be read.
-pub fn events(session: &str, edits: &[RowEdit], end: &LogEnd, now: i64, rows: &dyn Lookup) -> Result<Told> {
+pub fn events(
+    session: &str,
+    edits: &[RowEdit],
+    silent: &HashSet<&str>,
+    end: &LogEnd,
+    (now, rows): (i64, &dyn Lookup),
+) -> Result<Told> {
     let mut out: Vec<(usize, RowEdit)> = Vec::new();
     let mut id = end.last_id.clone();
     let mut seq = end.seq;
     let gone = edits.iter().filter(|e| e.op() == Op::Delete && e.table == Table::Message);
     let writer = Writer { session: quote(session), gone: gone.map(|e| e.id.as_str()).collect(), now, rows };
-    for (at, edit) in edits.iter().enumerate() {
+    for (at, edit) in edits.iter().enumerate().filter(|(_, edit)| !silent.contains(edit.id.as_str())) {
         let Some(told) = writer.told(edit)? else {
             return Ok(Told::Nothing(format!("the JSON of {} {} is not at hand", edit.table, edit.id)));
         };
@@ -56,6 +66,18 @@ pub fn events(session: &str, edits: &[RowEdit], end: &LogEnd, now: i64, rows: &d
     Ok(Told::Events(out))
 }
 
+/// The edit of an event that names a part by an id that it no longer has; `None` where it does not. `row` is the event's.
+///
+/// opencode folds a log by the ids that stand in it, and takes no other form of id from 1.17.11 on.
+#[must_use]
+pub fn renamed(row: &Row, from: &str, to: &str) -> Option<RowEdit> {
+    let data = rename_in_event(text(row, "type")?, text(row, "data")?, from, to).ok()??;
+    let mut after = row.clone();
+    after.insert("data".to_owned(), Cell::Text(data));
+    let id = text(row, "id")?.to_owned();
+    Some(RowEdit { table: Table::Event, id, before: Some(row.clone()), after: Some(after) })
+}
+
 struct Writer<'a> {
     /// The session's id as JSON.
     session: String,
@@ -74,7 +96,8 @@ impl Writer<'_> {
         match edit.table {
             Table::Message => Ok(self.of_message(edit)),
             Table::Part => self.of_part(edit),
-            Table::Event | Table::EventSequence => Ok(Some(Vec::new())),
+            Table::Session => Ok(Some(self.of_session(edit).into_iter().collect())),
+            Table::Event | Table::EventSequence | Table::Project => Ok(Some(Vec::new())),
         }
     }
 
@@ -110,6 +133,13 @@ impl Writer<'_> {
         let Some(part) = data.and_then(|data| with_members(&head, &data)) else { return Ok(None) };
         events.push(("message.part.updated.1", format!("{{\"sessionID\":{session},\"part\":{part},\"time\":{time}}}")));
         Ok(Some(events))
+    }
+
+    /// A session that is elsewhere now.
+    fn of_session(&self, edit: &RowEdit) -> Option<Event> {
+        let after = edit.after.as_ref()?;
+        let path = text(after, "path").unwrap_or_default();
+        Some(relink::event(&edit.id, text(after, "directory")?, path, self.now))
     }
 
     fn removed(&self, message: &str, part: &str) -> Event {

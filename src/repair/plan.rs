@@ -45,6 +45,9 @@ pub struct SessionPlan {
     /// The next prompt sends one assistant's turn less, or more than one: turns in which nothing was sent, neither a word
     /// nor a call nor any of a provider's metadata.
     pub empty_answers: bool,
+    /// What opencode still cannot read afterwards, in words: the rows, and why they stay.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub still_unread: Vec<String>,
 }
 
 impl SessionPlan {
@@ -83,11 +86,14 @@ pub struct Goal {
     pub mended: bool,
     /// opencode 2's import neither stops at it nor hides its history, as far as that can be mended.
     pub importable: bool,
+    /// opencode can read its rows, as far as other rows say what they lack.
+    pub decodable: bool,
 }
 
 impl Goal {
     /// The tail alone.
-    pub const TAIL: Self = Self { tail: true, latent: false, calls_ended: false, mended: false, importable: false };
+    pub const TAIL: Self =
+        Self { tail: true, latent: false, calls_ended: false, mended: false, importable: false, decodable: false };
 
     /// What a repair is to reach for a session that stands like this; `None` where there is nothing to do.
     #[must_use]
@@ -101,13 +107,14 @@ impl Goal {
             Status::Unreadable => return None,
             _ => latent && anywhere,
         };
-        let dead = d.status == Status::Dead;
         let goal = Self {
             tail,
             latent,
             calls_ended: includes.has(Include::Unsettled) && has(Code::UnsettledTool),
             importable: includes.has(Include::Import),
-            mended: dead && d.findings.iter().any(|f| f.redacted_by().is_some_and(|include| includes.has(include))),
+            decodable: includes.has(Include::Rows) && d.findings.iter().any(|f| f.misfit.is_some()),
+            mended: d.refused
+                && d.findings.iter().any(|f| f.redacted_by().is_some_and(|include| includes.has(include))),
         };
         (goal != Self::default()).then_some(goal)
     }
@@ -124,6 +131,8 @@ pub struct Request<'a> {
     pub judge: &'a Judge,
     /// Becomes `time_updated` of every row that changes, in ms since the epoch.
     pub now: i64,
+    /// What lets opencode read its rows, one change a row.
+    pub fills: &'a [Change],
 }
 
 /// What came of planning.
@@ -207,7 +216,7 @@ type Reached = (Session, Vec<Step>);
 
 impl Planner<'_> {
     fn plan(&self) -> Result<(SessionPlan, Session), Stop> {
-        let Request { goal, includes, judge, now } = self.request;
+        let Request { goal, includes, judge, now, .. } = self.request;
         let (original, sdk) = (self.original, self.sdk);
         let (session, redactions) = if goal.mended {
             mend(original, sdk, &judge.counting, includes, self.rows)?
@@ -218,9 +227,12 @@ impl Planner<'_> {
         let mends = !redactions.is_empty();
         let tail = goal.tail || (mends && blocked(&session, sdk).is_some() && worse(original, &session, sdk));
         let mut at: Reached = (session.clone(), redactions);
+        if goal.decodable {
+            at = self.make_decodable(at);
+        }
         // First for every package, so that the repair outlives a change of provider; else for the session's own.
         let both = [sdk.clone(), Sdk::keeping()];
-        if tail && blocked(&session, sdk).is_some() {
+        if tail && blocked(&at.0, sdk).is_some() {
             at = match self.reach(&at, None, &both) {
                 Err(Stop::Leave(..)) => self.reach(&at, None, &both[..1])?,
                 other => other?,
@@ -297,6 +309,23 @@ impl Planner<'_> {
 }
 
 impl Planner<'_> {
+    /// Fills in what rows lack, where the next prompt stays the same.
+    fn make_decodable(&self, mut at: Reached) -> Reached {
+        let sdks = std::slice::from_ref(self.sdk);
+        for change in self.request.fills {
+            let Ok(after) = apply_change(&at.0, change) else { continue };
+            if touches_revert(self.original, change)
+                || unchanged(&at.0, &after, sdks, self.request.includes).is_some()
+                || worse(&at.0, &after, self.sdk)
+            {
+                continue;
+            }
+            at.1.extend(Step::of(change, &at.0, &after));
+            at.0 = after;
+        }
+        at
+    }
+
     /// Mends what opencode 2's import stumbles over, where the next prompt of opencode 1 stays the same.
     fn make_importable(&self, mut at: Reached) -> Result<Reached, Stop> {
         let sdks = std::slice::from_ref(self.sdk);

@@ -56,6 +56,18 @@ pub enum Action {
     },
     /// An answer is marked as ended when its last part was.
     Complete,
+    /// Members that other rows tell are added to a message.
+    FillIn {
+        /// The members.
+        members: Vec<String>,
+    },
+    /// A part gets the id that opencode expects.
+    RenamePart {
+        /// The part.
+        part_id: String,
+        /// Its new id.
+        new_id: String,
+    },
     /// Content is taken out of what the model is sent, or sent otherwise.
     Redact(Redaction),
 }
@@ -129,6 +141,12 @@ impl Step {
                     finished: finish(message) != finish(is),
                     answers_newest: parent(message) != parent(is),
                 }
+            }
+            Change::FillIn { members, .. } => {
+                Action::FillIn { members: members.iter().map(|name| (*name).to_owned()).collect() }
+            }
+            Change::RenamePart { part, new_id, .. } => {
+                Action::RenamePart { part_id: part.clone(), new_id: new_id.clone() }
             }
             Change::SetPart { part, .. } | Change::RemovePart { part, .. } => Action::EndCall { part_id: part.clone() },
         };

@@ -1,6 +1,6 @@
 //! Taking a repair back: its edits turned round, for each session all or nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::log::{self, Told};
 use super::plan::SessionPlan;
@@ -109,7 +109,7 @@ pub fn plan_undo(session: &Session, taken: Taken<'_>, log: &Log, rows: &dyn Look
     }
     match log {
         Log::Folds(end) if !unmoved && last_event(taken.edits).is_some() => {
-            match log::events(id, &plan.edits, end, now_ms, rows)? {
+            match log::events(id, &plan.edits, &HashSet::new(), end, (now_ms, rows))? {
                 Told::Events(events) => events.into_iter().for_each(|(_, edit)| plan.push(edit, 0)),
                 Told::Nothing(why) => return left(LeftReason::NoLosslessEdit, why),
             }

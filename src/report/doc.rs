@@ -77,6 +77,8 @@ impl StoreDoc {
 /// Counts over the sessions that were looked at.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Summary {
+    /// Sessions with rows that opencode cannot read; `None` where that was not looked at.
+    pub unopenable: Option<u64>,
     /// Sessions of which every prompt is refused; `None` where that was not looked at.
     pub dead: Option<u64>,
     /// Sessions that are stuck.
@@ -116,6 +118,7 @@ impl Summary {
         let count = |status| by.get(&status).copied().unwrap_or(0);
         let whole = |n: u64| (!tails).then_some(n);
         Self {
+            unopenable: whole(count(Status::Unopenable)),
             dead: whole(count(Status::Dead)),
             stuck: count(Status::Stuck),
             at_risk: count(Status::AtRisk),
@@ -292,6 +295,9 @@ pub struct SessionPlanDoc {
     /// What the model is no longer sent, or is sent otherwise.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub leaves: Vec<LeavesDoc>,
+    /// What opencode still cannot read of it afterwards.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub still_unread: Vec<String>,
     /// The next prompt no longer sends an assistant's turn in which nothing was sent: no word, no call, no metadata.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub empty_answers: bool,
@@ -365,6 +371,7 @@ impl SessionPlanDoc {
             id: plan.id.clone(),
             edits: plan.edits().map(|(edit, step)| EditDoc::new(edit, step.map(|s| s.reason), text)).collect(),
             leaves: leaves.collect(),
+            still_unread: plan.still_unread.clone(),
             empty_answers: plan.empty_answers,
             steps,
         }

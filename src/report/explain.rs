@@ -9,7 +9,7 @@ use super::doc::SCHEMA_VERSION;
 use super::human::{plural, size};
 use super::layout::{fit, grid, named, wrap};
 use super::words::{moment, sentences};
-use super::{Output, SessionDoc, clean, explain_v2};
+use super::{Output, SessionDoc, clean, explain_v2, unopenable};
 use crate::diagnosis::{Applicability, Code, Diagnosis, Evidence, Format, Include, Left, Status};
 use crate::explain::{AfterRepair, Explained, Explanation, Failure, Generation, GoesOn, NewerTurn, Piece, Row, Turn};
 use crate::replay::{BlockKind, RULE_SETS, Resume, TurnRole, Why};
@@ -202,16 +202,19 @@ fn story(explained: &Explained, now: i64, zone: &TimeZone) -> Vec<String> {
     }
     let Some(e) = &explained.now else {
         let rows = plural(explained.unreadable.len() as u64, "row of it could not be", "rows of it could not be");
-        return vec![format!("{rows} understood, so it cannot be told what opencode would send.")];
+        let mut out = vec![format!("{rows} understood, so it cannot be told what opencode would send.")];
+        out.extend(unopenable::story(d));
+        return out;
     };
-    let mut out = dead(d);
+    let mut out = unopenable::story(d);
+    out.extend(dead(d));
     out.extend(of_retry(explained, e, now, zone));
     out
 }
 
 /// Why every prompt is refused, where it is.
 fn dead(d: &Diagnosis) -> Vec<String> {
-    if d.status != Status::Dead {
+    if !d.refused {
         return Vec::new();
     }
     let sure = d.findings.iter().filter(|f| f.redacted_by().is_some());
@@ -337,7 +340,7 @@ fn refused(explained: &Explained, e: &Explanation, now: i64, zone: &TimeZone) ->
     if let Some(cause) = explained.cause {
         out.push(format!("The first such refusal here came because {}.", cause.description()));
     }
-    if d.status != Status::Dead {
+    if !d.refused && d.status != Status::Unopenable {
         out.push("A new prompt gets past it, since the request then ends with that prompt.".to_owned());
     }
     out
@@ -481,7 +484,7 @@ pub fn explain(out: &Output, explained: &Explained, bound: &str, now: i64, zone:
         return format!("{status}: {first}\n");
     }
     let colour = match d.status {
-        Status::Dead | Status::Stuck => "31;1",
+        Status::Unopenable | Status::Dead | Status::Stuck => "31;1",
         Status::AtRisk | Status::Unreadable => "33",
         _ => "32",
     };
@@ -527,7 +530,7 @@ pub fn explain(out: &Output, explained: &Explained, bound: &str, now: i64, zone:
     let also: Vec<String> = d
         .findings
         .iter()
-        .filter(|f| f.applicability != Applicability::Automatic)
+        .filter(|f| f.applicability != Applicability::Automatic && f.misfit.is_none())
         .map(|f| format!("{}: {} ({})", f.code, clean(&f.detail), clean(f.part_id.as_deref().unwrap_or(&f.message_id))))
         .collect();
     if !also.is_empty() {
@@ -560,6 +563,7 @@ pub fn explain(out: &Output, explained: &Explained, bound: &str, now: i64, zone:
 
 fn why_heading(status: Status) -> &'static str {
     match status {
+        Status::Unopenable => "Why opencode cannot read it",
         Status::Dead => "Why it is dead",
         Status::Stuck => "Why it is stuck",
         Status::AtRisk => "Why it is at risk",

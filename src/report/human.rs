@@ -102,6 +102,10 @@ pub fn session_plan(out: &Output, planned: &PlannedRepair, session: &SessionPlan
             "  ",
         ));
     }
+    for row in &session.still_unread {
+        let line = format!("  - opencode still cannot read a row of it: {}\n", clean(row));
+        text.push_str(&out.wrap(&line, "    "));
+    }
     if session.empty_answers {
         text.push_str(&out.wrap(&format!("  - {EMPTY_ANSWERS}\n"), "    "));
     }

@@ -31,7 +31,7 @@ const TITLE: usize = 16;
 /// The SGR style of a status.
 fn style(status: Status) -> &'static str {
     match status {
-        Status::Dead | Status::Stuck => "31;1",
+        Status::Unopenable | Status::Dead | Status::Stuck => "31;1",
         Status::AtRisk | Status::Unreadable => "33",
         Status::Latent | Status::Recovered => "36",
         Status::Healthy => "32",
@@ -44,7 +44,7 @@ fn status_cell(out: &Output, status: Status, text: &str) -> Cell {
         return cell;
     }
     match status {
-        Status::Dead | Status::Stuck => cell.fg(Color::DarkRed).add_attribute(Attribute::Bold),
+        Status::Unopenable | Status::Dead | Status::Stuck => cell.fg(Color::DarkRed).add_attribute(Attribute::Bold),
         Status::AtRisk | Status::Unreadable => cell.fg(Color::DarkYellow),
         Status::Latent | Status::Recovered => cell.fg(Color::DarkCyan),
         Status::Healthy => cell.fg(Color::DarkGreen),
@@ -56,6 +56,7 @@ fn status_cell(out: &Output, status: Status, text: &str) -> Cell {
 pub fn cause(d: &Diagnosis) -> String {
     let mut causes: Vec<&'static str> = Vec::new();
     let shown: Vec<_> = match d.status {
+        Status::Unopenable => d.findings.iter().filter(|f| f.misfit.is_some()).collect(),
         Status::Dead if d.format == Format::V1 => d.findings.iter().filter(|f| f.redacted_by().is_some()).collect(),
         Status::Stuck | Status::AtRisk if d.format == Format::V1 => {
             d.findings.iter().filter(|f| f.applicability == Applicability::Automatic).collect()

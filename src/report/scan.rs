@@ -9,7 +9,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::human::{plural, store_line};
 use super::listing::{Shown, details, full, short, short_lines};
-use super::{Output, StoreDoc, Summary, clean};
+use super::{Output, StoreDoc, Summary, clean, unopenable};
 use crate::diagnosis::{Diagnosis, Doubts, Finding, Format, Status};
 
 /// Which sessions are listed.
@@ -36,6 +36,8 @@ pub struct Scan<'a> {
     pub others: &'a [String],
     /// The command that shows what a repair would do.
     pub next: &'a str,
+    /// How many sessions are in folders that are gone, where that was looked at.
+    pub gone: usize,
     /// What there is to say of opencode 2's import.
     pub import: &'a str,
     /// The present in ms since the epoch.
@@ -177,6 +179,10 @@ fn notes(out: &Output, scan: &Scan<'_>, sessions: &[&Shown<'_>]) -> Vec<String> 
         let rows = plural(summary.unreadable_rows, "row could not be understood", "rows could not be understood");
         note(format!("{rows}: see `unstick scan --json`. Sessions with such rows are left alone."));
     }
+    if scan.gone > 0 {
+        let these = plural(scan.gone as u64, "session points", "sessions point");
+        note(format!("{these} to folders that are gone: `unstick relink` lists them."));
+    }
     let guessed: BTreeSet<&str> = sessions
         .iter()
         .filter(|s| s.sdk.is_some_and(|(_, source)| source == "default"))
@@ -221,6 +227,9 @@ fn advice(out: &Output, scan: &Scan<'_>, sessions: &[&Shown<'_>]) -> Vec<String>
     let listed = |s: &&&Shown<'_>| scan.listed == Listed::Full || s.diagnosis.status.needs_action();
     if sessions.iter().filter(listed).any(|s| s.diagnosis.format == Format::V2) {
         say("Of sessions of opencode 2 it is only said what is wrong: none of it was measured on a released program.");
+    }
+    if let Some(text) = unopenable::advice(sessions) {
+        say(&text);
     }
     if dead(sessions).next().is_some() {
         say(
@@ -267,8 +276,10 @@ fn commands(out: &Output, scan: &Scan<'_>, sessions: &[&Shown<'_>]) -> Option<St
     if scan.summary.stuck > 0 {
         text.push_str(&format!("Next: {}\n", out.command(scan.next)));
     }
+    let rows = unopenable::mendable(sessions).then_some("rows");
     let kinds: BTreeSet<&str> =
         dead(sessions).flat_map(|d| d.findings.iter().filter_map(Finding::redacted_by)).map(Into::into).collect();
+    let kinds: Vec<&str> = rows.into_iter().chain(kinds).collect();
     if !kinds.is_empty() {
         let kinds = kinds.into_iter().collect::<Vec<_>>().join(",");
         text.push_str(&format!("Next: {}\n", out.command(&format!("{} --include {kinds}", scan.next))));
@@ -332,6 +343,14 @@ fn verdict(out: &Output, summary: &Summary) -> String {
         .dead
         .filter(|n| *n > 0)
         .map(|n| plural(n, "session is dead: every prompt is refused", "sessions are dead: every prompt is refused"));
+    let unopenable = summary
+        .unopenable
+        .filter(|n| *n > 0)
+        .map(|n| plural(n, "session cannot be read by opencode", "sessions cannot be read by opencode"));
+    let dead = match (unopenable, dead) {
+        (Some(unopenable), Some(dead)) => Some(format!("{unopenable}; {dead}")),
+        (unopenable, dead) => unopenable.or(dead),
+    };
     let bad = match dead {
         None if summary.stuck == 0 => return format!("{}{rest}", out.paint("32", "No session is stuck.")),
         None => stuck,

@@ -8,7 +8,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use strum::{EnumIter, IntoEnumIterator};
 
-use super::{ErrorDoc, ExplainDoc, JournalsDoc, RepairDoc, ScanDoc, ScansDoc, SessionDoc, StatsDoc, UndoDoc};
+use super::{
+    ErrorDoc, ExplainDoc, JournalsDoc, RelinkDoc, RepairDoc, ScanDoc, ScansDoc, SessionDoc, StatsDoc, UndoDoc,
+};
 use crate::diagnosis::{Code, LeftReason};
 use crate::error::ErrorCode;
 use crate::stats::Cause;
@@ -27,6 +29,8 @@ pub enum Document {
     Undo,
     /// `undo --list --json`.
     UndoList,
+    /// `relink --json`.
+    Relink,
     /// `explain --json`.
     Explain,
     /// `stats --json`.
@@ -54,6 +58,7 @@ pub fn schema(document: Document) -> Schema {
         Document::Repair => generator.into_root_schema_for::<RepairDoc>(),
         Document::Undo => generator.into_root_schema_for::<UndoDoc>(),
         Document::UndoList => generator.into_root_schema_for::<JournalsDoc>(),
+        Document::Relink => generator.into_root_schema_for::<RelinkDoc>(),
         Document::Explain => generator.into_root_schema_for::<ExplainDoc>(),
         Document::Stats => generator.into_root_schema_for::<StatsDoc>(),
         Document::Error => generator.into_root_schema_for::<ErrorDoc>(),

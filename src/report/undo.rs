@@ -81,7 +81,8 @@ pub fn journals(out: &Output, lines: &[JournalLine], folder: &Path, now: i64) ->
         return format!("{}\n", out.wrap(&line, "  "));
     }
     if out.quiet {
-        let open = lines.iter().filter(|l| l.kind == Some(Kind::Repair) && l.state.open()).count();
+        let open =
+            lines.iter().filter(|l| matches!(l.kind, Some(Kind::Repair | Kind::Relink)) && l.state.open()).count();
         let all = plural(lines.len() as u64, "journal", "journals");
         return format!("{all}, {} can be taken back.\n", plural(open as u64, "repair", "repairs"));
     }
@@ -127,7 +128,7 @@ pub fn undo_plan(out: &Output, line: &JournalLine, planned: &PlannedUndo, now: i
     }
     let zone = TimeZone::system();
     let when = line.time_ms.map(|ms| moment(ms, now, &zone)).unwrap_or_default();
-    let what = if line.kind == Some(Kind::Undo) { "undo" } else { "repair" };
+    let what = line.kind.unwrap_or(Kind::Repair);
     let head = format!("Takes back the {what} {} of {when}:", clean(&line.id));
     let mut text = format!("{}\n", out.wrap(&head, "  "));
     for session in &plan.sessions {
@@ -165,7 +166,8 @@ fn events(n: usize) -> String {
 pub fn undone(out: &Output, plan: &Plan, left: usize, of: Kind) -> String {
     let n = plan.sessions.len();
     let sessions = if n == 1 { "1 session".to_owned() } else { format!("{n} sessions") };
-    let text = format!("Messages and parts of {sessions} are as before the {of}, byte for byte.");
+    let what = if of == Kind::Relink { "The rows" } else { "Messages and parts" };
+    let text = format!("{what} of {sessions} are as before the {of}, byte for byte.");
     let rest = if left == 0 { String::new() } else { format!(" {}", remain(left)) };
     if out.quiet {
         return format!("{}{rest}\n", out.paint("32", &text));

@@ -85,6 +85,13 @@ pub(super) fn sentences(steps: &[Step], now: i64, zone: &TimeZone) -> Vec<String
             Action::EndCall { .. } => {}
             Action::Redact(_) if step.reason == Code::BadEncryptedReasoning => {}
             Action::EncodeUrl { .. } => say(format!("encodes the URL of a file of {time}, so that it can be decoded")),
+            Action::FillIn { members } => {
+                let members: Vec<String> = members.iter().map(|name| format!("`{}`", clean(name))).collect();
+                say(format!("fills in {} of the row of {time}, as other rows say it", members.join(", ")));
+            }
+            Action::RenamePart { part_id, new_id } => {
+                say(format!("gives the part {} of {time} the id {}", clean(part_id), clean(new_id)));
+            }
             Action::Complete => say(format!("marks the answer of {time} as ended, when its last part was")),
             Action::Redact(redaction) => out.push((i64::MIN, redacted(step.reason, redaction, &time))),
         }

@@ -24,6 +24,10 @@ pub enum Table {
     Event,
     /// The number of the last event of each session.
     EventSequence,
+    /// Sessions, opencode 1: where they are, and nothing else.
+    Session,
+    /// Projects: where they are, and nothing else.
+    Project,
 }
 
 impl Table {
@@ -32,7 +36,18 @@ impl Table {
     pub fn key(self) -> &'static str {
         match self {
             Self::EventSequence => "aggregate_id",
-            Self::Message | Self::Part | Self::Event => "id",
+            Self::Message | Self::Part | Self::Event | Self::Session | Self::Project => "id",
+        }
+    }
+
+    /// The columns of which its rows are made up here; `None` where it is all that there are. Of wide tables no other column
+    /// is read, compared or written.
+    #[must_use]
+    pub fn only(self) -> Option<&'static [&'static str]> {
+        match self {
+            Self::Session => Some(&["id", "project_id", "directory", "path"]),
+            Self::Project => Some(&["id", "worktree", "sandboxes"]),
+            Self::Message | Self::Part | Self::Event | Self::EventSequence => None,
         }
     }
 

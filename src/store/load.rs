@@ -29,6 +29,8 @@ pub struct Heads {
     pub heads: Vec<Head>,
     /// The others.
     pub unreadable: Vec<UnreadableRow>,
+    /// The ids of those that opencode may not be able to read.
+    pub odd: Vec<String>,
 }
 
 /// How the parts of a session are found.
@@ -48,6 +50,8 @@ pub struct Scanned {
     pub loaded: Loaded,
     /// How many parts were met.
     pub parts: u64,
+    /// Messages, then parts, that opencode may not be able to read, by what was read of them.
+    pub odd: Vec<(Table, String)>,
     /// Sessions of other messages on which parts of this one hang: their own histories lack these parts.
     pub misfiled: Vec<String>,
 }
@@ -89,12 +93,16 @@ impl Store<'_> {
         info: &SessionInfo,
         mut each: impl FnMut(&Values<'_>, &rusqlite::Row<'_>) -> Result<()>,
     ) -> Result<Heads> {
-        let mut out = Heads { heads: Vec::new(), unreadable: Vec::new() };
+        let mut out = Heads { heads: Vec::new(), unreadable: Vec::new(), odd: Vec::new() };
         let mut values = Values::of(self.db, Table::Message);
         let mut statement = self.cached(&format!("{MESSAGE} WHERE session_id = ?1"))?;
         let mut rows = statement.query([&info.id])?;
         while let Some(row) = rows.next()? {
-            match values.head(row)? {
+            let head = values.head(row)?;
+            if values.odd() {
+                out.odd.extend(text(row, 1, "id").ok().map(str::to_owned));
+            }
+            match head {
                 Ok(head) => {
                     each(&values, row)?;
                     out.heads.push(head);
@@ -121,7 +129,8 @@ impl Store<'_> {
         by: By,
         exact: impl Fn(usize) -> bool,
     ) -> Result<Scanned> {
-        let Heads { heads, mut unreadable } = heads;
+        let Heads { heads, mut unreadable, odd } = heads;
+        let mut odd: Vec<(Table, String)> = odd.into_iter().map(|id| (Table::Message, id)).collect();
         let mut places = Places::of(&heads);
         let mut parts: Vec<Vec<Part>> = vec![Vec::new(); heads.len()];
         let (mut met, mut misfiled) = (0, Vec::new());
@@ -135,7 +144,11 @@ impl Store<'_> {
                 self.misplaced(info, row, &mut unreadable, &mut misfiled)?;
                 continue;
             };
-            match values.scanned_part(row, exact(at))? {
+            let part = values.scanned_part(row, exact(at))?;
+            if values.odd() {
+                odd.extend(text(row, 1, "id").ok().map(|id| (Table::Part, id.to_owned())));
+            }
+            match part {
                 Ok(part) => {
                     self.make_room(&mut parts[at], &heads[at].row.id)?;
                     parts[at].push(part);
@@ -146,7 +159,7 @@ impl Store<'_> {
         let messages = heads.into_iter().zip(parts).map(|(head, parts)| Rc::new(head.with(parts))).collect();
         let mut session = Session { info: info.clone(), messages, depth: Depth::Scan };
         session.sort();
-        Ok(Scanned { loaded: Loaded { session, unreadable }, parts: met, misfiled })
+        Ok(Scanned { loaded: Loaded { session, unreadable }, parts: met, odd, misfiled })
     }
 
     /// A part whose message is not among the session's that were understood.
@@ -195,7 +208,7 @@ impl Store<'_> {
     ) -> Result<(Loaded, UntouchedDigest)> {
         let mut digest = UntouchedDigest::default();
         let guard = !touched.is_empty();
-        let Heads { heads, mut unreadable } = self.each_head(info, |values, row| {
+        let Heads { heads, mut unreadable, odd: _ } = self.each_head(info, |values, row| {
             let id = text(row, 1, "id").unwrap_or_default();
             if guard && !touched.contains(&(Table::Message, id)) {
                 digest.add(values, row)?;

@@ -3,7 +3,9 @@
 mod backup;
 mod blob;
 mod columns;
+mod decode;
 mod exclusive;
+mod folders;
 mod holders;
 mod import;
 pub mod interrupt;
@@ -18,6 +20,7 @@ mod write;
 
 pub use backup::backup_to;
 pub use exclusive::{Exclusive, check_ready};
+pub use folders::Folder;
 pub use holders::holders;
 pub use load::{By, Heads, Loaded, Scanned, Touched, UntouchedDigest};
 pub use open::{COPY_LIMIT, Snapshot, sidecar, with_snapshot, with_threads};

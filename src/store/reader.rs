@@ -212,7 +212,9 @@ impl<'db> Store<'db> {
     /// # Errors
     /// When SQLite cannot read it, or a value is neither text, integer nor null: such a row is never touched.
     pub fn row(&self, table: Table, rowid: i64) -> Result<Option<Row>> {
-        let columns = self.schema.columns(table.into());
+        let known = self.schema.columns(table.into()).iter();
+        let columns: Vec<&str> =
+            known.map(String::as_str).filter(|c| table.only().is_none_or(|only| only.contains(c))).collect();
         let query = format!("SELECT {} FROM {table} WHERE rowid = ?1", columns.join(", "));
         let mut statement = self.db.prepare_cached(&query)?;
         let mut rows = statement.query([rowid])?;
@@ -226,7 +228,7 @@ impl<'db> Store<'db> {
                 ValueRef::Text(_) => Cell::Text(text(row, at, column).map_err(odd)?.to_owned()),
                 other => return Err(odd(ShapeError(format!("`{column}` is {}", kind(other))))),
             };
-            out.insert(column.clone(), cell);
+            out.insert((*column).to_owned(), cell);
         }
         Ok(Some(out))
     }

@@ -101,12 +101,17 @@ impl Schema {
             return Err(unknown(format!("its texts are {encoding}, expected UTF-8")));
         }
         let mut objects = BTreeMap::new();
+        // Something would be done whenever a project is written: none is, then.
+        let mut watched = false;
         let mut statement = db.prepare("SELECT type, name, tbl_name FROM sqlite_schema WHERE type <> 'index'")?;
         let rows = statement
             .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?)))?;
         for row in rows {
             let (kind, name, table) = row?;
             let guarded = REQUIRED.iter().chain(&OPTIONAL).any(|(t, _)| t.eq_ignore_ascii_case(&table));
+            if kind == "trigger" && table.eq_ignore_ascii_case("project") {
+                watched = true;
+            }
             if kind == "trigger" && guarded {
                 return Err(unknown(format!("there is a trigger `{name}` on table `{table}`")));
             }
@@ -131,6 +136,13 @@ impl Schema {
                 return Err(unknown(format!("`{table}` is a {kind}, not a table")));
             }
             schema.columns.insert((*table).to_owned(), check_table(db, table, columns)?);
+        }
+        // What a session names.
+        for table in ["project", "workspace"].into_iter().filter(|table| schema.v1 && !(watched && *table == "project"))
+        {
+            if objects.get(table).is_some_and(|kind| kind == "table") {
+                schema.columns.insert(table.to_owned(), column_names(db, table)?);
+            }
         }
         for (table, key) in [("__drizzle_migrations", "name"), ("migration", "id")] {
             if objects.get(table).is_some_and(|kind| kind == "table")

@@ -10,9 +10,10 @@ use sha2::{Digest, Sha256};
 
 use super::blob::{self, ON_PAGE, Starts};
 use super::columns::{message_row, part_columns, text};
+use crate::decoding::{self, breaks};
 use crate::error::Result;
-use crate::history::{self, Behind, Depth, Head, MessageRow, Names, Part};
-use crate::json::ShapeError;
+use crate::history::{self, Behind, Depth, Head, MessageRow, Names, Part, Role};
+use crate::json::{Object, ShapeError};
 use crate::rows::{Table, sha256};
 
 /// Values beyond this size are read piece by piece, in bytes.
@@ -35,6 +36,7 @@ pub(super) struct Values<'db> {
     table: Table,
     starts: Starts<'db>,
     names: Names,
+    odd: bool,
 }
 
 /// What there is of a row's JSON without reading further.
@@ -47,7 +49,12 @@ enum Seen<'r> {
 
 impl<'db> Values<'db> {
     pub(super) fn of(db: &'db Connection, table: Table) -> Self {
-        Self { db, table, starts: Starts::new(db, table.into()), names: Names::default() }
+        Self { db, table, starts: Starts::new(db, table.into()), names: Names::default(), odd: false }
+    }
+
+    /// Whether opencode may not be able to read the row that was read last, as far as that row was read.
+    pub(super) fn odd(&self) -> bool {
+        self.odd
     }
 
     /// The column that holds the JSON in [`MESSAGE`] or [`PART`].
@@ -65,18 +72,28 @@ impl<'db> Values<'db> {
 
     /// A message of a row of [`MESSAGE`]; `Err` within where it cannot be understood.
     pub(super) fn head(&mut self, row: &Row<'_>) -> rusqlite::Result<Result<Head, ShapeError>> {
+        self.odd = true;
         let columns = match message_row(row, &mut self.names) {
             Ok(columns) => columns,
             Err(error) => return Ok(Err(error)),
         };
-        match self.seen(row)? {
-            Seen::Whole(data) => Ok(data.and_then(|data| history::head_with(columns, data, &mut self.names))),
-            Seen::Elsewhere(bytes) => {
-                let mut head = self.head_elsewhere(columns, bytes)?;
-                head.iter_mut().for_each(|head| self.names.share(head));
-                Ok(head)
-            }
-        }
+        let named = columns.id.starts_with(decoding::Table::Message.prefix());
+        let seen = match self.seen(row)? {
+            Seen::Whole(data) => data.and_then(|data| {
+                let object = Object::parse(data)?;
+                let broken = breaks(decoding::Table::Message, members(&object), true);
+                Ok((history::head_of(columns, &object, &mut self.names)?, broken))
+            }),
+            Seen::Elsewhere(bytes) => self.head_elsewhere(columns, bytes)?.map(|mut head| {
+                self.names.share(&mut head);
+                let broken = lacks_a_name(&head);
+                (head, broken)
+            }),
+        };
+        Ok(seen.map(|(head, broken)| {
+            self.odd = broken || !named;
+            head
+        }))
     }
 
     fn head_elsewhere(&mut self, columns: MessageRow, bytes: i64) -> rusqlite::Result<Result<Head, ShapeError>> {
@@ -107,14 +124,25 @@ impl<'db> Values<'db> {
 
     /// A part as far as a verdict asks: of a large one the start may do. `exact` as in [`history::part_of_start`].
     pub(super) fn scanned_part(&mut self, row: &Row<'_>, exact: bool) -> rusqlite::Result<Result<Part, ShapeError>> {
+        self.odd = true;
         let (id, _, time) = match part_columns(row) {
             Ok(columns) => columns,
             Err(error) => return Ok(Err(error)),
         };
+        let named = id.starts_with(decoding::Table::Part.prefix());
         let bytes = match self.seen(row)? {
-            Seen::Whole(data) => return Ok(data.and_then(|data| history::part(id, time, data, Depth::Scan))),
+            Seen::Whole(data) => {
+                return Ok(data.and_then(|data| {
+                    let object = Object::parse(data)?;
+                    let part = history::part_of(id, time, data.len() as u64, &object, Depth::Scan)?;
+                    self.odd = !named || breaks(decoding::Table::Part, members(&object), true);
+                    Ok(part)
+                }));
+            }
             Seen::Elsewhere(bytes) => bytes,
         };
+        // Of what stands behind the start only a deep look tells.
+        self.odd = !named;
         let rowid = row.get(0)?;
         let (start, value) = self.starts.of(rowid)?;
         match history::part_of_start(id, time, bytes.unsigned_abs(), start, exact) {
@@ -122,7 +150,9 @@ impl<'db> Values<'db> {
             Some((part, Behind::Names(names))) if !blob::names(value, names)? => return Ok(Ok(part)),
             _ => {}
         }
-        self.part_elsewhere(rowid, id, time, bytes, Depth::Scan)
+        let part = self.part_elsewhere(rowid, id, time, bytes, Depth::Scan)?;
+        self.odd |= part.is_err();
+        Ok(part)
     }
 
     fn part_elsewhere(
@@ -190,6 +220,18 @@ impl<'db> Values<'db> {
             digest.update(sha256);
         }
         Ok(())
+    }
+}
+
+fn members<'o>(object: &'o Object<'_>) -> impl Iterator<Item = (&'o [u8], &'o [u8])> + Clone {
+    object.members().map(|(name, value)| (name.as_bytes(), value.as_bytes()))
+}
+
+/// Whether a message lacks a name that opencode asks for.
+fn lacks_a_name(head: &Head) -> bool {
+    match &head.role {
+        Role::User(user) => user.agent.is_none() || user.model.is_none(),
+        Role::Assistant(answer) => answer.agent.is_none() || answer.parent_id.is_none(),
     }
 }
 

@@ -8,10 +8,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use opencode_unstick::plain::{ProjectRow, SessionRow};
-use opencode_unstick::relink::{self, Edit, Move};
-use rusqlite::params;
+use opencode_unstick::relink;
 use serde_json::{Value, json};
 
+use crate::checks::run_unstick;
 use crate::opencode::{Home, MODEL, Server, Snapshots, Version};
 use crate::provider::{Event, Provider};
 use crate::setup::SETUPS;
@@ -152,16 +152,13 @@ impl Stage {
         seen
     }
 
-    /// The rows that say where the folders are now.
+    /// Tells the sessions where their folders are now.
     fn relink(&self) {
-        let (base, db) = (self.home.base(), rows::open(&self.home.store()));
+        let base = self.home.base();
         for (from, to) in [("work", "moved"), ("plain", "plain-moved")] {
             let (from, to) = (base.join(from), base.join(to));
-            let sessions = sessions(&db);
-            let edits =
-                relink::relink(Move { from: text(&from), to: text(&to) }, &sessions, &projects(&db), &directories(&db));
-            assert!(edits.iter().any(|edit| matches!(edit, Edit::Session { .. })), "no session was in {from:?}");
-            edits.iter().for_each(|edit| carry_out(&db, edit));
+            let (done, code) = run_unstick(&self.home.store(), &base, &["relink", text(&from), text(&to), "--yes"]);
+            assert!(code == 0 && done["applied"] == true, "exit {code}: {done}");
         }
     }
 }
@@ -186,38 +183,6 @@ fn projects(db: &rusqlite::Connection) -> Vec<ProjectRow> {
     let found = statement
         .query_map([], |row| Ok(ProjectRow { id: row.get(0)?, worktree: row.get(1)?, sandboxes: row.get(2)? }));
     found.expect("projects").collect::<Result<_, _>>().expect("projects")
-}
-
-fn directories(db: &rusqlite::Connection) -> Vec<(String, String)> {
-    let Ok(mut statement) = db.prepare("SELECT project_id, directory FROM project_directory") else {
-        return Vec::new();
-    };
-    let found = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
-    found.expect("folders").collect::<Result<_, _>>().expect("folders")
-}
-
-fn carry_out(db: &rusqlite::Connection, edit: &Edit) {
-    let changed = match edit {
-        Edit::Session { id, directory, path, project_id } => {
-            if has_path(db) {
-                db.execute("UPDATE session SET path = ? WHERE id = ?", params![path, id]).expect("an edit");
-            }
-            let update = "UPDATE session SET directory = ?, project_id = coalesce(?, project_id) WHERE id = ?";
-            db.execute(update, params![directory, project_id, id])
-        }
-        Edit::Project { id, worktree, sandboxes } => {
-            db.execute("UPDATE project SET worktree = ?, sandboxes = ? WHERE id = ?", params![worktree, sandboxes, id])
-        }
-        Edit::Directory { project_id, from, to: Some(to) } => {
-            let update = "UPDATE project_directory SET directory = ? WHERE project_id = ? AND directory = ?";
-            db.execute(update, params![to, project_id, from])
-        }
-        Edit::Directory { project_id, from, to: None } => {
-            let delete = "DELETE FROM project_directory WHERE project_id = ? AND directory = ?";
-            db.execute(delete, params![project_id, from])
-        }
-    };
-    assert_eq!(changed.expect("an edit"), 1, "{edit:?}");
 }
 
 fn restore(from: &Path, to: &Path) {

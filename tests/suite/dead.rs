@@ -68,7 +68,8 @@ fn asked(place: &Place, number: i64, refusal: Option<&str>) {
     let user = json!({"role": "user", "time": {"created": at}, "agent": "build",
         "model": {"providerID": "mock", "modelID": "claude-opus-4-6"}});
     let mut answer = json!({"role": "assistant", "parentID": format!("msg_u{number}"), "modelID": "claude-opus-4-6",
-        "providerID": "mock", "time": {"created": at + 1}, "cost": 0,
+        "providerID": "mock", "time": {"created": at + 1}, "cost": 0, "mode": "build", "agent": "build",
+        "path": {"cwd": "/home/dev/work", "root": "/home/dev/work"},
         "tokens": {"input": 0, "output": 0, "reasoning": 0, "cache": {"read": 0, "write": 0}}});
     match refusal {
         Some(text) => {
@@ -234,7 +235,8 @@ fn a_blank_text_counts_where_nothing_beside_it_has_words() {
 /// Nobody has shown what becomes of these.
 #[test]
 fn a_blank_text_beside_nothing_but_thinking_or_a_call_is_only_said() {
-    let signed = json!({"type": "reasoning", "text": "hm", "metadata": {"anthropic": {"signature": "s"}}});
+    let signed = json!({"type": "reasoning", "text": "hm", "time": {"start": 1},
+        "metadata": {"anthropic": {"signature": "s"}}});
     for (beside, finish) in [(signed, "stop"), (call("call_1"), "tool-calls")] {
         let place = Place::named(STORE);
         answered(&place, 10, Some(finish), &[json!({"type": "text", "text": " \n"}), beside.clone()]);
@@ -293,7 +295,7 @@ fn an_id_that_comes_twice_counts_as_it_is_sent() {
 
 #[test]
 fn thinking_alone_counts_whether_the_answer_is_marked_as_finished_or_not() {
-    let thinking = || json!({"type": "reasoning", "text": "hm"});
+    let thinking = || json!({"type": "reasoning", "text": "hm", "time": {"start": 1}});
     let start = || json!({"type": "step-start"});
     for (finish, parts, counts) in [
         (None, vec![start(), thinking()], true),
@@ -336,7 +338,8 @@ fn a_call_that_another_provider_ran_counts_where_nothing_stands_beside_it() {
 
 #[test]
 fn a_signature_counts_only_where_the_provider_has_pointed_at_it() {
-    let signed = json!({"type": "reasoning", "text": "hm", "metadata": {"anthropic": {"signature": "s"}}});
+    let signed = json!({"type": "reasoning", "text": "hm", "time": {"start": 1},
+        "metadata": {"anthropic": {"signature": "s"}}});
     let refused = |place: &str| format!("{place}: Invalid `signature` in `thinking` block");
     for (at, expected) in [
         ("messages.5.content.0", dead("bad-signature")),

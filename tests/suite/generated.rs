@@ -65,6 +65,8 @@ fn session_on_screen() -> String {
     for (shape, title) in TITLES {
         place.edit(&format!("UPDATE session SET title = '{title}' WHERE title = '{shape}'"));
     }
+    // Folders that every machine has.
+    place.edit("UPDATE session SET directory = '/'");
     fs::rename(place.db(), data.join("opencode.db")).unwrap();
     let provider = r#"{"npm":"@ai-sdk/anthropic","models":{"claude-opus-4-6":{}}}"#;
     fs::write(config.join("opencode.json"), format!(r#"{{"provider":{{"mock":{provider}}}}}"#)).unwrap();

@@ -61,6 +61,7 @@ fn document(args: &[&str], run: &Run) -> Document {
         "repair" => Document::Repair,
         "undo" if has("--list") => Document::UndoList,
         "undo" => Document::Undo,
+        "relink" => Document::Relink,
         "explain" => Document::Explain,
         "stats" => Document::Stats,
         other => panic!("{other}"),
@@ -120,6 +121,8 @@ fn every_document_of_every_store_is_what_its_schema_says() {
             vec!["undo", "--yes", "--json"],
             vec!["undo", "--list", "--json"],
             vec!["undo", "--json"],
+            vec!["relink", "--json"],
+            vec!["relink", "/home/dev/work", "/tmp", "--dry-run", "--json"],
             vec!["scan", "nobody", "--json"],
         ];
         for args in explained.chain(calls) {

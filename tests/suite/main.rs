@@ -46,6 +46,7 @@ mod pty;
 #[cfg(unix)]
 mod ready;
 mod refusals;
+mod relink;
 mod repairs;
 mod requests;
 mod review;
@@ -63,5 +64,6 @@ mod tails;
 #[cfg(unix)]
 mod terminal;
 mod undo;
+mod unopenable;
 #[path = "../variants.rs"]
 mod variants;

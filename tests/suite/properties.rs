@@ -206,9 +206,10 @@ fn part_json(p: P, n: usize) -> Value {
         P::Finish => json!({"type": "step-finish", "reason": "stop", "cost": 0, "tokens": {"input": 0, "output": 0}}),
         P::Text(text) => json!({"type": "text", "text": text}),
         P::Ignored => json!({"type": "text", "text": "aside", "ignored": true}),
-        P::Thinking(text, false) => json!({"type": "reasoning", "text": text}),
+        P::Thinking(text, false) => json!({"type": "reasoning", "text": text, "time": {"start": 1}}),
         P::Thinking(text, true) => {
-            json!({"type": "reasoning", "text": text, "metadata": {"anthropic": {"signature": "s"}}})
+            let metadata = json!({"anthropic": {"signature": "s"}});
+            json!({"type": "reasoning", "text": text, "time": {"start": 1}, "metadata": metadata})
         }
         P::Tool(status) => tool(settled(status)),
         P::Orphan => tool(json!({"status": "error", "input": {}, "error": "Tool execution aborted",
@@ -239,7 +240,7 @@ fn part_json(p: P, n: usize) -> Value {
         P::File => json!({"type": "file", "mime": "image/png", "url": "data:image/png;base64,AA=="}),
         P::Pdf => json!({"type": "file", "mime": "application/pdf", "url": "data:application/pdf;base64,JVBERi0="}),
         P::Compaction(_) => json!({"type": "compaction", "auto": true}),
-        P::Subtask => json!({"type": "subtask"}),
+        P::Subtask => json!({"type": "subtask", "prompt": "p", "description": "d", "agent": "general"}),
         P::Patch => json!({"type": "patch", "hash": "h", "files": ["/f"]}),
         P::Snapshot => json!({"type": "snapshot", "snapshot": "h"}),
         P::Agent => json!({"type": "agent", "name": "general", "source": {"value": "@general", "start": 0, "end": 8}}),
@@ -294,10 +295,10 @@ pub fn stored(rows: &[M], session: &str, start: i64) -> Vec<Stored> {
             if let Some(finish) = m.finish {
                 data["finish"] = json!(finish);
             }
+            data["path"] = json!({"cwd": "/w", "root": "/w"});
+            data["mode"] = json!(agent);
             if m.tokens > 0 {
                 data["time"]["completed"] = json!(time + 500);
-                data["path"] = json!({"cwd": "/w", "root": "/w"});
-                data["mode"] = json!(agent);
             }
             if m.summary {
                 data["summary"] = json!(true);
@@ -445,7 +446,8 @@ fn planned(
     now: i64,
     rows: &InStore,
 ) -> std::result::Result<(SessionPlan, Session), Left> {
-    match plan_session(session, sdk, Request { goal, includes: Includes::NONE, judge, now }, rows).unwrap() {
+    match plan_session(session, sdk, Request { goal, includes: Includes::NONE, judge, now, fills: &[] }, rows).unwrap()
+    {
         Planned::Repair(repair) => Ok(*repair),
         Planned::Left(left) => Err(left),
     }
@@ -500,8 +502,17 @@ fn check((rows, revert): (Vec<M>, Option<(usize, Option<usize>)>), sdk: &Sdk) ->
     if stuck_somewhere {
         prop_assert!(diagnosis.findings.iter().any(|f| f.code.applicability().to_string() == "automatic"));
     }
-    let goals =
-        [Goal::TAIL, Goal { tail: stuck_somewhere, latent: true, calls_ended: true, mended: false, importable: false }];
+    let goals = [
+        Goal::TAIL,
+        Goal {
+            tail: stuck_somewhere,
+            latent: true,
+            calls_ended: true,
+            mended: false,
+            importable: false,
+            decodable: false,
+        },
+    ];
     for goal in goals.into_iter().filter(|goal| goal.tail == stuck_somewhere) {
         let Ok((plan, after)) = planned(&before, sdk, goal, &judge, START, &in_store) else { continue };
         prop_assert_eq!(plan.edits.len(), plan.step_of.len());

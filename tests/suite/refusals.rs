@@ -75,6 +75,7 @@ impl Built {
 
     fn answer(&self, prompt: &str) -> Value {
         json!({"role": "assistant", "parentID": prompt, "modelID": self.model, "providerID": self.provider, "cost": 0,
+            "mode": "build", "agent": "build", "path": {"cwd": "/", "root": "/"},
             "tokens": {"input": 0, "output": 0, "reasoning": 0, "cache": {"read": 0, "write": 0}}})
     }
 

@@ -32,7 +32,7 @@ fn a_scan_of_all_says_what_a_scan_of_each_says() {
         if let Some(session) = fixture.sessions.sessions.get("abort-text") {
             // In the oldest row, which nothing else is asked of; the mark lies across two of the pieces in which
             // a large value is read.
-            let answer = r#"{"role":"assistant","modelID":"m","providerID":"p","time":{"created":1},"finish":"stop"}"#;
+            let answer = r#"{"role":"assistant","parentID":"msg_","modelID":"m","providerID":"p","time":{"created":1},"finish":"stop","mode":"build","agent":"build","path":{"cwd":"/","root":"/"},"cost":0,"tokens":{"input":0,"output":0,"reasoning":0,"cache":{"read":0,"write":0}}}"#;
             let call = provider_call((1 << 16) - 140);
             place.edit(&format!("INSERT INTO message VALUES ('msg_0', '{session}', 1, 1, '{answer}')"));
             place.edit(&format!("INSERT INTO part VALUES ('prt_0', 'msg_0', '{session}', 1, 1, '{call}')"));

@@ -148,7 +148,7 @@ fn a_session_that_goes_on_between_the_question_and_the_yes_is_not_written() {
     let mut pty = asked(&place, &["repair", "abort-text"]);
     pty.shows("[y/N]");
     let prompt = r#"{"role":"user","time":{"created":4000000000000},"agent":"build","model":{"providerID":"mock","modelID":"claude-opus-4-6"}}"#;
-    let answer = r#"{"role":"assistant","parentID":"msg_z1","modelID":"claude-opus-4-6","providerID":"mock","time":{"created":4000000000001},"finish":"stop"}"#;
+    let answer = r#"{"role":"assistant","parentID":"msg_z1","modelID":"claude-opus-4-6","providerID":"mock","time":{"created":4000000000001},"finish":"stop","mode":"build","agent":"build","path":{"cwd":"/","root":"/"},"cost":0,"tokens":{"input":0,"output":0,"reasoning":0,"cache":{"read":0,"write":0}}}"#;
     for (id, time, data) in [("msg_z1", 4_000_000_000_000_u64, prompt), ("msg_z2", 4_000_000_000_001, answer)] {
         place.edit(&format!(
             "INSERT INTO message VALUES ('{id}', '{session}', {time}, {time}, '{data}');

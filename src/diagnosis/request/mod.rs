@@ -319,6 +319,7 @@ impl Broken {
             message_id: self.message_id.clone(),
             part_id: self.part_id.clone(),
             detail,
+            misfit: None,
         }
     }
 }

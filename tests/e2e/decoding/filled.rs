@@ -9,6 +9,7 @@ use rusqlite::params;
 use serde_json::Value;
 
 use super::place::{Place, Script};
+use crate::checks::run_unstick;
 use crate::judge::side_by_side;
 use crate::opencode::{Server, Version};
 use crate::{alone, report, versions};
@@ -65,6 +66,25 @@ fn scripts(work: &str) -> Vec<(&'static str, Script, Script)> {
     gaps.chain(parts).collect()
 }
 
+/// Fills in what sessions lack with the program. Returns what is wrong with that.
+fn repair(place: &Place, scripts: &[&Script]) -> Vec<String> {
+    let ids: Vec<&str> = scripts.iter().map(|script| script.id.as_str()).collect();
+    let args = [&["repair", "--yes", "--include", "rows"][..], &ids].concat();
+    let (done, code) = run_unstick(&place.home.store(), &place.home.base(), &args);
+    let planned = done["plan"]["sessions"].as_array().map_or(0, Vec::len);
+    let whole = code == 0 && planned == ids.len() && done["applied"] == true;
+    (!whole)
+        .then(|| format!("exit {code}, {planned} of {} sessions: {}", ids.len(), done["left"]))
+        .into_iter()
+        .collect()
+}
+
+/// Whether the program can understand the rows before they are filled in: it leaves a session of which it cannot.
+fn understood(script: &Script) -> bool {
+    let answers = script.messages.iter().filter(|message| message.text.contains("\"role\":\"assistant\""));
+    answers.into_iter().all(|message| message.text.contains("\"modelID\""))
+}
+
 /// Fills in what a session lacks.
 fn fill(place: &Place, script: &Script) -> Vec<String> {
     let row = SessionRow {
@@ -108,7 +128,11 @@ fn check(version: &Version) -> Vec<String> {
     let all: Vec<Script> = scripts.iter().flat_map(|(_, one, other)| [one.clone(), other.clone()]).collect();
     place.insert(&all);
     let misses = Mutex::new(Vec::new());
-    for (name, _, other) in &scripts {
+    let others: Vec<&Script> = scripts.iter().map(|(_, _, other)| other).filter(|other| understood(other)).collect();
+    for wrong in repair(&place, &others) {
+        misses.lock().expect("a list").push(format!("opencode {version}: {wrong}"));
+    }
+    for (name, _, other) in scripts.iter().filter(|(_, _, other)| !understood(other)) {
         for left in fill(&place, other) {
             misses.lock().expect("a list").push(format!("opencode {version}: {name} stays: {left}"));
         }
