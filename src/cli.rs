@@ -30,6 +30,7 @@ Examples:
   unstick scan --status latent            every latent session
   unstick scan --all --verbose            every session, with all that is known of it
   unstick scan --stuck --quiet            one line, as fast as it gets
+  unstick scan session.json               a session that `opencode export` has written
   unstick scan --deep                     every byte of every row, for sessions that do not open
   unstick scan --json-lines               one session a line, for jq or DuckDB
   unstick scan --all-stores               the stores of every opencode channel
@@ -233,7 +234,7 @@ pub(crate) enum Document {
 /// Which sessions a command is about.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Selection {
-    /// Sessions: an id, a unique prefix of one, or an exact title [default: all]
+    /// Sessions: an id, a unique prefix of one, or an exact title [default: all]; scan takes files of `opencode export` too
     #[arg(value_name = "SESSION")]
     pub(crate) sessions: Vec<String>,
     /// Only sessions that were made in this folder
@@ -364,7 +365,7 @@ fn status() -> impl TypedValueParser<Value = Status> {
 #[derive(Debug, Args)]
 #[command(after_long_help = EXPLAIN_EXAMPLES)]
 pub(crate) struct Explain {
-    /// An id, a unique prefix of one, or an exact title
+    /// An id, a unique prefix of one, an exact title, or a file that `opencode export` has written (- is standard input)
     #[arg(value_name = "SESSION")]
     pub(crate) session: String,
     /// The session of opencode 1 (v1) or of opencode 2 (v2)
@@ -378,6 +379,9 @@ pub(crate) struct Explain {
 #[derive(Debug, Args)]
 #[command(after_long_help = STATS_EXAMPLES)]
 pub(crate) struct Stats {
+    /// Sessions that `opencode export` has written to files, instead of a store; - is standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) files: Vec<String>,
     /// Only what happened since: 2026-11-20, 2026-11-20T08:00, or an age such as 36h, 7d
     #[arg(long, value_name = "WHEN")]
     pub(crate) since: Option<String>,

@@ -239,6 +239,10 @@ pub enum ErrorCode {
     SeveralJournals,
     /// There is no repair to take back.
     NothingToUndo,
+    /// A file that is no session that opencode has exported.
+    BadExport,
+    /// It is an exported session, and only a store can be written.
+    IsExport,
     /// Ctrl-C.
     Interrupted,
     /// Anything else.
@@ -294,6 +298,10 @@ impl ErrorCode {
             Self::NoSuchJournal => "no repair on record has that id",
             Self::SeveralJournals => "the beginning of an id fits more than one repair",
             Self::NothingToUndo => "every repair of this store is taken back, or none was made",
+            Self::BadExport => {
+                "`opencode export SESSION > session.json` writes one session; the file is something else, or is cut"
+            }
+            Self::IsExport => "an export is a copy of one session, which opencode does not read back",
             Self::Interrupted => "it was stopped from outside, by Ctrl-C or a signal",
             Self::Failed => "something went wrong that has no code of its own, such as standard output that is full",
         }
@@ -351,6 +359,8 @@ impl ErrorCode {
             Self::NoSuchJournal | Self::SeveralJournals | Self::NothingToUndo => {
                 "`unstick undo --list` shows what there is"
             }
+            Self::BadExport => "export the session again, to a file and not through a pipe",
+            Self::IsExport => "repair the session where it comes from: `unstick repair SESSION` beside its store",
             Self::Interrupted => "run it again; nothing was changed",
             Self::Failed => "run it again with --json and report what it says",
         }

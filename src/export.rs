@@ -83,10 +83,14 @@ pub fn read(
 
 /// The parts of a sanitised export say less: whether a call was cut off stands in metadata that is a placeholder. Its
 /// error's text is none, and with any metadata that text comes from the same place (130 of 130 calls of the fixtures of
-/// 1.14.34 to 1.18.34). Gives such a call its mark back; `None` for any other part.
+/// 1.14.34 to 1.18.34). Gives such a call its mark back; `None` for any other part but a file.
 #[must_use]
 pub fn restore(part: &str) -> Option<String> {
     let object = Object::parse(part).ok()?;
+    // What a file was taken from is left out where it is a placeholder: that has not the form that opencode expects.
+    if object.object("source").ok().flatten().is_some_and(|source| source.get("redacted").is_some()) {
+        return Some(object.without("source"));
+    }
     let state = object.object("state").ok()??;
     let metadata = state.object("metadata").ok()??;
     let aborted = state.get("error").and_then(string).as_deref() == Some("Tool execution aborted");
@@ -363,5 +367,7 @@ mod tests {
         assert_eq!(restore(&call("The user dismissed this question", redacted)), None);
         assert_eq!(restore(&call("Tool execution aborted", r#"{"exit":1}"#)), None);
         assert_eq!(restore(r#"{"type":"text","text":"x"}"#), None);
+        let file = r#"{"type":"file","url":"[redacted]","source":{"redacted":"file-source:prt_1"}}"#;
+        assert_eq!(restore(file).as_deref(), Some(r#"{"type":"file","url":"[redacted]"}"#));
     }
 }

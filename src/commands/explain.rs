@@ -5,18 +5,21 @@ use opencode_unstick::audit::{Options, Selection, Want};
 use opencode_unstick::error::{Error, ErrorCode, Result};
 use opencode_unstick::explain::{Explained, explain};
 use opencode_unstick::report::{self, ExplainDoc, StoreDoc};
-use opencode_unstick::store::with_snapshot;
 
 use super::{Context, Exit, Target};
 use crate::cli::Explain;
 
 pub(crate) fn run(context: &Context<'_>, args: &Explain) -> Result<Exit> {
-    let selection = Selection::of(&args.session, args.format);
+    let targets = context.targets_or_exports(std::slice::from_ref(&args.session))?;
+    let selection = match targets.first().and_then(|target| target.export.as_ref()) {
+        Some(export) => Selection::of(export.session(), None),
+        None => Selection::of(&args.session, args.format),
+    };
     let mut missing: Option<Error> = None;
-    for target in &context.targets()? {
+    for target in &targets {
         let found = context.audited(&selection, Want::Findings, |options| {
             let options = Options { deep: true, ..*options };
-            with_snapshot(&target.path, |store| explain(store, &options, args.text, context.now))
+            context.read(target, |store| explain(store, &options, args.text, context.now))
         });
         match found {
             Ok(found) => return show(context, target, &found),

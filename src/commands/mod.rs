@@ -2,6 +2,7 @@
 
 mod ask;
 mod explain;
+mod export;
 mod generate;
 mod interrupt;
 mod relink;
@@ -67,6 +68,8 @@ pub(crate) struct Context<'a> {
 /// A store to work on.
 pub(crate) struct Target {
     pub(crate) path: PathBuf,
+    /// It is an exported session.
+    pub(crate) export: Option<export::Exported>,
     /// Stores beside it that are not looked at.
     pub(crate) others: Vec<PathBuf>,
 }
@@ -177,13 +180,21 @@ impl Context<'_> {
     /// The stores that the call is about.
     pub(crate) fn targets(&self) -> Result<Vec<Target>> {
         if self.global.all_stores {
-            return Ok(all_stores(&self.env)?.into_iter().map(|path| Target { path, others: Vec::new() }).collect());
+            return Ok(all_stores(&self.env)?
+                .into_iter()
+                .map(|path| Target { path, export: None, others: Vec::new() })
+                .collect());
         }
         if self.global.db.is_empty() {
             let located = locate(&self.env)?;
-            return Ok(vec![Target { path: located.path, others: located.others }]);
+            return Ok(vec![Target { path: located.path, export: None, others: located.others }]);
         }
-        Ok(self.global.db.iter().map(|p| Target { path: self.env.absolute(p), others: Vec::new() }).collect())
+        Ok(self
+            .global
+            .db
+            .iter()
+            .map(|p| Target { path: self.env.absolute(p), export: None, others: Vec::new() })
+            .collect())
     }
 
     /// The sessions that the call is about.

@@ -15,6 +15,7 @@ use super::{Context, Exit, Target};
 use crate::cli::Repair;
 
 pub(crate) fn run(context: &Context<'_>, args: &Repair) -> Result<Exit> {
+    super::export::refuse(&args.selection.sessions)?;
     let selection = context.selection(&args.selection, None)?;
     let targets = context.targets()?;
     if targets.len() > 1 && (context.global.json || args.backup.is_some()) {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use opencode_unstick::audit::{Audit, Judged, Options, Selection, Want, audit_at};
-use opencode_unstick::diagnosis::{Code, Status};
+use opencode_unstick::audit::{Audit, Judged, Options, Selection, Want, audit};
+use opencode_unstick::diagnosis::{Code, Format, Status};
 use opencode_unstick::environment::folders::is_gone;
 use opencode_unstick::error::Result;
 use opencode_unstick::report::{self, Listed, ScanDoc, ScanLine, ScansDoc, SessionDoc, Shown, StoreDoc, Summary};
@@ -12,8 +12,11 @@ use super::{Context, Exit, Target};
 use crate::cli::Scan;
 
 pub(crate) fn run(context: &Context<'_>, args: &Scan) -> Result<Exit> {
-    let selection = context.selection(&args.selection, args.since.as_deref())?;
-    let targets = context.targets()?;
+    let targets = context.targets_or_exports(&args.selection.sessions)?;
+    let mut selection = context.selection(&args.selection, args.since.as_deref())?;
+    if targets.iter().any(|target| target.export.is_some()) {
+        selection.sessions.clear();
+    }
     let mut exit = Exit::Fine;
     let (mut docs, mut lines) = (Vec::new(), Vec::new());
     let several = targets.len() > 1;
@@ -25,12 +28,13 @@ pub(crate) fn run(context: &Context<'_>, args: &Scan) -> Result<Exit> {
             _ => Want::Findings,
         };
         let audit = context.audited(&selection, want, |options| {
-            audit_at(&target.path, context.threads(), &Options { import: true, deep: args.deep, ..*options })
+            let options = Options { import: target.export.is_none(), deep: args.deep, ..*options };
+            context.read(target, |store| audit(store, &options))
         })?;
         let store = StoreDoc::new(&audit.facts, &target.path, &audit.bound);
         let summary =
             Summary::of(audit.sessions.iter().map(|j| &j.diagnosis), audit.unreadable_rows.len() as u64, audit.tails);
-        if summary.stuck > 0 || [summary.dead, summary.unopenable].iter().any(|n| n.is_some_and(|n| n > 0)) {
+        if needs_action(&summary) {
             exit = Exit::Findings;
         }
         let shown: Vec<&Judged> = audit.sessions.iter().filter(|j| wanted(args, j)).collect();
@@ -80,18 +84,24 @@ pub(crate) fn check(context: &Context<'_>) -> Result<Exit> {
     let mut exit = Exit::Fine;
     for target in &context.targets()? {
         let audit = context.audited(&selection, Want::Findings, |options| {
-            audit_at(&target.path, context.threads(), &Options { import: true, ..*options })
+            let options = Options { import: true, ..*options };
+            context.read(target, |store| audit(store, &options))
         })?;
         let store = StoreDoc::new(&audit.facts, &target.path, &audit.bound);
         let summary =
             Summary::of(audit.sessions.iter().map(|j| &j.diagnosis), audit.unreadable_rows.len() as u64, audit.tails);
-        if summary.stuck > 0 || summary.dead.is_some_and(|n| n > 0) {
+        if needs_action(&summary) {
             exit = Exit::Findings;
         }
         context.out.print(&report::check(&context.out, &store, &summary))?;
     }
     context.warn();
     Ok(exit)
+}
+
+/// Whether its owner has to do something about a session.
+fn needs_action(summary: &Summary) -> bool {
+    [Some(summary.stuck), summary.dead, summary.unopenable].into_iter().flatten().any(|n| n > 0)
 }
 
 /// Whether the report is about the session.
@@ -110,13 +120,16 @@ fn wanted(args: &Scan, judged: &Judged) -> bool {
 
 /// How many sessions are in folders that are gone. That tells something of the store of this machine alone: others may be
 /// copies from elsewhere.
-fn gone(context: &Context<'_>, audit: &Audit) -> usize {
-    if !context.global.db.is_empty() || context.global.all_stores {
+fn gone(context: &Context<'_>, target: &Target, audit: &Audit) -> usize {
+    let own = context.global.db.is_empty() && !context.global.all_stores && target.export.is_none();
+    if !own {
         return 0;
     }
     let mut known: BTreeMap<&str, bool> = BTreeMap::new();
-    let sessions = audit.sessions.iter().map(|judged| judged.diagnosis.info.directory.as_str());
-    sessions.filter(|folder| *known.entry(folder).or_insert_with(|| is_gone(folder))).count()
+    let own = audit.sessions.iter().map(|judged| &judged.diagnosis).filter(|d| d.format == Format::V1);
+    own.map(|d| d.info.directory.as_str())
+        .filter(|folder| *known.entry(folder).or_insert_with(|| is_gone(folder)))
+        .count()
 }
 
 fn human(
@@ -146,7 +159,7 @@ fn human(
         listed,
         others: &others,
         next: &report::clean(&next.join(" ")),
-        gone: gone(context, audit),
+        gone: gone(context, target, audit),
         import: &report::import(&context.out, audit),
         now: context.now,
     };

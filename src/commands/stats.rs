@@ -19,7 +19,7 @@ pub(crate) fn run(context: &Context<'_>, args: &Stats) -> Result<Exit> {
     let zone = TimeZone::system();
     let time = |text: &Option<String>| text.as_deref().map(|t| when(t, context.now)).transpose();
     let (since, until) = (time(&args.since)?, time(&args.until)?);
-    let (mut stores, names) = stores(context)?;
+    let (mut stores, names) = stores(context, &args.files)?;
     for store in &mut stores {
         store.keep_between(since, until);
     }
@@ -57,13 +57,16 @@ fn key(by: By) -> Key {
 }
 
 /// What happened in the stores that the call is about, each counted once, with their paths.
-fn stores(context: &Context<'_>) -> Result<(Vec<StoreStats>, Vec<String>)> {
+fn stores(context: &Context<'_>, files: &[String]) -> Result<(Vec<StoreStats>, Vec<String>)> {
     let selection = Selection::default();
     let (mut stores, mut names) = (Vec::<StoreStats>::new(), Vec::new());
     let journals = |id: &str| context.journals_of(id, |refusals: &mut Refusals, entry| refusals.add(&entry));
-    for target in context.targets()? {
+    if let Some(file) = files.iter().find(|file| !super::export::is_file(file)) {
+        return Err(Error::new(ErrorCode::Usage, format!("{} is no file", clean(file))));
+    }
+    for target in context.targets_or_exports(files)? {
         let store = context.audited(&selection, Want::Findings, |options| {
-            of_store(&target.path, context.threads(), options, &journals, context.now)
+            context.read(&target, |store| of_store(store, options, &journals, context.now))
         })?;
         if stores.iter().any(|known| known.facts.id == store.facts.id) {
             let path = clean(&target.path.display().to_string());

@@ -37,6 +37,12 @@ pub(super) fn story(d: &Diagnosis) -> Vec<String> {
         .collect();
     if !out.is_empty() {
         out.insert(0, "opencode (1.14.48 and later) cannot read what is stored here:".to_owned());
+        if misfits(d).any(|f| f.applicability == Applicability::OptIn) {
+            out.push(format!(
+                "Other rows say what is missing: `unstick repair --include rows {}` fills it in.",
+                clean(&d.info.id)
+            ));
+        }
     }
     out
 }

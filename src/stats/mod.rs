@@ -22,7 +22,7 @@ use crate::history::{Message, ModelRef, Part, RefusalClass, Session, ToolCall, T
 use crate::journal::{Journal, Refusals, removed_refusals};
 use crate::replay::{Bound, Sdk, Version};
 use crate::sdk::SdkResolver;
-use crate::store::{Facts, with_threads};
+use crate::store::{Facts, Store};
 
 /// A tool call that opencode cut off. Times are ms since the Unix epoch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -143,19 +143,18 @@ pub struct StoreStats {
 /// A store's journals, oldest first, each with the prefill 400s that it removed and put back.
 pub type Journals = Vec<(Journal, Refusals)>;
 
-/// Counts what happened in the store at `path`. `journals` gives the journals of a store by its identity; `now` is the
-/// present, in ms since the epoch.
+/// Counts what happened in a store. `journals` gives the journals of a store by its identity; `now` is the present, in ms since
+/// the epoch.
 ///
 /// # Errors
 /// What is wrong with the store.
 pub fn of_store(
-    path: &Path,
-    threads: usize,
+    store: &Store<'_>,
     options: &audit::Options<'_>,
     journals: &dyn Fn(&str) -> Journals,
     now: i64,
 ) -> Result<StoreStats> {
-    let audit = with_threads(path, threads, |store| {
+    let audit = {
         let older = |session: &Session, readable: bool| {
             let mut events = Events::of(session, options.packages);
             if !readable {
@@ -163,8 +162,8 @@ pub fn of_store(
             }
             Some(events)
         };
-        audit_with(store, options, older, |session, rows| Some(v2::events(session, rows)))
-    })?;
+        audit_with(store, options, older, |session, rows| Some(v2::events(session, rows)))?
+    };
     let (mut events, mut newer) = (Events::default(), Events::default());
     let mut stuck_sessions = 0;
     for judged in audit.sessions {

@@ -9,6 +9,7 @@ use opencode_unstick::replay::{Sdk, counting_from};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::fixtures;
+use crate::place::{Place, Run};
 
 struct File {
     /// `1.18.34/rstpar`, for people.
@@ -146,4 +147,93 @@ fn a_sanitised_export_gives_the_same_verdict() {
         compared += 1;
     }
     assert!(compared >= 15 && restored >= 5, "{compared} files, {restored} calls");
+}
+
+/// What a scan says of one session that another scan of it must say too.
+fn verdict_of(session: &serde_json::Value) -> serde_json::Value {
+    let mut out = session.clone();
+    let members = out.as_object_mut().unwrap();
+    for other in ["title", "directory", "sdk", "import"] {
+        members.remove(other);
+    }
+    out
+}
+
+/// The turns that an explanation shows: whose each is, and of which parts.
+fn sent(explained: &serde_json::Value) -> Vec<(serde_json::Value, serde_json::Value)> {
+    let turns = explained["turns"].as_array().unwrap().iter();
+    turns.map(|turn| (turn["role"].clone(), turn["part_ids"].clone())).collect()
+}
+
+#[test]
+fn the_program_says_of_a_file_what_it_says_of_the_store() {
+    let mut compared = 0;
+    for fixture in fixtures::all() {
+        let folder = fixtures::root().join("../exports").join(&fixture.name);
+        let Ok(files) = std::fs::read_dir(&folder) else { continue };
+        let place = Place::of(&fixture);
+        let store = place.scan();
+        let sdk = fixture.sdk_flags();
+        for file in files.map(|entry| entry.unwrap().path()) {
+            let name = file.to_str().unwrap();
+            let scan = Run::of(place.command(["scan", "--all", "--json", name]).args(&sdk));
+            let document = scan.json();
+            let found = &document["sessions"][0];
+            let id = found["id"].as_str().unwrap();
+            assert_eq!(verdict_of(found), verdict_of(store.by_id()[id]), "{name}");
+            let said = scan.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(said.contains("is an exported session. It lacks opencode's configuration"), "{said}");
+            assert_eq!(said.contains("sanitised"), name.contains("sanitized"), "{said}");
+            let bad = ["stuck", "dead", "unopenable"].contains(&found["status"].as_str().unwrap());
+            assert_eq!(scan.code, i32::from(bad), "{name}");
+            let explained = Run::of(place.command(["explain", "--json", name]).args(&sdk)).exits(0).json();
+            assert_eq!(verdict_of(&explained["session"]), verdict_of(found), "{name}");
+            let own = place.unstick(&["explain", "--json", id]).exits(0).json();
+            if name.contains("sanitized") {
+                // Whether thinking is signed, which decides whether it is sent, is not in such a file.
+                let sides = |of| sent(of).into_iter().map(|(side, _)| side).collect::<Vec<_>>();
+                assert_eq!(sides(&explained), sides(&own), "{name}");
+            } else {
+                assert_eq!(sent(&explained), sent(&own), "{name}");
+            }
+            assert_eq!(explained["repair"]["left"], own["repair"]["left"], "{name}");
+            Run::of(place.command(["stats", "--json", name]).args(&sdk)).exits(0);
+            compared += 1;
+        }
+        place.leaves_nothing_elsewhere("a file");
+    }
+    assert!(compared >= 35, "{compared} files");
+}
+
+#[test]
+fn a_file_is_read_from_standard_input_and_never_repaired() {
+    let place = Place::named("1.18.34");
+    let path = fixtures::root().join("../exports/1.18.34/abort-then-prompt.json");
+    let file = path.to_str().unwrap();
+    let mut command = place.command(["scan", "--all", "--json", "-"]);
+    command.stdin(std::fs::File::open(&path).unwrap());
+    assert_eq!(Run::of(&mut command).json()["sessions"].as_array().unwrap().len(), 1);
+    let code = |run: &Run| run.json()["error"]["code"].as_str().unwrap().to_owned();
+    let refused = Run::of(&mut place.command(["repair", "--yes", "--json", file])).exits(2);
+    assert_eq!(code(&refused), "is-export");
+    assert!(refused.json()["error"]["hint"].as_str().unwrap().contains("unstick repair SESSION"));
+    // Not both, not something else, not half of it.
+    let both = place.unstick(&["scan", "--json", file]).exits(2);
+    assert_eq!(code(&both), "usage");
+    let text = std::fs::read_to_string(&path).unwrap();
+    for (name, content) in [("cut.json", &text[..text.len() / 2]), ("other.json", "{}"), ("list.json", "[]")] {
+        std::fs::write(place.root().join(name), content).unwrap();
+        for command in ["scan", "explain", "stats"] {
+            let run = Run::of(&mut place.command([command, "--json", name])).exits(2);
+            assert_eq!(code(&run), "bad-export", "{command} {name}");
+        }
+    }
+    let gone = Run::of(&mut place.command(["scan", "--json", "gone.json"])).exits(2);
+    assert_eq!(code(&gone), "bad-export");
+    // What opencode cannot read is in the file as well.
+    let (info, messages) = text.split_at(text.find("\"messages\"").unwrap());
+    let lacking = info.to_owned() + &messages.replacen("\"agent\":", "\"agent_was\":", 1);
+    std::fs::write(place.root().join("lacking.json"), lacking).unwrap();
+    let scan = Run::of(&mut place.command(["scan", "--json", "lacking.json"])).exits(1).json();
+    assert_eq!(scan["sessions"][0]["status"], "unopenable");
 }

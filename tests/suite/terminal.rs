@@ -227,7 +227,7 @@ fn no_title_steers_the_terminal() {
     };
     for (n, id) in ids.iter().enumerate() {
         let title = format!("{} {}", NASTY[n % NASTY.len()], NASTY[(n + 3) % NASTY.len()]);
-        db.execute("UPDATE session SET title = ?2, directory = ?2 WHERE id = ?1", [id, &title]).unwrap();
+        db.execute("UPDATE session SET title = ?2, directory = '/' || ?2 WHERE id = ?1", [id, &title]).unwrap();
     }
     db.close().unwrap();
     let stuck = fixtures::one(STORE).id("rstpar").to_owned();
