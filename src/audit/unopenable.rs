@@ -1,8 +1,8 @@
 //! Which sessions opencode cannot read, and what other rows say of what is missing.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use crate::decoding::fill::{Edit, Filled, fill};
+use crate::decoding::fill::{Edit, fill};
 use crate::diagnosis::unopenable::{Turns, looks_odd, of_row, of_session};
 use crate::diagnosis::{Applicability, Code, Finding};
 use crate::error::Result;
@@ -57,7 +57,8 @@ pub(super) fn of_session_row(store: &Store<'_>, session: &str, whole: bool) -> R
 pub(crate) struct Fills {
     /// One change a row.
     pub(crate) changes: Vec<Change>,
-    filled: Filled,
+    /// What stays: rows by id, and the member that is wrong.
+    left: HashSet<(String, String)>,
 }
 
 impl Fills {
@@ -69,7 +70,7 @@ impl Fills {
     fn stays(&self, finding: &Finding) -> bool {
         let Some(misfit) = finding.misfit.as_ref().filter(|_| finding.code == Code::UnopenableRow) else { return true };
         let id = finding.part_id.as_deref().unwrap_or(&finding.message_id);
-        self.filled.left.iter().any(|left| left.id == id && left.violation.member == misfit.member)
+        self.left.contains(&(id.to_owned(), misfit.member.clone()))
     }
 }
 
@@ -98,15 +99,13 @@ pub(crate) fn fills(store: &Store<'_>, session: &Session) -> Result<Fills> {
         }
     }
     let filled = fill(&row, &messages, worktree.as_deref(), |id| taken.contains(id));
-    let part = |id: &str| {
-        let parts = messages.iter().flat_map(|message| message.parts.iter().map(move |part| (message, part)));
-        parts.into_iter().find(|(_, part)| part.id == id)
-    };
+    let parts = messages.iter().flat_map(|message| message.parts.iter().map(move |part| (message, part)));
+    let parts: HashMap<&str, _> = parts.map(|(message, part)| (part.id.as_str(), (message, part))).collect();
     let changes = filled.edits.iter().filter_map(|edit| match edit {
         Edit::Message { id, members, data } => {
             Some(Change::FillIn { id: id.clone(), members: members.clone(), data: data.clone() })
         }
-        Edit::Part { from, to } => part(from).map(|(message, part)| Change::RenamePart {
+        Edit::Part { from, to } => parts.get(from.as_str()).map(|(message, part)| Change::RenamePart {
             id: message.id.clone(),
             part: from.clone(),
             new_id: to.clone(),
@@ -114,7 +113,8 @@ pub(crate) fn fills(store: &Store<'_>, session: &Session) -> Result<Fills> {
         }),
     });
     let changes = changes.collect();
-    Ok(Fills { changes, filled })
+    let left = filled.left.into_iter().map(|left| (left.id, left.violation.member)).collect();
+    Ok(Fills { changes, left })
 }
 
 /// The findings, those for which nothing can be done as such.

@@ -5,7 +5,7 @@
 //! writes the agent's name as `mode` too; a compaction and a subtask have an agent and a model of their own (read in
 //! 1.2.27 to 1.18.34; of 606 answers in the fixtures each agrees).
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{GENERATIONS, Table, Violation, Wrong, violations};
 use crate::json::{Object, ShapeError, quote, string};
@@ -132,6 +132,26 @@ struct Session<'a> {
     worktree: Option<&'a str>,
     messages: &'a [MessageRow],
     said: Vec<Option<Said>>,
+    /// The messages' places by their ids.
+    places: HashMap<&'a str, usize>,
+    /// The places of the answers that name a message, by its id.
+    answers: HashMap<String, Vec<usize>>,
+    /// The folders that answers name.
+    paths: HashSet<(String, String)>,
+}
+
+impl<'a> Session<'a> {
+    fn of(row: &'a SessionRow, messages: &'a [MessageRow], worktree: Option<&'a str>) -> Self {
+        let said: Vec<Option<Said>> = messages.iter().map(Said::of).collect();
+        let mut answers: HashMap<String, Vec<usize>> = HashMap::new();
+        let known = said.iter().enumerate().filter_map(|(at, said)| Some((at, said.as_ref()?)));
+        for (at, parent) in known.filter_map(|(at, said)| Some((at, said.parent.clone().filter(|_| !said.user)?))) {
+            answers.entry(parent).or_default().push(at);
+        }
+        let places = messages.iter().enumerate().rev().map(|(at, message)| (message.id.as_str(), at)).collect();
+        let paths = said.iter().flatten().filter_map(|said| said.path.clone()).collect();
+        Self { row, worktree, messages, said, places, answers, paths }
+    }
 }
 
 /// What can be filled in so that the newest programs read a session's rows again.
@@ -141,7 +161,7 @@ struct Session<'a> {
 #[must_use]
 pub fn fill(row: &SessionRow, messages: &[MessageRow], worktree: Option<&str>, taken: impl Fn(&str) -> bool) -> Filled {
     let generation = GENERATIONS.len() - 1;
-    let mut session = Session { row, worktree, messages, said: messages.iter().map(Said::of).collect() };
+    let mut session = Session::of(row, messages, worktree);
     let wrong: Vec<Vec<Violation>> =
         messages.iter().map(|message| violations(Table::Message, &message.id, &message.data, generation)).collect();
     let mut filled: BTreeMap<usize, Vec<(&'static str, String)>> = BTreeMap::new();
@@ -165,8 +185,8 @@ pub fn fill(row: &SessionRow, messages: &[MessageRow], worktree: Option<&str>, t
     for (at, (message, wrong)) in messages.iter().zip(wrong).enumerate() {
         let members = filled.remove(&at).unwrap_or_default();
         for violation in wrong.into_iter().filter(|v| !members.iter().any(|(name, _)| is_gap(v, name))) {
-            let reason =
-                why.iter().find(|((of, member), _)| *of == at && is_gap(&violation, member)).map(|(_, why)| *why);
+            let of_row = why.range((at, "")..).take_while(|((of, _), _)| *of == at);
+            let reason = of_row.into_iter().find(|((_, member), _)| is_gap(&violation, member)).map(|(_, why)| *why);
             let why = reason.unwrap_or(Why::NotFilledIn);
             out.left.push(Left { table: Table::Message, id: message.id.clone(), violation, why });
         }
@@ -219,7 +239,12 @@ impl Session<'_> {
         };
         let said = self.said.get_mut(at).and_then(Option::as_mut).ok_or(Why::NotFilledIn)?;
         match member {
-            "parentID" => said.parent = own(&value),
+            "parentID" => {
+                said.parent = own(&value);
+                if let Some(parent) = own(&value) {
+                    self.answers.entry(parent).or_default().push(at);
+                }
+            }
             "agent" => said.agent = own(&value),
             "mode" => said.mode = own(&value),
             "providerID" => said.provider = own(&value),
@@ -246,16 +271,16 @@ impl Session<'_> {
     fn prompts(&self, at: usize) -> Option<&Said> {
         let answer = self.said(at).filter(|said| !said.own)?;
         let parent = answer.parent.as_ref()?;
-        let prompt = self.messages.iter().position(|message| message.id == *parent)?;
+        let prompt = *self.places.get(parent.as_str())?;
         self.said(prompt).filter(|said| said.user && !said.own)
     }
 
     /// The answers that have agent and model from a prompt.
     fn answers(&self, at: usize) -> Result<Vec<&Said>, Why> {
-        let id = self.messages.get(at).map(|message| &message.id);
+        let id = self.messages.get(at).map_or("", |message| message.id.as_str());
         let own = self.said(at).is_some_and(|said| said.own);
-        let answers = self.said.iter().flatten().filter(|said| !said.user && !said.own && said.parent.as_ref() == id);
-        if own { Err(Why::TwoCandidates) } else { Ok(answers.collect()) }
+        let answers = self.answers.get(id).into_iter().flatten().filter_map(|at| self.said(*at));
+        if own { Err(Why::TwoCandidates) } else { Ok(answers.filter(|said| !said.own).collect()) }
     }
 
     /// An answer's agent: its prompt's, and its mode.
@@ -282,10 +307,8 @@ impl Session<'_> {
     /// An answer's folder: the session's, with the root that other answers name, or the project's.
     fn path(&self, at: usize) -> Result<String, Why> {
         let cwd = &self.row.directory;
-        let others: HashSet<&(String, String)> =
-            self.said.iter().flatten().filter_map(|said| said.path.as_ref()).collect();
-        let root = match others.iter().next() {
-            Some((of, root)) if others.len() == 1 && of == cwd => root.clone(),
+        let root = match self.paths.iter().next() {
+            Some((of, root)) if self.paths.len() == 1 && of == cwd => root.clone(),
             Some(_) => return Err(Why::TwoCandidates),
             None if self.row.project_id == "global" => "/".to_owned(),
             None => {
