@@ -1,4 +1,4 @@
-//! What opencode 2's import does to sessions of opencode 1 (docs/opencode.md §15).
+//! What opencode 2's import does to sessions of opencode 1 (docs/opencode.md §16).
 
 use super::{Applicability, Code, Finding, finding};
 use crate::opencode2::import::{self, Columns, Effect, Examination, Stop};

@@ -1,4 +1,4 @@
-//! Sessions of opencode 2: how they stand, and what its programs do with them (docs/opencode.md §13).
+//! Sessions of opencode 2: how they stand, and what its programs do with them (docs/opencode.md §16).
 
 use schemars::JsonSchema;
 use serde::Serialize;

@@ -1,6 +1,6 @@
 //! Changes of a row's JSON. Every byte outside of what is changed stays as it is.
 //!
-//! Each of them was tried on the preview: refused before, taken after (docs/opencode.md §15). None changes an id, a
+//! Each of them was tried on the preview: refused before, taken after (docs/opencode.md §16). None changes an id, a
 //! `seq` or the order of rows, so the counter in `event_sequence` stays as high as the rows need it.
 
 use super::json::{Kind, Members, Raw, offset, quote};

@@ -1,4 +1,4 @@
-//! opencode 2: what it stores, how strictly it decodes that, and what it sends (docs/opencode.md §15).
+//! opencode 2: what it stores, how strictly it decodes that, and what it sends (docs/opencode.md §16).
 //!
 //! A room beside that of opencode 1. Plain rows come in, predictions, findings and changed rows go out. Two programs are
 //! known: the preview, which was measured, and 2.0.26, whose code was read. Where they differ is data

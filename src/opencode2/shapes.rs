@@ -1,4 +1,4 @@
-//! The shapes of `session_message` and of waiting prompts, as the preview and 2.0.26 decode them (docs/opencode.md §15).
+//! The shapes of `session_message` and of waiting prompts, as the preview and 2.0.26 decode them (docs/opencode.md §16).
 //!
 //! A row is decoded from its `data` with `id` and `type` from the columns. What only 2.0.26 knows and nobody has seen
 //! stored is not checked, so that a row that decodes is never called undecodable.

@@ -1,4 +1,4 @@
-//! Changes that let opencode 2 import a session of opencode 1 (docs/opencode.md §15).
+//! Changes that let opencode 2 import a session of opencode 1 (docs/opencode.md §16).
 
 use super::change::Change;
 use crate::diagnosis::Code;

@@ -1,4 +1,4 @@
-//! The gate: only a store whose tables have the form that was measured is read or written (docs/opencode.md §2, §13). It
+//! The gate: only a store whose tables have the form that was measured is read or written (docs/opencode.md §2, §16). It
 //! holds opencode 1's, opencode 2's, or both.
 
 use std::collections::BTreeMap;

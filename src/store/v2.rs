@@ -1,5 +1,5 @@
 //! Sessions of opencode 2: `session_v2`, or `session` in a store of the preview, with `session_message` and what waits
-//! (docs/opencode.md §13).
+//! (docs/opencode.md §16).
 
 use std::collections::BTreeMap;
 

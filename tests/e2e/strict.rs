@@ -7,6 +7,8 @@ use crate::wire::{Side, Wire};
 
 /// What a conversation says that is held to these rules.
 pub(crate) const STRICT: &str = "E2E-STRICT";
+/// What a conversation says with a model of chat completions that thinks before each call.
+pub(crate) const THINKING: &str = "E2E-THINKING";
 /// What a caller's encrypted reasoning begins with where it was another's.
 pub(crate) const FOREIGN: &str = "FOREIGN";
 
@@ -55,6 +57,12 @@ fn chat(wire: Wire, turns: &[&Value]) -> Option<String> {
         let details = turn["reasoning_details"].as_array().into_iter().flatten();
         if details.into_iter().any(|detail| foreign(&detail["data"])) || foreign(&turn["reasoning_opaque"]) {
             return Some("The encrypted content could not be verified. Reason: it could not be decrypted.".to_owned());
+        }
+        let silent = turn["reasoning_content"].as_str().is_none_or(str::is_empty);
+        if silent && turn["tool_calls"].is_array() && turns.iter().any(|turn| wire.text(turn).contains(THINKING)) {
+            return Some(format!(
+                "thinking is enabled but reasoning_content is missing in assistant tool call message at index {at}"
+            ));
         }
         let calls = turn["tool_calls"].as_array().is_some_and(|calls| !calls.is_empty());
         if !calls && wire.text(turn).is_empty() {

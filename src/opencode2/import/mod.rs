@@ -1,4 +1,4 @@
-//! What opencode 2's import of opencode 1's sessions stumbles over (docs/opencode.md §15; read, not measured).
+//! What opencode 2's import of opencode 1's sessions stumbles over (docs/opencode.md §16; read, not measured).
 //!
 //! The import runs when opencode 2 starts, newest id first, one transaction a session. What it cannot take stops it at
 //! that session, on every start, so that no older session ever appears.

@@ -1,4 +1,4 @@
-//! The shapes of opencode 1's rows, as the import decodes them (docs/opencode.md §15; read, the preview's schema is the
+//! The shapes of opencode 1's rows, as the import decodes them (docs/opencode.md §16; read, the preview's schema is the
 //! one that it is made of).
 
 use super::super::shape::{Shape, due, may};

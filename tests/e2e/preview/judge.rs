@@ -77,7 +77,7 @@ pub(crate) fn sessions(store: &Path) -> Vec<String> {
 }
 
 /// Lets a store that was made elsewhere and earlier be resumed as it would have been then: what opencode knows of the
-/// folder and the date is taken up anew, and is no update at the end of the history (docs/opencode.md §15).
+/// folder and the date is taken up anew, and is no update at the end of the history (docs/opencode.md §16).
 pub(crate) fn settle_in(store: &Path, work: &Path) {
     rows::move_to(store, work);
     let db = rows::open(store);

@@ -1,4 +1,4 @@
-//! The preview of opencode 2, installed from npm once and run in a private home (docs/opencode.md §15).
+//! The preview of opencode 2, installed from npm once and run in a private home (docs/opencode.md §16).
 
 use std::fs;
 use std::path::{Path, PathBuf};
