@@ -50,7 +50,11 @@ pub struct Scan {
 impl Place {
     /// A place without a store.
     pub fn empty() -> Self {
-        let root = tempfile::tempdir().unwrap();
+        Self::in_folder(&std::env::temp_dir())
+    }
+
+    fn in_folder(folder: &Path) -> Self {
+        let root = tempfile::tempdir_in(folder).unwrap();
         for folder in ["home", "data", "config", "cache", "state", "managed", "tmp", "store"] {
             fs::create_dir(root.path().join(folder)).unwrap();
         }
@@ -59,15 +63,24 @@ impl Place {
 
     /// A place with a copy of the store.
     pub fn of(fixture: &Fixture) -> Self {
-        let mut place = Self::empty();
-        fs::copy(&fixture.db, place.db()).unwrap();
-        place.flags = fixture.sdk_flags();
+        Self::empty().filled(fixture)
+    }
+
+    /// A place with a copy of the store of that name, whose path is as long on every machine: how many lines a command takes
+    /// depends on it.
+    pub fn with_a_short_path(name: &str) -> Self {
+        Self::in_folder(Path::new("/tmp")).filled(&fixtures::one(name))
+    }
+
+    fn filled(mut self, fixture: &Fixture) -> Self {
+        fs::copy(&fixture.db, self.db()).unwrap();
+        self.flags = fixture.sdk_flags();
         if let Some(configuration) = fixture.configuration() {
-            let folder = place.root.path().join("config/opencode");
+            let folder = self.root.path().join("config/opencode");
             fs::create_dir(&folder).unwrap();
             fs::write(folder.join("opencode.json"), configuration.to_string()).unwrap();
         }
-        place
+        self
     }
 
     /// A place with a copy of the store of that name.

@@ -67,7 +67,7 @@ fn in_every_width(name: &str, place: &Place, args: &[&str], code: i32) {
 
 #[test]
 fn a_scan() {
-    in_every_width("scan", &Place::named(NAME), &["scan"], 1);
+    in_every_width("scan", &Place::with_a_short_path(NAME), &["scan"], 1);
 }
 
 #[test]
