@@ -414,7 +414,7 @@ fn reason_of(check: Check) -> LeftReason {
     match check {
         Check::Tasks => LeftReason::PendingTask,
         Check::Overflow => LeftReason::NearWindow,
-        Check::Prompt | Check::Cut => LeftReason::WouldChangePrompt,
+        Check::Prompt | Check::Choice | Check::Cut => LeftReason::WouldChangePrompt,
         Check::Tail | Check::Totals => LeftReason::NoLosslessEdit,
         Check::Request => LeftReason::NoMend,
         Check::Findings => LeftReason::WouldHideRefusal,

@@ -35,6 +35,9 @@ pub enum Check {
     /// The next prompt sends the same turns.
     #[strum(serialize = "the next prompt sends the same turns")]
     Prompt,
+    /// The newest prompt names the agent and the model that it named: a prompt that names none goes to those.
+    #[strum(serialize = "the next prompt goes to the same agent and model")]
+    Choice,
     /// The next prompt is refused for nothing that was taken out, and for nothing new.
     #[strum(serialize = "the next prompt is no longer refused, and otherwise sends the same")]
     Request,
@@ -265,6 +268,9 @@ fn steering(before: &Session, after: &Session, set: &RuleSet, includes: Includes
     let seen = (view(&before.messages, set), view(&after.messages, set));
     if pending_task(&seen.0, set) != pending_task(&seen.1, set) {
         return Some(Check::Tasks);
+    }
+    if newest(&seen.0, set).user.map(Message::user) != newest(&seen.1, set).user.map(Message::user) {
+        return Some(Check::Choice);
     }
     // Rows that one side lacks are the removed and the new ones; the others must be cut and ordered alike.
     let (was, is) = apart(&seen.0, &seen.1);

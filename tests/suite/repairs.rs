@@ -163,6 +163,28 @@ fn exactly_the_sessions_that_some_rule_set_does_not_let_resume_are_planned() {
     }
 }
 
+/// A prompt that names no agent or model goes to those of the newest prompt in the store.
+#[test]
+fn an_empty_prompt_that_chose_another_agent_or_model_stays() {
+    for member in ["agent", "model.modelID"] {
+        for shape in ["empty-after-orphan", "empty-after-healthy"] {
+            let place = Place::named("1.18.33");
+            let id = fixtures::one("1.18.33").id(shape).to_owned();
+            let newest = "SELECT id FROM message WHERE session_id = ?1 AND data LIKE '%\"role\":\"user\"%' \
+                          ORDER BY time_created DESC, id DESC LIMIT 1";
+            let row: String = place.sql().query_row(newest, [&id], |row| row.get(0)).unwrap();
+            let removed = |place: &Place| {
+                let edits = &place.repair_with(&[&id]).json()["plan"]["sessions"][0]["edits"];
+                edits.as_array().is_some_and(|all| all.iter().any(|e| e["op"] == "delete" && e["id"] == row.as_str()))
+            };
+            place
+                .edit(&format!("UPDATE message SET data = json_set(data, '$.{member}', 'another') WHERE id = '{row}'"));
+            assert!(!removed(&place), "{member} {shape}");
+            assert!(removed(&Place::named("1.18.33")), "{shape}");
+        }
+    }
+}
+
 #[test]
 fn rows_of_sessions_outside_of_the_plan_stay_byte_for_byte() {
     for store in REPAIRED.iter() {
