@@ -269,7 +269,9 @@ fn steering(before: &Session, after: &Session, set: &RuleSet, includes: Includes
     if pending_task(&seen.0, set) != pending_task(&seen.1, set) {
         return Some(Check::Tasks);
     }
-    if newest(&seen.0, set).user.map(Message::user) != newest(&seen.1, set).user.map(Message::user) {
+    // In the same row it was filled in, where it was not there.
+    let (was, is) = (newest(&seen.0, set).user, newest(&seen.1, set).user);
+    if was.map(Message::id) != is.map(Message::id) && was.map(Message::user) != is.map(Message::user) {
         return Some(Check::Choice);
     }
     // Rows that one side lacks are the removed and the new ones; the others must be cut and ordered alike.

@@ -99,7 +99,7 @@ fn an_empty_prompt_of_many_megabytes_is_removed_and_given_back() {
     let place = small();
     place.edit("DELETE FROM event; DELETE FROM event_sequence");
     let row = "SELECT 'msg_zzzzzzzzzzzz00000000000000', session_id, max(time_created) + 1, max(time_created) + 1";
-    let model = r#"{"providerID":"anthropic","modelID":"claude-opus-4-6"}"#;
+    let model = r#"{"providerID":"mock","modelID":"claude-opus-4-6"}"#;
     place.edit(&format!(
         r#"INSERT INTO message (id, session_id, time_created, time_updated, data) {row},
          '{{"role":"user","time":{{"created":' || (max(time_created) + 1) || '}},"agent":"build","model":{model}}}'
