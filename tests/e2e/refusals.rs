@@ -218,7 +218,9 @@ fn of(version: &Version) -> Vec<String> {
     let wanted = |case: &&Case| said.as_ref().is_none_or(|said| said.split_whitespace().any(|name| name == case.name));
     let mut cases: BTreeMap<String, &Case> = BTreeMap::new();
     let mut mutants = Vec::new();
-    for case in CASES.iter().filter(wanted) {
+    // 1.14.48 sends none of it through xAI's package (measured), so nothing is refused there.
+    let sent = |case: &&Case| case.provider != "xai" || *version > Version::new("1.14.48");
+    for case in CASES.iter().filter(wanted).filter(sent) {
         let session = matrix::session_at(case.name.to_owned(), &history(case), mutants.len(), an_hour_ago());
         cases.insert(session.id.clone(), case);
         mutants.push(Mutant {
