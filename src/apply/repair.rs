@@ -67,8 +67,8 @@ pub fn plan_repair(store: &Store<'_>, options: &RepairOptions<'_>) -> Result<Pla
             work.leave(info, LeftReason::NewerFormat);
         } else if judged.diagnosis.status == Status::Unreadable {
             work.unreadable(info, named);
-        } else if judged.diagnosis.left_for_its_package(options.includes) {
-            work.leave(info, LeftReason::UnmeasuredPackage);
+        } else if let Some(reason) = judged.diagnosis.left_unmeasured(options.includes) {
+            work.leave(info, reason);
         } else if let Some(goal) = Goal::of(&judged.diagnosis, options.includes) {
             let loaded = store.load(info)?;
             if loaded.unreadable.is_empty() {

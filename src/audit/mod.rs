@@ -26,7 +26,7 @@ use crate::error::Result;
 use crate::history::{ModelRef, Session, SessionInfo, UnreadableRow};
 use crate::opencode2::stored::StoredSession;
 use crate::opencode2::{self, import};
-use crate::replay::{Bound, Sdk, Version, bound, counting_from};
+use crate::replay::{Bound, Release, Sdk, bound, counting_from};
 use crate::sdk::{SdkChoice, SdkResolver};
 use crate::store::{Facts, SessionEntry, Store, with_threads};
 
@@ -42,12 +42,12 @@ pub enum Want {
 }
 
 /// Which opencode versions count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Opencode {
     /// All that were measured.
     Any,
     /// This one and newer ones.
-    From(Version),
+    From(Release),
 }
 
 impl FromStr for Opencode {
@@ -66,7 +66,7 @@ pub struct Options<'a> {
     /// How much it is to find out.
     pub want: Want,
     /// Which opencode versions count; `None` where the store is to tell.
-    pub opencode: Option<Opencode>,
+    pub opencode: Option<&'a Opencode>,
     /// Models that refuse: `PROVIDER/MODEL`, or a model's id.
     pub refusing: &'a [String],
     /// Models that earlier repairs of a store have proven to refuse, by the store's identity.
@@ -206,8 +206,8 @@ pub fn audit_with<T: Send>(
     }
     let (newer, mut lost) = if options.newer { store.newer_sessions()? } else { Default::default() };
     let bound = match options.opencode {
-        Some(Opencode::Any) => Bound { version: None, source: "--opencode any".to_owned() },
-        Some(Opencode::From(version)) => Bound { version: Some(version), source: "--opencode".to_owned() },
+        Some(Opencode::Any) => Bound::any("--opencode any"),
+        Some(Opencode::From(release)) => Bound::from(release, "--opencode"),
         None => bound(infos.iter().map(|i| i.version.as_str()), facts.newest_migration.as_deref()),
     };
     let newer_infos: Vec<&SessionInfo> = newer.iter().map(|session| &session.info).collect();
@@ -243,6 +243,7 @@ pub fn audit_with<T: Send>(
     let judge = Judge {
         doubted: service::doubted(store, &infos, drafts)?,
         counting: counting_from(bound.version),
+        guess: bound.guess,
         refuses: Refuses::new(
             scanned.refusing.into_iter().chain((options.proven)(&facts.id)),
             options.refusing.iter().cloned(),

@@ -231,7 +231,7 @@ impl Context<'_> {
         work(&Options {
             selection,
             want,
-            opencode: self.global.opencode,
+            opencode: self.global.opencode.as_ref(),
             refusing: &self.global.refuses,
             proven: &proven,
             newer: true,
@@ -339,9 +339,9 @@ fn repeat(global: &Global) -> String {
     if global.all_stores {
         words.push("--all-stores".to_owned());
     }
-    match global.opencode {
+    match &global.opencode {
         Some(Opencode::Any) => words.extend(["--opencode".to_owned(), "any".to_owned()]),
-        Some(Opencode::From(version)) => words.extend(["--opencode".to_owned(), version.to_string()]),
+        Some(Opencode::From(release)) => words.extend(["--opencode".to_owned(), quoted(&release.name)]),
         None => {}
     }
     for model in &global.refuses {

@@ -60,7 +60,7 @@ fn list(context: &Context<'_>, target: &Target) -> Result<Exit> {
     if context.global.json {
         context.out.json(&RelinkDoc::of_gone(&facts.id, &found))?;
     } else {
-        let bound = Bound { version: None, source: String::new() };
+        let bound = Bound::any("");
         let store = StoreDoc::new(&facts, &target.path, &bound);
         context.out.print(&report::gone(&context.out, &store, &found, context.now))?;
     }

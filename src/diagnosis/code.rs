@@ -260,7 +260,7 @@ const PROBLEMS: [Problem; 47] = [
         Code::UnsendableFile,
         Fix::Redact(Include::Media),
         "file that cannot be sent",
-        "a file of a kind that the AI SDK package cannot send",
+        "a file of a kind that the AI SDK package cannot send, or that the model has refused to take",
     ),
     row(
         Code::BadSignature,

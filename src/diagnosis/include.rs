@@ -8,7 +8,7 @@ use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 pub enum Include {
     /// Sessions whose model is not known to refuse.
     AtRisk,
-    /// Sessions whose package is a guess or was never measured, where packages differ.
+    /// Sessions whose package or opencode is a guess or was never measured, where those differ.
     Unmeasured,
     /// Buried turns, and tails that only older opencode trips over.
     Latent,
@@ -38,7 +38,7 @@ impl Include {
     pub fn description(self) -> &'static str {
         match self {
             Self::AtRisk => "Sessions whose model is not known to refuse",
-            Self::Unmeasured => "Sessions whose AI SDK package is a guess or was never measured, where packages differ",
+            Self::Unmeasured => "Sessions whose AI SDK package or opencode version is a guess or was never measured, where those differ",
             Self::Latent => "Turns that a revert or a fork would make a stuck tail",
             Self::Unsettled => "Tool calls that are stored as still going on",
             Self::NearWindow => "Edits that change what opencode compares with the model's window",

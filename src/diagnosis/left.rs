@@ -28,6 +28,8 @@ pub enum LeftReason {
     NoMend,
     /// The package is a guess or was never measured, and the measured ones do not agree.
     UnmeasuredPackage,
+    /// It is stuck by the rules alone of an opencode that was never measured.
+    UnmeasuredVersion,
     /// Mending the tail alone would hide that every prompt is refused.
     WouldHideRefusal,
     /// A row is not what it was.
@@ -59,6 +61,9 @@ impl LeftReason {
             Self::NoMend => "what is refused cannot be taken out of its history",
             Self::UnmeasuredPackage => {
                 "its AI SDK package is a guess or was never measured, and packages differ here; name it with --sdk, or use --include unmeasured"
+            }
+            Self::UnmeasuredVersion => {
+                "it is stuck only if an opencode that was never measured goes by the rules of the measured one before it; send a message, or use --include unmeasured"
             }
             Self::WouldHideRefusal => {
                 "mending its tail would hide what every prompt is refused for; mend that with --include"

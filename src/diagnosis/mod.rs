@@ -141,6 +141,8 @@ pub(crate) fn finding(code: Code, message_id: &str, part_id: Option<&str>, detai
 pub struct Judge {
     /// The rule sets that count.
     pub counting: Vec<&'static RuleSet>,
+    /// The one of them that stands for a version that nobody has measured.
+    pub guess: Option<&'static RuleSet>,
     /// Who refuses.
     pub refuses: Refuses,
     /// Sessions that were refused for their encrypted reasoning where that may have been the service's fault, by id.
@@ -148,6 +150,13 @@ pub struct Judge {
 }
 
 impl Judge {
+    /// Whether a tail ends with the assistant by the rules alone that were never measured.
+    fn guesses(&self, resume: &[(&'static str, Resume)]) -> bool {
+        let ends = |set: &RuleSet| resume.contains(&(set.key, Resume::EndsWithAssistant));
+        let mut stuck = self.counting.iter().filter(|set| ends(set)).map(|set| set.key);
+        self.guess.is_some_and(|guess| stuck.all(|key| key == guess.key))
+    }
+
     /// What of `includes` holds for a session.
     #[must_use]
     pub fn allowed(&self, session: &str, includes: Includes) -> Includes {
@@ -222,11 +231,13 @@ impl Diagnosis {
         self.findings.splice(0..0, found);
     }
 
-    /// Whether nothing but doubt about its package keeps the session from being repaired.
+    /// Why it is left, where nothing but doubt about its package or its version keeps the session from being repaired.
     #[must_use]
-    pub fn left_for_its_package(&self, includes: Includes) -> bool {
-        let known = Doubts { package: false, ..self.doubts };
-        self.tail == Status::AtRisk && !self.doubts.allowed_by(includes) && known.allowed_by(includes)
+    pub fn left_unmeasured(&self, includes: Includes) -> Option<LeftReason> {
+        let known = Doubts { package: false, version: false, ..self.doubts };
+        let left = self.tail == Status::AtRisk && !self.doubts.allowed_by(includes) && known.allowed_by(includes);
+        let why = if self.doubts.package { LeftReason::UnmeasuredPackage } else { LeftReason::UnmeasuredVersion };
+        left.then_some(why)
     }
 }
 
@@ -237,13 +248,46 @@ pub struct Doubts {
     pub model: bool,
     /// The package is a guess or was never measured, and not every measured package sends a request that is refused.
     pub package: bool,
+    /// It ends with the assistant by the rules alone of an opencode that was never measured, and was not refused yet.
+    pub version: bool,
+}
+
+/// One of [`Doubts`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Doubt {
+    /// The model is not known to refuse.
+    Model,
+    /// The package is a guess or was never measured, and packages differ here.
+    Package,
+    /// The opencode was never measured, and no newer one that was sends such a request.
+    Version,
+}
+
+impl Doubt {
+    /// A few words.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Model => "if the model refuses it",
+            Self::Package => "if its package sends it so",
+            Self::Version => "if its opencode, never measured, asks so",
+        }
+    }
 }
 
 impl Doubts {
+    /// Those that there are.
+    pub fn all(self) -> impl Iterator<Item = Doubt> {
+        let all = [(self.model, Doubt::Model), (self.package, Doubt::Package), (self.version, Doubt::Version)];
+        all.into_iter().filter_map(|(there, doubt)| there.then_some(doubt))
+    }
+
     /// Whether a person has allowed to repair all the same.
     #[must_use]
     pub fn allowed_by(self, includes: Includes) -> bool {
-        (!self.model || includes.has(Include::AtRisk)) && (!self.package || includes.has(Include::Unmeasured))
+        let unmeasured = self.package || self.version;
+        (!self.model || includes.has(Include::AtRisk)) && (!unmeasured || includes.has(Include::Unmeasured))
     }
 }
 
@@ -344,8 +388,8 @@ pub struct Draft {
     /// The same without what may have been the service's fault, and what the store has to be asked for that.
     otherwise: Option<Evidence>,
     question: Option<Question>,
-    /// Its tail ends with the assistant, under a rule set that counts.
-    ends_with_assistant: bool,
+    /// Its tail ends with the assistant, under a rule set that counts: how sure that is.
+    ends_with_assistant: Option<Evidence>,
     cuts: Vec<buried::Cut>,
     /// Where the findings about `cuts` belong.
     cuts_at: usize,
@@ -390,13 +434,16 @@ impl Draft {
         let latent = cuts.iter().filter_map(|cut| cut.finding(refuses));
         diagnosis.findings.splice(cuts_at..cuts_at, latent.collect::<Vec<_>>());
         let has = |code: Code| diagnosis.findings.iter().any(|f| f.code == code);
-        diagnosis.doubts.model = ends_with_assistant && !diagnosis.model.as_ref().is_some_and(|m| refuses.refuses(m));
+        let refusing = diagnosis.model.as_ref().is_some_and(|m| refuses.refuses(m));
+        let doubts = &mut diagnosis.doubts;
+        doubts.model = ends_with_assistant.is_some() && !refusing;
+        doubts.version = ends_with_assistant == Some(Evidence::Predicted) && judge.guesses(&diagnosis.resume);
         diagnosis.tail = match ends_with_assistant {
-            true if diagnosis.doubts == Doubts::default() => Status::Stuck,
-            true => Status::AtRisk,
-            false if has(Code::LatentTail) => Status::Latent,
-            false if has(Code::RecoveredPrefill400) => Status::Recovered,
-            false => Status::Healthy,
+            Some(_) if diagnosis.doubts == Doubts::default() => Status::Stuck,
+            Some(_) => Status::AtRisk,
+            None if has(Code::LatentTail) => Status::Latent,
+            None if has(Code::RecoveredPrefill400) => Status::Recovered,
+            None => Status::Healthy,
         };
         diagnosis.refused = refused_for.is_some();
         if diagnosis.status != Status::Unreadable {
@@ -419,7 +466,7 @@ impl From<Diagnosis> for Draft {
             refused_for: None,
             otherwise: None,
             question: None,
-            ends_with_assistant: false,
+            ends_with_assistant: None,
             cuts: Vec::new(),
             cuts_at: 0,
         }
@@ -544,7 +591,7 @@ impl<'a> Drafting<'a> {
             tail: Status::Healthy,
             refused: false,
             evidence: refused_for.or(evidence),
-            doubts: Doubts { model: false, package: counting.is_some() && self.differs_by_package() },
+            doubts: Doubts { package: counting.is_some() && self.differs_by_package(), ..Doubts::default() },
             model: model_of(session),
             orphans: everything.then(|| count_orphans(session)),
             prefill_400s: everything.then(|| count_400s(session)),
@@ -553,8 +600,7 @@ impl<'a> Drafting<'a> {
             waits,
             import: Vec::new(),
         };
-        let ends_with_assistant = counting.is_some();
-        Draft { diagnosis, plain: false, refused_for, otherwise, question, ends_with_assistant, cuts, cuts_at }
+        Draft { diagnosis, plain: false, refused_for, otherwise, question, ends_with_assistant: evidence, cuts, cuts_at }
     }
 
     /// Whether the package is not known, and some package that it may be sends a request that goes through.

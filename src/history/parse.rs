@@ -108,7 +108,7 @@ fn row_error(object: &Object<'_>) -> Result<RowError, ShapeError> {
         let code = data.number("statusCode").ok().flatten().map(|n| n as i64);
         status = code;
         // The raw JSON is searched, metadata and all: escapes never stand inside the phrases that count.
-        // A service says 404 of items that it does not know.
+        // 404: a service of items that it does not know, OpenRouter of models that take no images.
         if status.is_none_or(|s| s == 400 || s == 404) {
             let texts: Vec<&str> =
                 ["message", "responseBody", "metadata"].iter().filter_map(|key| data.some(key)).collect();
@@ -118,7 +118,7 @@ fn row_error(object: &Object<'_>) -> Result<RowError, ShapeError> {
             wrapper = prefill.then(|| wrapper_of(says));
             if wrapper.is_none() {
                 let known = |r: &Refusal| match status {
-                    Some(404) => r.class == RefusalClass::ItemIds,
+                    Some(404) => matches!(r.class, RefusalClass::ItemIds | RefusalClass::NoImages),
                     Some(_) => true,
                     None => r.class != RefusalClass::Other,
                 };

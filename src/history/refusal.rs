@@ -24,6 +24,10 @@ pub enum RefusalClass {
     BadImage,
     /// More images than a request may hold.
     TooManyImages,
+    /// An image, of which the model takes none.
+    NoImages,
+    /// A document, as a PDF, of which the model takes none.
+    NoDocuments,
     /// Ids of tool calls that are used twice, empty or spelled with other characters.
     CallIds,
     /// A tool's result without its call, or the other way round.
@@ -51,7 +55,7 @@ pub enum RefusalClass {
 }
 
 /// Words of each class, lower case; the first that is found decides. Sources: docs/opencode.md §12.
-const TEXTS: [(&str, RefusalClass); 54] = [
+const TEXTS: [(&str, RefusalClass); 64] = [
     ("must contain non-whitespace text", RefusalClass::BlankText),
     ("text content blocks must be non-empty", RefusalClass::BlankText),
     ("text field in the contentblock object", RefusalClass::BlankText),
@@ -75,6 +79,16 @@ const TEXTS: [(&str, RefusalClass); 54] = [
     ("images, exceeding the maximum of", RefusalClass::TooManyImages),
     ("too much media", RefusalClass::TooManyImages),
     ("image exceeds", RefusalClass::ImageBytes),
+    ("unknown variant `image_url`", RefusalClass::NoImages),
+    ("unknown variant 'image_url'", RefusalClass::NoImages),
+    ("unknown variant image_url", RefusalClass::NoImages),
+    ("support image", RefusalClass::NoImages),
+    ("support the image", RefusalClass::NoImages),
+    ("unknown variant `file`", RefusalClass::NoDocuments),
+    ("support document", RefusalClass::NoDocuments),
+    ("support the document", RefusalClass::NoDocuments),
+    ("support pdf", RefusalClass::NoDocuments),
+    ("support file input", RefusalClass::NoDocuments),
     ("`tool_use` ids must be unique", RefusalClass::CallIds),
     ("tool_use ids must be unique", RefusalClass::CallIds),
     ("string should match pattern '^[a-za-z0-9_-]+$'", RefusalClass::CallIds),
@@ -232,6 +246,17 @@ mod tests {
                 RefusalClass::BadImage,
             ),
             ("Could not process image", RefusalClass::BadImage),
+            (
+                "Failed to deserialize the JSON body into the target type: messages[137]: unknown variant `image_url`, \
+                 expected `text` at line 1 column 460917",
+                RefusalClass::NoImages,
+            ),
+            ("No endpoints found that support image input", RefusalClass::NoImages),
+            ("This model doesn't support documents.", RefusalClass::NoDocuments),
+            (
+                "This model doesn't support the document field for user messages. Remove document and try again.",
+                RefusalClass::NoDocuments,
+            ),
             (
                 "request contains 52 images, exceeding the maximum of 50 allowed per request",
                 RefusalClass::TooManyImages,

@@ -16,7 +16,7 @@ pub use bound::{Bound, bound};
 pub use prefixes::Prefixes;
 pub use request::{LastTurn, last_turn, prompt, request};
 pub use resume::{Newest, Resume, newest, resume, resume_in};
-pub use rules::{Order, Pairing, RULE_SETS, RuleSet, ToolCheck, Version, counting_from};
+pub use rules::{Order, Pairing, RULE_SETS, Release, RuleSet, ToolCheck, Version, counting_from};
 pub use turn::{Block, BlockKind, Carried, Request, Stop, StopKind, Turn, TurnRole, Why};
 pub use view::{View, after_revert, overflow_tokens, pending_task, reverted, view};
 

@@ -35,6 +35,40 @@ impl FromStr for Version {
     }
 }
 
+/// A version as a store or a person names it: with what a fork adds, as in `1.17.3-aiand.1`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Release {
+    /// Its three numbers.
+    pub version: Version,
+    /// As it was written.
+    pub name: String,
+}
+
+impl FromStr for Release {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self { version: text.parse()?, name: text.trim().to_owned() })
+    }
+}
+
+impl Release {
+    /// Whether it is a version of opencode's own and not a fork's or a preview.
+    #[must_use]
+    pub fn is_official(&self) -> bool {
+        !self.name.contains(['-', '+'])
+    }
+
+    /// The rule set that stands for it though nobody has looked at it: the version lies in a gap of docs/opencode.md §4, or
+    /// is not opencode's own.
+    #[must_use]
+    pub fn guess(&self) -> Option<&'static RuleSet> {
+        let at = RULE_SETS.iter().rposition(|set| set.measured.0 <= self.version)?;
+        let gap = RULE_SETS[at].measured.1 < self.version && at + 1 < RULE_SETS.len();
+        (gap || !self.is_official()).then_some(&RULE_SETS[at])
+    }
+}
+
 /// Which tool parts of the newest assistant row keep the loop going.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ToolCheck {
@@ -67,7 +101,7 @@ pub enum Order {
 }
 
 /// One generation of the run loop with its replay.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct RuleSet {
     /// Its name in output: the first version that was measured under it.
     pub key: &'static str,
@@ -189,6 +223,19 @@ mod tests {
         assert_eq!(keys("1.15.8")[0], "1.15.0");
         assert_eq!(keys("1.1.0").len(), 6);
         assert_eq!(counting_from(None).len(), 6);
+    }
+
+    #[test]
+    fn gaps_and_forks_are_guesses() {
+        let guess = |name: &str| name.parse::<Release>().unwrap().guess().map(|set| set.key);
+        for (name, key) in [("1.3.3", "1.2"), ("1.10.0", "1.2"), ("1.15.5", "1.15.0"), ("1.17.3-aiand.1", "1.15.13")] {
+            assert_eq!(guess(name), Some(key), "{name}");
+        }
+        // Below the first one that was measured, only newer ones count; above the last one, that goes on.
+        for name in ["1.1.0", "1.2.27", "1.14.42", "1.16.0", "1.18.14", "1.18.34", "v1.19.0", "2.0.0"] {
+            assert_eq!(guess(name), None, "{name}");
+        }
+        assert_eq!(guess("1.18.34-fork"), Some("1.18.21"));
     }
 
     #[test]

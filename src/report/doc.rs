@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{Output, clean};
 use crate::audit::Import;
 use crate::diagnosis::v2::Program;
-use crate::diagnosis::{Code, Diagnosis, Evidence, Finding, Format, Left, Status};
+use crate::diagnosis::{Code, Diagnosis, Doubt, Evidence, Finding, Format, Left, Status};
 use crate::error::{Error, ErrorCode};
 use crate::history::UnreadableRow;
 use crate::json::Object;
@@ -166,6 +166,9 @@ pub struct SessionDoc {
     pub status: Status,
     /// How sure that is.
     pub evidence: Option<Evidence>,
+    /// Why it is only at risk; empty otherwise.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub doubts: Vec<Doubt>,
     /// `PROVIDER/MODEL` that re-entering sends to.
     pub model: Option<String>,
     /// The package behind that model.
@@ -198,6 +201,7 @@ impl SessionDoc {
             parent_id: d.info.parent_id.clone(),
             status: d.status,
             evidence: d.evidence,
+            doubts: d.doubts.all().filter(|_| d.tail == Status::AtRisk).collect(),
             model: d.model.as_ref().map(ToString::to_string),
             sdk: sdk.map(SdkDoc::from),
             orphans: d.orphans,

@@ -322,7 +322,11 @@ fn refused(explained: &Explained, e: &Explanation, now: i64, zone: &TimeZone) ->
         ));
     }
     let model = d.model.as_ref().map_or_else(|| "The model".to_owned(), |m| clean(&m.to_string()));
-    out.push(if d.status == Status::AtRisk && !d.doubts.model {
+    out.push(if d.status == Status::AtRisk && d.doubts.version {
+        "That is a guess: nobody has measured the opencode that the store was last used with, and those that were measured \
+         since do not send this. Name yours with --opencode VERSION."
+            .to_owned()
+    } else if d.status == Status::AtRisk && !d.doubts.model {
         "Which AI SDK package opencode loads for the model is not known here, and not every package sends a request \
          that ends with the assistant; name it with --sdk PROVIDER=PACKAGE."
             .to_owned()
@@ -544,7 +548,8 @@ pub fn explain(out: &Output, explained: &Explained, bound: &str, now: i64, zone:
             text.push_str(&paragraphs(out, &[format!("Nothing: {} ({})", clean(&left.detail), left.reason)]));
         }
         Some(AfterRepair::Repaired(plan, after)) => {
-            let kinds = [(d.doubts.model, Include::AtRisk), (d.doubts.package, Include::Unmeasured)];
+            let unmeasured = d.doubts.package || d.doubts.version;
+            let kinds = [(d.doubts.model, Include::AtRisk), (unmeasured, Include::Unmeasured)];
             let kinds: Vec<&str> =
                 kinds.into_iter().filter(|(doubt, _)| opt_in(d) && *doubt).map(|(_, kind)| kind.into()).collect();
             let asked = if kinds.is_empty() { String::new() } else { format!(" --include {}", kinds.join(",")) };

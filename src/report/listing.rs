@@ -81,7 +81,8 @@ pub fn cause(d: &Diagnosis) -> String {
         2 => "; refused twice".to_owned(),
         n => format!("; refused {n} times"),
     };
-    causes.join(", ") + &times
+    let doubts = d.doubts.all().filter(|_| d.status == Status::AtRisk).map(|doubt| format!("; {}", doubt.words()));
+    causes.join(", ") + &times + &doubts.collect::<String>()
 }
 
 /// A session's status; `both`: the store holds sessions of both formats.

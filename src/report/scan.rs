@@ -254,6 +254,13 @@ fn advice(out: &Output, scan: &Scan<'_>, sessions: &[&Shown<'_>]) -> Vec<String>
                  with --sdk PROVIDER=PACKAGE, or repair anyway with `unstick repair --include unmeasured`.",
             );
         }
+        if doubts(|d| d.version) {
+            say(
+                "At risk: the store was last used with an opencode that was never measured, and only if that goes by the \
+                 rules of the measured one before it are these stuck. Name yours with --opencode VERSION, or repair anyway \
+                 with `unstick repair --include unmeasured`.",
+            );
+        }
     }
     said
 }

@@ -55,6 +55,20 @@ fn call(metadata: &Value) -> Value {
         "time": {"start": 1, "end": 2}}})
 }
 
+/// A call whose result brings a file along.
+fn read(mime: &str) -> Value {
+    let mut call = call(&json!({}));
+    // The smallest picture there is, and the first words of a document.
+    let data = if mime == "application/pdf" {
+        "JVBERi0xLjQK"
+    } else {
+        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+    };
+    call["state"]["attachments"] = json!([{"id": "prt_0c46dbbe8001aaaaaaaaaaaaaa", "sessionID": "ses_a", "messageID": "msg_a",
+        "type": "file", "mime": mime, "filename": "it", "url": format!("data:{mime};base64,{data}")}]);
+    call
+}
+
 fn foreign() -> String {
     format!("{FOREIGN}bcd==")
 }
@@ -164,6 +178,33 @@ const CASES: &[Case] = &[
         parts: || vec![start(), call(&json!({"google": {"other": "x"}}))],
         finish: Some("tool-calls"),
         code: "unsigned-call",
+        named: &[1],
+        mends: true,
+    },
+    Case {
+        name: "empty-minimax",
+        provider: "minimax",
+        parts: || vec![start(), json!({"type": "reasoning", "text": "Hm", "time": {"start": 1}})],
+        finish: None,
+        code: "empty-message",
+        named: &[1],
+        mends: true,
+    },
+    Case {
+        name: "documents-bedrock",
+        provider: "bedrock-gpt",
+        parts: || vec![start(), read("application/pdf"), start(), words()],
+        finish: Some("stop"),
+        code: "unsendable-file",
+        named: &[1],
+        mends: true,
+    },
+    Case {
+        name: "images-deepseek",
+        provider: "deep",
+        parts: || vec![start(), read("image/png"), start(), words()],
+        finish: Some("stop"),
+        code: "unsendable-file",
         named: &[1],
         mends: true,
     },

@@ -22,8 +22,21 @@ pub(crate) fn refuses(wire: Wire, body: &Value) -> Option<String> {
         Wire::Responses => responses(&turns),
         Wire::Chat => chat(wire, &turns),
         Wire::Google => google(&turns),
-        Wire::Messages | Wire::Converse => None,
+        Wire::Messages => messages(&turns),
+        Wire::Converse => converse(&turns),
     }
+}
+
+/// MiniMax's.
+fn messages(turns: &[&Value]) -> Option<String> {
+    let empty = turns.iter().any(|turn| turn["content"].as_array().is_some_and(Vec::is_empty));
+    empty.then(|| "invalid params, chat content is empty (2013)".to_owned())
+}
+
+/// Models of Bedrock that take no documents.
+fn converse(turns: &[&Value]) -> Option<String> {
+    let document = turns.iter().any(|turn| turn.to_string().contains("\"document\":"));
+    document.then(|| "This model doesn't support documents.".to_owned())
 }
 
 fn responses(items: &[&Value]) -> Option<String> {
@@ -53,6 +66,12 @@ fn responses(items: &[&Value]) -> Option<String> {
 
 fn chat(wire: Wire, turns: &[&Value]) -> Option<String> {
     let foreign = |value: &Value| value.as_str().is_some_and(|data| data.starts_with(FOREIGN));
+    if let Some(at) = turns.iter().position(|turn| turn["content"].to_string().contains("\"image_url\":")) {
+        return Some(format!(
+            "Failed to deserialize the JSON body into the target type: messages[{at}]: unknown variant `image_url`, expected \
+             `text` at line 1 column 482302"
+        ));
+    }
     for (at, turn) in turns.iter().enumerate().filter(|(_, turn)| wire.side(turn) == Side::Assistant) {
         let details = turn["reasoning_details"].as_array().into_iter().flatten();
         if details.into_iter().any(|detail| foreign(&detail["data"])) || foreign(&turn["reasoning_opaque"]) {

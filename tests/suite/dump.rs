@@ -125,6 +125,12 @@ impl Dump {
         ["message", "part"].iter().flat_map(|t| self.rows(t)).filter(|r| r["session_id"] == of).collect()
     }
 
+    /// The rows of `message` and `part` that belong to other sessions.
+    pub fn of_others(&self, session: &str) -> Vec<&Row> {
+        let of = Cell::Text(session.into());
+        ["message", "part"].iter().flat_map(|t| self.rows(t)).filter(|r| r["session_id"] != of).collect()
+    }
+
     /// The parts of the message, in the order of their ids.
     pub fn parts(&self, message: &str) -> Vec<&Row> {
         let of = Cell::Text(message.into());

@@ -79,7 +79,7 @@ fn stored(store: &str, id: &str) -> (SessionRow, Vec<MessageRow>) {
 }
 
 fn verdict(session: &SessionRow, messages: &[MessageRow], package: &str) -> Diagnosis {
-    let judge = Judge { counting: counting_from(None), refuses: Refuses::default(), doubted: Vec::new() };
+    let judge = Judge { counting: counting_from(None), guess: None, refuses: Refuses::default(), doubted: Vec::new() };
     diagnose(&plain::history(session, messages).unwrap(), &Sdk::new(package), &judge)
 }
 

@@ -494,7 +494,7 @@ fn packages() -> impl Strategy<Value = Sdk> {
 fn check((rows, revert): (Vec<M>, Option<(usize, Option<usize>)>), sdk: &Sdk) -> Result<(), TestCaseError> {
     let before = session(&rows, revert);
     let in_store = InStore::of(&rows);
-    let judge = Judge { counting: counting_from(None), refuses: Refuses::default(), doubted: Vec::new() };
+    let judge = Judge { counting: counting_from(None), guess: None, refuses: Refuses::default(), doubted: Vec::new() };
     let diagnosis = diagnose(&before, sdk, &judge);
     prop_assert_eq!(diagnosis.resume.len(), RULE_SETS.len());
     let stuck_somewhere = RULE_SETS.iter().any(|set| resume(&before, set, sdk) == Resume::EndsWithAssistant);
@@ -588,7 +588,7 @@ fn random_histories_reach_every_finding_that_a_tail_or_a_buried_row_can_give() {
     use proptest::strategy::ValueTree;
     use proptest::test_runner::TestRunner;
     let mut runner = TestRunner::deterministic();
-    let judge = Judge { counting: counting_from(None), refuses: Refuses::default(), doubted: Vec::new() };
+    let judge = Judge { counting: counting_from(None), guess: None, refuses: Refuses::default(), doubted: Vec::new() };
     let mut seen = BTreeSet::new();
     for _ in 0..3000 {
         let (rows, revert) = story().new_tree(&mut runner).unwrap().current();
@@ -663,7 +663,7 @@ fn an_answer_is_not_made_out_to_be_one_to_a_later_prompt() {
     let before = session(&rows, None);
     let sdk = Sdk::keeping();
     assert!(RULE_SETS.iter().any(|set| resume(&before, set, &sdk) == Resume::EndsWithAssistant));
-    let judge = Judge { counting: counting_from(None), refuses: Refuses::default(), doubted: Vec::new() };
+    let judge = Judge { counting: counting_from(None), guess: None, refuses: Refuses::default(), doubted: Vec::new() };
     let left = planned(&before, &sdk, Goal::TAIL, &judge, START, &InStore::of(&rows)).unwrap_err();
     assert_eq!(left.reason, LeftReason::NoLosslessEdit);
 }

@@ -257,7 +257,7 @@ proptest! {
             seeds.truncate(14);
         }
         let counting = counting_from(newest.then_some(Version(1, 18, 33)));
-        let judge = Judge { counting, refuses: Refuses::default(), doubted: Vec::new() };
+        let judge = Judge { counting, guess: None, refuses: Refuses::default(), doubted: Vec::new() };
         check(&build(&seeds, revert), &judge, &Sdk::new(package))?;
     }
 }
@@ -271,7 +271,7 @@ fn the_tail_that_a_compaction_keeps_is_looked_at() {
         (0, 9, 9, 9, 9, 9, vec![10]),
         (5, 9, 9, 9, 4, 9, vec![15]),
     ];
-    let judge = Judge { counting: counting_from(None), refuses: Refuses::default(), doubted: Vec::new() };
+    let judge = Judge { counting: counting_from(None), guess: None, refuses: Refuses::default(), doubted: Vec::new() };
     let session = build(&rows, None);
     assert_eq!(diagnose(&session, &Sdk::keeping(), &judge).status, Status::Stuck);
     check(&session, &judge, &Sdk::keeping()).unwrap();
@@ -295,7 +295,7 @@ fn what_is_sent_to_one_model_says_nothing_of_another() {
         (0, 9, 9, 9, 9, 9, vec![]),
         (0, 9, 9, 9, 9, 9, vec![15]),
     ];
-    let judge = Judge { counting: counting_from(None), refuses: Refuses::default(), doubted: Vec::new() };
+    let judge = Judge { counting: counting_from(None), guess: None, refuses: Refuses::default(), doubted: Vec::new() };
     let (session, sdk) = (build(&rows, None), Sdk::new("@ai-sdk/anthropic"));
     assert_eq!(latent_cuts(&session, &sdk, &judge), [session.messages[3].id()]);
     check(&session, &judge, &sdk).unwrap();

@@ -277,7 +277,7 @@ fn named(
     let request = prompt(&seen, set, sdk, Some(model));
     let Some((turn, block)) = request.at(pointer) else { return Vec::new() };
     let fits = match rule.code {
-        Code::ImageSize | Code::BadImage => block.media().is_some(),
+        Code::ImageSize | Code::BadImage | Code::UnsendableFile => block.media().is_some(),
         Code::BadSignature => block.kind == crate::replay::BlockKind::Thinking,
         Code::CallId => block.call().is_some(),
         _ => false,

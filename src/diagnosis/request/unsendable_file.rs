@@ -1,20 +1,29 @@
 //! `unsendable-file`
 //!
-//! What the user sees: "'file part media type application/pdf' functionality not supported", at every prompt from then on.
+//! What the user sees: "'file part media type application/pdf' functionality not supported", "This model doesn't support
+//! documents" or "unknown variant `image_url`, expected `text`", at every prompt from then on.
 //!
-//! Why: a prompt, or a tool's result, holds a file of a kind that the AI SDK package cannot send. opencode hands it over all
-//! the same where the model is configured to take such files, or where it knows no such setting for the kind, and the
-//! package gives up before anything is sent.
+//! Why: a prompt, or a tool's result, holds a file of a kind that the AI SDK package cannot send, or that the model does not
+//! take. opencode hands it over all the same where the model is configured to take such files, where it knows no such
+//! setting for the kind, or where a tool read it. The package gives up before anything is sent; the service refuses, and
+//! only a stored refusal proves that.
 //!
 //! Rows before and after: as for `image-size`.
 //!
 //! Source: read in each package (`src/replay/packages`); measured on 1.14.48 and 1.18.34 with Copilot's, Groq's and xAI's.
+//! The services' words: opencode issues 21908 and 26087, models.dev pull request 6821 (Bedrock), and reports of DeepSeek's
+//! (docs/opencode.md §12).
 
 use super::{Asked, Broken, Place, RequestRule};
 use crate::diagnosis::{Code, Evidence};
+use crate::history::{Media, RefusalClass};
 use crate::replay::StopKind;
 
-pub(super) const RULE: RequestRule = RequestRule { code: Code::UnsendableFile, classes: &[], broken };
+pub(super) const RULE: RequestRule = RequestRule {
+    code: Code::UnsendableFile,
+    classes: &[RefusalClass::NoImages, RefusalClass::NoDocuments],
+    broken,
+};
 
 const CAPABLE: &str = "it is not known whether opencode sends this model such files at all";
 
@@ -31,5 +40,16 @@ fn broken(asked: &Asked<'_, '_>) -> Vec<Broken> {
             out.push(Broken { evidence, doubt, ..found });
         }
     }
+    out.extend(refused(asked, RefusalClass::NoImages, "an image, and the model takes none", Media::is_image));
+    out.extend(refused(asked, RefusalClass::NoDocuments, "a document, and the model takes none", |m| !m.is_image()));
     out
+}
+
+/// The files of a kind that the model has refused.
+fn refused(asked: &Asked<'_, '_>, class: RefusalClass, detail: &str, is: fn(&Media) -> bool) -> Vec<Broken> {
+    if asked.refused(class).is_none() {
+        return Vec::new();
+    }
+    let files = asked.files().filter(|(_, media)| is(media));
+    files.map(|(at, _)| super::broken(Code::UnsendableFile, at, detail.to_owned())).collect()
 }
