@@ -198,18 +198,28 @@ fn table() -> String {
 fn every_error_that_the_readme_names_is_recognised() {
     let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
     let (_, section) = readme.split_once("## Is this my problem?").unwrap();
-    let block = section.split("```").nth(1).unwrap().strip_prefix("text\n").unwrap();
-    assert!(block.lines().count() >= 8);
+    let block = |n: usize| section.split("```").nth(n).unwrap().strip_prefix("text\n").unwrap();
+    let (prefill, others) = (block(1), block(3));
+    assert!(prefill.lines().count() >= 6 && others.lines().count() >= 8);
     let place = Place::named("1.18.33");
     let refused =
         "FROM message WHERE data ->> '$.error.name' = 'APIError' AND session_id = 'ses_e02af698dffe6x5k00rvAEqXN3'";
     let id = place.text(&format!("SELECT id {refused}"));
-    for line in block.lines() {
+    let refuse = |line: &str| {
         place.rewrite("message", &id, |data| {
             let mut row: serde_json::Value = serde_json::from_str(data).unwrap();
             row["error"] = serde_json::json!({"name": "APIError", "data": {"statusCode": 400, "message": line}});
             row.to_string()
         });
+    };
+    for line in others.lines() {
+        refuse(line);
+        let classes = place.unstick(&["stats", "--json"]).json()["other_400s_by_class"].clone();
+        let classes = classes.as_object().unwrap();
+        assert!(classes.len() == 1 && !classes.contains_key("other"), "{line}: {classes:?}");
+    }
+    for line in prefill.lines() {
+        refuse(line);
         let run = place.unstick(&["scan", "--json", "rstpar"]).exits(1);
         assert_eq!(run.json()["sessions"][0]["prefill_400s"], 1, "{line}");
     }
