@@ -38,7 +38,9 @@ impl Include {
     pub fn description(self) -> &'static str {
         match self {
             Self::AtRisk => "Sessions whose model is not known to refuse",
-            Self::Unmeasured => "Sessions whose AI SDK package or opencode version is a guess or was never measured, where those differ",
+            Self::Unmeasured => {
+                "Sessions whose AI SDK package or opencode version is a guess or was never measured, where those differ"
+            }
             Self::Latent => "Turns that a revert or a fork would make a stuck tail",
             Self::Unsettled => "Tool calls that are stored as still going on",
             Self::NearWindow => "Edits that change what opencode compares with the model's window",

@@ -600,7 +600,16 @@ impl<'a> Drafting<'a> {
             waits,
             import: Vec::new(),
         };
-        Draft { diagnosis, plain: false, refused_for, otherwise, question, ends_with_assistant: evidence, cuts, cuts_at }
+        Draft {
+            diagnosis,
+            plain: false,
+            refused_for,
+            otherwise,
+            question,
+            ends_with_assistant: evidence,
+            cuts,
+            cuts_at,
+        }
     }
 
     /// Whether the package is not known, and some package that it may be sends a request that goes through.

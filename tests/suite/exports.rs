@@ -42,7 +42,7 @@ fn files() -> Vec<File> {
 }
 
 /// A session's row and messages in the store.
-fn stored(store: &str, id: &str) -> (SessionRow, Vec<MessageRow>) {
+pub fn stored(store: &str, id: &str) -> (SessionRow, Vec<MessageRow>) {
     let path = fixtures::root().join(store).join("opencode.db");
     let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
     let path = if db.prepare("SELECT path FROM session").is_ok() { "path" } else { "NULL" };

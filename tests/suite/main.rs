@@ -40,6 +40,7 @@ mod outputs;
 mod place;
 mod predict;
 mod privacy;
+mod proofs;
 mod properties;
 #[cfg(unix)]
 #[path = "../pty.rs"]

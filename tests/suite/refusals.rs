@@ -114,7 +114,8 @@ impl Built {
         let sdk = self.sdk();
         let scan = self.place.scan_with(&self.flags(&[], &sdk)).document;
         let sessions = scan["sessions"].as_array().unwrap();
-        let found = sessions.iter().filter(|s| s["findings"] != json!([])).map(|s| s["id"].as_str().unwrap().to_owned());
+        let found =
+            sessions.iter().filter(|s| s["findings"] != json!([])).map(|s| s["id"].as_str().unwrap().to_owned());
         (sessions.iter().filter(|s| s["status"] == "healthy").count(), found.collect())
     }
 

@@ -19,11 +19,8 @@ use crate::diagnosis::{Code, Evidence};
 use crate::history::{Media, RefusalClass};
 use crate::replay::StopKind;
 
-pub(super) const RULE: RequestRule = RequestRule {
-    code: Code::UnsendableFile,
-    classes: &[RefusalClass::NoImages, RefusalClass::NoDocuments],
-    broken,
-};
+pub(super) const RULE: RequestRule =
+    RequestRule { code: Code::UnsendableFile, classes: &[RefusalClass::NoImages, RefusalClass::NoDocuments], broken };
 
 const CAPABLE: &str = "it is not known whether opencode sends this model such files at all";
 
