@@ -496,7 +496,7 @@ pub fn draft(session: &Session, sdk: &Sdk, counting: &[&'static RuleSet], scope:
             let plain = plain(session.info.clone(), model_of(session).as_ref(), scope);
             return Diagnosis { resume: outcome, ..plain }.into();
         }
-    } else if let Some(model) = outline::plainly_sound(session) {
+    } else if let Some(model) = outline::plainly_sound(session, sdk) {
         return Draft::plain(&session.info, model, scope);
     }
     Drafting::new(session, sdk, counting, scope).draft()

@@ -4,9 +4,9 @@
 //! stops, and no part is out of the ordinary. Of such a session there is nothing to say, so it is not replayed.
 //! `tests/suite/tails.rs` holds this against the verdict of the whole history.
 
-use super::request::{is_claude, risky, unsendable};
+use super::request::{risky, serves_claude, unsendable};
 use crate::history::{Head, Message, ModelRef, PartKind, Role, Session};
-use crate::replay::RULE_SETS;
+use crate::replay::{RULE_SETS, Sdk};
 
 /// A history without its parts, row by row.
 #[derive(Default)]
@@ -67,8 +67,8 @@ pub fn prompted(heads: &[Head]) -> Option<&ModelRef> {
     heads.iter().rev().find(|head| head.assistant().is_none()).and_then(|head| head.prompted()).map(|model| &**model)
 }
 
-/// The model of the newest prompt, if there is nothing to say about the session.
-pub(super) fn plainly_sound(session: &Session) -> Option<Option<&ModelRef>> {
+/// The model of the newest prompt, if there is nothing to say about the session, which goes through `sdk`.
+pub(super) fn plainly_sound<'a>(session: &'a Session, sdk: &Sdk) -> Option<Option<&'a ModelRef>> {
     if session.info.revert.is_some() {
         return None;
     }
@@ -83,7 +83,7 @@ pub(super) fn plainly_sound(session: &Session) -> Option<Option<&ModelRef>> {
             model = user.model.as_deref();
         }
     }
-    let refused_by_nature = unsendable(session) || model.is_none_or(|model| is_claude(&model.model)) && risky(session);
+    let refused_by_nature = unsendable(session) || model.is_none_or(|model| serves_claude(sdk, model)) && risky(session);
     (rows.settled() && !refused_by_nature).then_some(model)
 }
 

@@ -106,7 +106,7 @@ const CAPABLE: &str = "it is not known whether opencode sends this model the ima
 impl<'a, 'w> Asked<'a, 'w> {
     /// Whether the model is a Claude: only of these are the rules known.
     fn claude(&self) -> bool {
-        is_claude(&self.model.model)
+        serves_claude(self.sdk, self.model)
     }
 
     /// Something that Claude's own API is known to refuse: sure where opencode speaks to that.
@@ -169,6 +169,11 @@ fn broken(code: Code, at: Place<'_, '_>, detail: String) -> Broken {
 #[must_use]
 pub fn is_claude(model: &str) -> bool {
     model.to_lowercase().contains("claude")
+}
+
+/// Whether it is a Claude that answers for the model, by its id at the service.
+pub(in crate::diagnosis) fn serves_claude(sdk: &Sdk, model: &ModelRef) -> bool {
+    is_claude(sdk.api_id.as_deref().unwrap_or(&model.model))
 }
 
 /// What in the next prompt's request is refused, under one rule set; a pending revert carried out.
