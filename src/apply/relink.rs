@@ -101,7 +101,15 @@ impl Planner<'_> {
             let log_told = self.tell_log(&session, &mut plan)?;
             let proof = Box::new(|_: &Session| Ok(()));
             let info = info.clone();
-            conditions.push(Postcondition { info, untouched, log_told, expected: None, misfits: None, proof });
+            conditions.push(Postcondition {
+                info,
+                untouched,
+                log_told,
+                expected: None,
+                misfits: None,
+                given_back: Vec::new(),
+                proof,
+            });
             out.plan.sessions.push(plan);
         }
         if out.plan.sessions.is_empty() && out.left.is_empty() {

@@ -5,7 +5,9 @@ use std::path::Path;
 use super::{Applied, ApplyOptions, Job, Postcondition, Proof};
 use crate::audit::{self, Audit, audit, every_misfit, fills, replay_sdk, sdk_of};
 use crate::diagnosis::unopenable::Fails;
-use crate::diagnosis::{Evidence, Finding, Format, Include, Includes, Judge, Left, LeftReason, Scope, Status, draft};
+use crate::diagnosis::{
+    Applicability, Evidence, Finding, Format, Include, Includes, Judge, Left, LeftReason, Scope, Status, draft,
+};
 use crate::error::Result;
 use crate::history::log::Log;
 use crate::history::{Session, SessionInfo};
@@ -13,7 +15,7 @@ use crate::journal::Kind;
 use crate::repair::log::{Told, events, renamed};
 use crate::repair::{
     Action, Change, Check, Goal, Mending, Plan, Planned, Request, SessionPlan, Step, plan_session, prove, prove_mended,
-    touched, worse,
+    take_out, touched, worse,
 };
 use crate::replay::Sdk;
 use crate::rows::{Cell, Op, Table};
@@ -52,7 +54,7 @@ pub fn plan_repair(store: &Store<'_>, options: &RepairOptions<'_>) -> Result<Pla
     let want = if options.includes.beyond_tails() { audit::Want::Findings } else { audit::Want::Stuck };
     // Whoever names a session is told of it, whichever opencode it is of.
     let newer = options.audit.newer && options.audit.selection.names_sessions();
-    let deep = options.audit.deep || options.includes.has(Include::Rows);
+    let deep = options.audit.deep || [Include::Rows, Include::BrokenParts].iter().any(|i| options.includes.has(*i));
     let audit = audit(store, &audit::Options { want, newer, deep, ..options.audit })?;
     let planner =
         Planner { store, judge: &audit.judge, includes: options.includes, now: options.now, keep_proofs: false };
@@ -65,6 +67,10 @@ pub fn plan_repair(store: &Store<'_>, options: &RepairOptions<'_>) -> Result<Pla
         let info = &judged.diagnosis.info;
         if judged.diagnosis.format == Format::V2 {
             work.leave(info, LeftReason::NewerFormat);
+        } else if judged.diagnosis.findings.iter().any(Finding::is_broken_part)
+            && planner.broken(&store.load(info)?, UntouchedDigest::default(), &mut work)?
+        {
+            // Until they are out, nothing else can be said of the session.
         } else if judged.diagnosis.status == Status::Unreadable {
             work.unreadable(info, named);
         } else if let Some(reason) = judged.diagnosis.left_unmeasured(options.includes) {
@@ -144,6 +150,9 @@ impl Planner<'_> {
         for session in &shown.sessions {
             let Some(info) = self.store.session(&session.id)? else { continue };
             let (loaded, untouched) = self.store.load_guarded(&info, &touched(&session.edits), None)?;
+            if self.broken(&loaded, untouched, &mut work)? {
+                continue;
+            }
             let Loaded { session, unreadable } = loaded;
             let sdk = replay_sdk(sdk_of(&session, packages).as_ref());
             let mut diagnosis = draft(&session, &sdk, &self.judge.counting, scope).settle(self.judge);
@@ -209,10 +218,43 @@ impl Planner<'_> {
             let proof = self.proof(session.clone(), sdk, goal, &plan);
             let info = session.info.clone();
             let misfits = goal.decodable.then_some(remaining.len());
-            work.conditions.push(Postcondition { info, untouched, log_told, expected: Some(after), misfits, proof });
+            let (expected, given_back) = (Some(after), Vec::new());
+            work.conditions.push(Postcondition { info, untouched, log_told, expected, misfits, given_back, proof });
         }
         work.plan.sessions.push(plan);
         Ok(())
+    }
+
+    /// Plans to take the parts out of the session whose JSON is broken, where that was asked for. Returns whether there are
+    /// any: then nothing else is done to it.
+    fn broken(&self, loaded: &Loaded, untouched: UntouchedDigest, work: &mut Work) -> Result<bool> {
+        let Loaded { session, unreadable } = loaded;
+        if !self.includes.has(Include::BrokenParts) {
+            return Ok(false);
+        }
+        let (broken, others): (Vec<Finding>, Vec<Finding>) = every_misfit(self.store, session)?
+            .into_iter()
+            .partition(|f| f.is_broken_part() && f.applicability == Applicability::OptIn);
+        if broken.is_empty() {
+            return Ok(false);
+        }
+        let among = |id: &str| broken.iter().any(|f| f.part_id.as_deref() == Some(id));
+        if !unreadable.iter().all(|row| row.table == "part" && among(&row.id)) {
+            work.leave(&session.info, LeftReason::Unreadable);
+            return Ok(true);
+        }
+        let (mut plan, after) = take_out(session, &broken, self.store)?;
+        plan.still_unread = others.iter().map(said).collect();
+        let log_told = self.tell_log(session, &mut plan)?;
+        let (info, proof): (_, Proof) = (session.info.clone(), Box::new(|_| Ok(())));
+        work.titles.push((info.id.clone(), info.title.clone()));
+        if self.keep_proofs {
+            let (expected, misfits) = (Some(after), Some(others.len()));
+            let given_back = Vec::new();
+            work.conditions.push(Postcondition { info, untouched, log_told, expected, misfits, given_back, proof });
+        }
+        work.plan.sessions.push(plan);
+        Ok(true)
     }
 
     /// Why a repair of the session would be in vain, where it would: a retry fails for a row that opencode cannot read, or

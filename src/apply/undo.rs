@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::journal::{Found, Header, Journal, Kind};
 use crate::repair::undo::{RowsNow, Standing, Taken, Undo};
 use crate::repair::{Plan, touched};
-use crate::rows::{Lookup, RowEdit};
+use crate::rows::{Lookup, Op, RowEdit, Table, text};
 use crate::store::{Loaded, Store, Touched, with_snapshot};
 
 /// How a journal stands to the store.
@@ -322,7 +322,7 @@ fn plan(
         let edits = edits.get(id).map_or(&[][..], Vec::as_slice);
         let but: Touched<'_> = touched(edits);
         let (Loaded { session, unreadable }, untouched) = store.load_guarded(&info, &but, None)?;
-        if !unreadable.is_empty() {
+        if unreadable.iter().any(|row| row.table != "part" || !but.contains(&(Table::Part, row.id.as_str()))) {
             work.left.push(Left::new(id, LeftReason::Unreadable));
             continue;
         }
@@ -333,11 +333,21 @@ fn plan(
             Undo::Plan(plan) => {
                 // A repair that did not tell the log may have made rows what it says by chance.
                 let log_told = plan.edits.iter().any(|edit| edit.table.is_log());
-                let proof = Box::new(|_: &_| Ok(()));
-                work.conditions.push(Postcondition { info, untouched, log_told, expected: None, misfits: None, proof });
+                let (expected, misfits, proof) = (None, None, Box::new(|_: &_| Ok(())));
+                let given_back = broken_parts(&plan.edits);
+                work.conditions.push(Postcondition { info, untouched, log_told, expected, misfits, given_back, proof });
                 work.plan.sessions.push(plan);
             }
         }
     }
     Ok(work)
+}
+
+/// The parts whose JSON is broken among the rows that edits make.
+fn broken_parts(edits: &[RowEdit]) -> Vec<String> {
+    let made = edits.iter().filter(|edit| edit.table == Table::Part && edit.op() == Op::Insert);
+    let broken = |edit: &&RowEdit| {
+        edit.after.as_ref().and_then(|row| text(row, "data")).is_some_and(|data| !crate::json::is_json(data))
+    };
+    made.filter(broken).map(|edit| edit.id.clone()).collect()
 }

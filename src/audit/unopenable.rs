@@ -121,7 +121,9 @@ pub(crate) fn fills(store: &Store<'_>, session: &Session) -> Result<Fills> {
 fn marked(store: &Store<'_>, session: &Session, mut found: Vec<Finding>) -> Result<Vec<Finding>> {
     if found.iter().any(|finding| finding.code == Code::UnopenableRow) {
         let fills = fills(store, session)?;
-        for finding in found.iter_mut().filter(|finding| fills.stays(finding)) {
+        // A part that cannot be parsed can be taken out of its message, where that is known.
+        let known = |finding: &Finding| session.message(&finding.message_id).is_some();
+        for finding in found.iter_mut().filter(|f| fills.stays(f) && !(f.is_broken_part() && known(f))) {
             finding.applicability = Applicability::ReportOnly;
         }
     }

@@ -7,7 +7,7 @@ mod runs;
 mod shape;
 mod table;
 
-use crate::json::{Object, string};
+use crate::json::{Object, is_json, string};
 
 pub use columns::{ColumnViolation, Fails, Value, columns, session_violations};
 use runs::RUNS;
@@ -116,7 +116,7 @@ impl Violation {
 #[must_use]
 pub fn violations(table: Table, id: &str, data: &str, generation: usize) -> Vec<Violation> {
     let checks = GENERATIONS.get(generation).is_some_and(|generation| generation.checks);
-    if serde_json::from_str::<&serde_json::value::RawValue>(data).is_err() {
+    if !is_json(data) {
         let mut broken = Violation::new("", Wrong::Json, true);
         (broken.prompt, broken.retry) = (Where::Anywhere, Where::Anywhere);
         return vec![broken];

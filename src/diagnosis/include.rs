@@ -30,6 +30,8 @@ pub enum Include {
     Import,
     /// Rows that opencode cannot read.
     Rows,
+    /// Parts whose JSON is broken.
+    BrokenParts,
 }
 
 impl Include {
@@ -59,6 +61,9 @@ impl Include {
             Self::Rows => {
                 "Rows that opencode cannot read: members that other rows tell without doubt are filled in, and ids of parts \
                  get their form"
+            }
+            Self::BrokenParts => {
+                "Parts whose JSON is broken: they are taken out whole, for opencode neither opens nor prompts their session"
             }
         }
     }

@@ -28,6 +28,8 @@ pub(crate) use request::is_encrypted_reasoning;
 pub use tail::Tail;
 use unopenable::Misfit;
 
+use crate::decoding::Wrong;
+
 use crate::history::{Message, ModelRef, Session, SessionInfo, UnreadableRow};
 use crate::replay::{RULE_SETS, Resume, RuleSet, Sdk, after_revert, newest, resume, view};
 
@@ -122,6 +124,19 @@ impl Finding {
     #[must_use]
     pub fn redacted_by(&self) -> Option<Include> {
         self.code.redacted_by().filter(|_| self.applicability == Applicability::OptIn)
+    }
+
+    /// Whether it is about a part whose JSON cannot be parsed.
+    #[must_use]
+    pub fn is_broken_part(&self) -> bool {
+        self.part_id.is_some() && self.misfit.as_ref().is_some_and(|misfit| misfit.wrong == Wrong::Json)
+    }
+
+    /// What `repair --include` has to name so that opencode can read the row, where anything helps.
+    #[must_use]
+    pub fn read_by(&self) -> Option<Include> {
+        let helps = self.misfit.is_some() && self.applicability == Applicability::OptIn;
+        helps.then_some(if self.is_broken_part() { Include::BrokenParts } else { Include::Rows })
     }
 }
 

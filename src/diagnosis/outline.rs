@@ -83,7 +83,8 @@ pub(super) fn plainly_sound<'a>(session: &'a Session, sdk: &Sdk) -> Option<Optio
             model = user.model.as_deref();
         }
     }
-    let refused_by_nature = unsendable(session) || model.is_none_or(|model| serves_claude(sdk, model)) && risky(session);
+    let refused_by_nature =
+        unsendable(session) || model.is_none_or(|model| serves_claude(sdk, model)) && risky(session);
     (rows.settled() && !refused_by_nature).then_some(model)
 }
 

@@ -240,6 +240,12 @@ pub(crate) fn offset(whole: &str, part: &str) -> usize {
     part.as_ptr() as usize - whole.as_ptr() as usize
 }
 
+/// Whether the text is JSON, as far as `JSON.parse` would take it.
+#[must_use]
+pub fn is_json(text: &str) -> bool {
+    serde_json::from_str::<&serde_json::value::RawValue>(text).is_ok()
+}
+
 /// The raw elements of the array that `raw` is; `None` when it is something else.
 #[must_use]
 pub fn array(raw: &str) -> Option<Vec<&str>> {

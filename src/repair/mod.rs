@@ -1,5 +1,6 @@
 //! From a diagnosed session to row edits: proposed, proven in memory, written down as a plan.
 
+mod broken;
 mod change;
 mod diff;
 mod importable;
@@ -11,6 +12,7 @@ mod proposals;
 mod step;
 pub mod undo;
 
+pub use broken::take_out;
 pub use change::{Change, apply_change};
 pub use plan::{Goal, Plan, Planned, Request, SessionPlan, plan_session, touched};
 pub use proof::{Check, Mending, prove, prove_mended, worse};

@@ -68,6 +68,13 @@ pub enum Action {
         /// Its new id.
         new_id: String,
     },
+    /// A part whose JSON is broken is removed.
+    TakeOut {
+        /// The part.
+        part_id: String,
+        /// The size of what it holds, in bytes.
+        bytes: u64,
+    },
     /// Content is taken out of what the model is sent, or sent otherwise.
     Redact(Redaction),
 }

@@ -283,10 +283,10 @@ fn commands(out: &Output, scan: &Scan<'_>, sessions: &[&Shown<'_>]) -> Option<St
     if scan.summary.stuck > 0 {
         text.push_str(&format!("Next: {}\n", out.command(scan.next)));
     }
-    let rows = unopenable::mendable(sessions).then_some("rows");
+    let rows = unopenable::mended_by(sessions).into_iter().map(Into::into);
     let kinds: BTreeSet<&str> =
         dead(sessions).flat_map(|d| d.findings.iter().filter_map(Finding::redacted_by)).map(Into::into).collect();
-    let kinds: Vec<&str> = rows.into_iter().chain(kinds).collect();
+    let kinds: Vec<&str> = rows.chain(kinds).collect();
     if !kinds.is_empty() {
         let kinds = kinds.into_iter().collect::<Vec<_>>().join(",");
         text.push_str(&format!("Next: {}\n", out.command(&format!("{} --include {kinds}", scan.next))));

@@ -1,9 +1,11 @@
 //! What a report says of sessions that opencode cannot read.
 
+use std::collections::BTreeSet;
+
 use super::clean;
 use super::listing::Shown;
 use crate::diagnosis::unopenable::Fails;
-use crate::diagnosis::{Applicability, Diagnosis, Finding};
+use crate::diagnosis::{Diagnosis, Finding, Include};
 
 fn misfits(d: &Diagnosis) -> impl Iterator<Item = &Finding> {
     d.findings.iter().filter(|finding| finding.misfit.is_some())
@@ -21,9 +23,9 @@ pub(super) fn advice(sessions: &[&Shown<'_>]) -> Option<String> {
     ))
 }
 
-/// Whether a repair can help one of them.
-pub(super) fn mendable(sessions: &[&Shown<'_>]) -> bool {
-    sessions.iter().flat_map(|shown| misfits(shown.diagnosis)).any(|f| f.applicability == Applicability::OptIn)
+/// What `repair --include` has to name to help them.
+pub(super) fn mended_by(sessions: &[&Shown<'_>]) -> BTreeSet<Include> {
+    sessions.iter().flat_map(|shown| misfits(shown.diagnosis)).filter_map(Finding::read_by).collect()
 }
 
 /// What opencode cannot read of a session, sentence by sentence.
@@ -37,10 +39,15 @@ pub(super) fn story(d: &Diagnosis) -> Vec<String> {
         .collect();
     if !out.is_empty() {
         out.insert(0, "opencode (1.14.48 and later) cannot read what is stored here:".to_owned());
-        if misfits(d).any(|f| f.applicability == Applicability::OptIn) {
+        let mended_by = |include| misfits(d).any(|f| f.read_by() == Some(include));
+        let id = clean(&d.info.id);
+        if mended_by(Include::Rows) {
+            out.push(format!("Other rows say what is missing: `unstick repair --include rows {id}` fills it in."));
+        }
+        if mended_by(Include::BrokenParts) {
             out.push(format!(
-                "Other rows say what is missing: `unstick repair --include rows {}` fills it in.",
-                clean(&d.info.id)
+                "`unstick repair --include broken-parts {id}` takes the broken part out whole; `--extract DIR` keeps it in a \
+                 file, and `undo` puts it back."
             ));
         }
     }

@@ -92,6 +92,10 @@ pub(super) fn sentences(steps: &[Step], now: i64, zone: &TimeZone) -> Vec<String
             Action::RenamePart { part_id, new_id } => {
                 say(format!("gives the part {} of {time} the id {}", clean(part_id), clean(new_id)));
             }
+            Action::TakeOut { part_id, bytes } => {
+                let (part, size) = (clean(part_id), size(*bytes));
+                say(format!("takes out the part {part} of {time}, whose JSON is broken ({size}), whole"));
+            }
             Action::Complete => say(format!("marks the answer of {time} as ended, when its last part was")),
             Action::Redact(redaction) => out.push((i64::MIN, redacted(step.reason, redaction, &time))),
         }

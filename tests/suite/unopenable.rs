@@ -327,3 +327,74 @@ fn a_tail_is_not_mended_where_a_retry_would_fail_all_the_same() {
     assert_eq!(run["left"][0]["reason"], "unopenable", "{run}");
     assert!(before == place.dump());
 }
+
+/// Breaks the JSON of the newest part of that kind: `n` bytes of its end are replaced.
+fn broken(place: &Place, kind: &str, n: usize, end: &str) -> String {
+    let id = row(place, "part", kind);
+    place.rewrite("part", &id, |data| format!("{}{end}", &data[..data.len() - n]));
+    id
+}
+
+#[test]
+fn a_part_whose_json_is_broken_is_taken_out_whole_and_put_back() {
+    // Cut off, and with something behind it; in the last answer and before it.
+    for (kind, n, end) in [("text", 3, ""), ("text", 0, "}"), ("tool", 20, ""), ("step-finish", 1, ",}")] {
+        let place = place();
+        let part = broken(&place, kind, n, end);
+        let before = place.dump();
+        let data = before.data("part", &part).to_owned();
+        let scan = place.scan();
+        let found = scan.session(SHAPE)["findings"].as_array().unwrap();
+        let found = found.iter().find(|f| f["code"] == "unopenable-row").unwrap();
+        assert_eq!((&found["part_id"], &found["applicability"]), (&json!(part), &json!("opt-in")));
+        let run = place.unstick(&["explain", scan.session(SHAPE)["id"].as_str().unwrap()]);
+        assert!(run.stdout.contains("--include broken-parts"), "{run:?}");
+
+        // Nothing else asks for it.
+        let plain = place.repair_with(&["--include", "rows,latent,unsettled,import"]).json();
+        assert_eq!(plain["plan"]["sessions"], json!([]), "{kind}");
+        assert!(before == place.dump());
+
+        let run = place.repair_with(&["--include", "broken-parts", "--extract", "parts"]).exits(0).json();
+        let steps = &run["plan"]["sessions"][0]["steps"];
+        assert_eq!(steps[0]["action"]["take-out"], json!({"part_id": part, "bytes": data.len()}), "{steps}");
+        let after = place.dump();
+        assert!(after.row("part", &part).is_none());
+        let others = |dump: &crate::dump::Dump| {
+            dump.rows("part").iter().filter(|r| crate::dump::key("part", r) != part).cloned().collect::<Vec<_>>()
+        };
+        assert!(others(&before) == others(&after) && before.rows("message") == after.rows("message"));
+        assert_eq!(std::fs::read_to_string(place.root().join(format!("parts/{part}.json"))).unwrap(), data);
+        let status = place.scan().status(SHAPE).to_owned();
+        assert!(!["unreadable", "unopenable"].contains(&status.as_str()), "{status}");
+        assert_eq!(place.repair_with(&["--include", "broken-parts"]).json()["plan"]["sessions"], json!([]));
+
+        place.unstick(&["undo", "--yes"]).exits(0);
+        assert!(before == place.dump(), "{kind}");
+        assert_eq!(place.scan().session(SHAPE), scan.session(SHAPE));
+    }
+}
+
+#[test]
+fn what_is_broken_beside_parts_leaves_the_session() {
+    let place = place();
+    broken(&place, "text", 3, "");
+    let message = row(&place, "message", "assistant");
+    place.rewrite("message", &message, |data| data[..data.len() - 1].to_owned());
+    let before = place.dump();
+    let run = place.repair_with(&["--include", "broken-parts,rows"]).json();
+    assert_eq!(run["plan"]["sessions"], json!([]), "{run}");
+    assert!(before == place.dump());
+}
+
+#[test]
+fn two_broken_parts_of_one_message_go_together() {
+    let place = place();
+    let parts = [broken(&place, "text", 3, ""), broken(&place, "step-start", 1, "")];
+    let before = place.dump();
+    let run = place.repair_with(&["--include", "broken-parts"]).exits(0).json();
+    assert_eq!(run["plan"]["sessions"][0]["steps"].as_array().unwrap().len(), 2, "{run}");
+    assert!(parts.iter().all(|part| place.dump().row("part", part).is_none()));
+    place.unstick(&["undo", "--yes"]).exits(0);
+    assert!(before == place.dump());
+}

@@ -177,3 +177,58 @@ fn what_is_filled_in_opens_and_sends_the_same() {
     let _alone = alone();
     report(&versions().iter().flat_map(check).collect::<Vec<_>>());
 }
+
+/// A part that is cut off in the middle of its JSON, in the message at that place.
+fn cut_off(n: u64, work: &str, message: usize) -> Script {
+    let mut script = Script::sound(n, work);
+    let (_, data) = script.messages[message].parts.last_mut().expect("a part");
+    data.truncate(data.len() - 3);
+    script
+}
+
+fn without_broken_parts(version: &Version) -> Vec<String> {
+    let place = Place::new(version);
+    let pairs: Vec<(Script, Script)> = (0..4)
+        .zip(1_u64..)
+        .map(|(at, n)| (cut_off(n, &place.work(), at), cut_off(n + 1_000, &place.work(), at)))
+        .collect();
+    let all: Vec<Script> = pairs.iter().flat_map(|(one, other)| [one.clone(), other.clone()]).collect();
+    place.insert(&all);
+    let ids: Vec<&str> = pairs.iter().map(|(_, other)| other.id.as_str()).collect();
+    let args = [&["repair", "--yes", "--include", "broken-parts"][..], &ids].concat();
+    let (done, code) = run_unstick(&place.home.store(), &place.home.base(), &args);
+    let mut misses = Vec::new();
+    if code != 0 || done["plan"]["sessions"].as_array().map_or(0, Vec::len) != ids.len() {
+        misses.push(format!("MISS broken: opencode {version}: exit {code}: {done}"));
+    }
+    let server = Server::start(&place.home);
+    let list = server.get("/session?limit=1000").expect("a list");
+    for (at, (one, other)) in pairs.iter().enumerate() {
+        let mut miss = |what: String| misses.push(format!("MISS broken: opencode {version}, message {at}: {what}"));
+        let opens = |script: &Script| server.get(&format!("/session/{}/message", script.id)).is_ok();
+        if opens(one) || place.ask(&server, &one.id, None).is_ok() {
+            miss("with the broken part it opens, or takes a prompt".to_owned());
+        }
+        if !opens(other) {
+            miss("it does not open".to_owned());
+        }
+        if !list.as_array().is_some_and(|list| list.iter().any(|session| session["id"] == other.id.as_str())) {
+            miss("it is not listed".to_owned());
+        }
+        if let Err(why) = place.ask(&server, &other.id, None) {
+            miss(format!("it takes no prompt: {why}"));
+        }
+        if !opens(other) {
+            miss("it does not open after a prompt".to_owned());
+        }
+    }
+    server.stop();
+    misses
+}
+
+#[test]
+#[ignore = "runs real opencode programs"]
+fn what_is_left_without_its_broken_part_opens_and_takes_a_prompt() {
+    let _alone = alone();
+    report(&versions().iter().flat_map(without_broken_parts).collect::<Vec<_>>());
+}
