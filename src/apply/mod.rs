@@ -48,6 +48,13 @@ pub struct ApplyOptions<'a> {
     pub progress: &'a mut dyn FnMut(u64, u64),
 }
 
+impl<'a> ApplyOptions<'a> {
+    /// Without a backup, and with no files saved.
+    pub fn new(journals: &'a Path, wait: Duration, now: i64, progress: &'a mut dyn FnMut(u64, u64)) -> Self {
+        Self { wait, journals, backup: None, extract: None, now, progress }
+    }
+}
+
 impl std::fmt::Debug for ApplyOptions<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ApplyOptions")

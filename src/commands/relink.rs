@@ -88,7 +88,11 @@ impl Call<'_> {
     fn run(&self) -> Result<Exit> {
         let Self { context, args, target, moved } = *self;
         let shown = with_snapshot(&target.path, |store| plan_relink(store, moved, context.now))?;
+        let obstacles = context.obstacles(&target.path, &shown.plan, args.dry_run, args.wait)?;
         if !context.global.json {
+            if !obstacles.is_empty() && !context.out.quiet {
+                context.out.print(&format!("{}\n", report::obstacles(&context.out, &obstacles)))?;
+            }
             context.out.print(&report::relink_plan(&context.out, &shown))?;
             if Path::new(moved.from).exists() {
                 context.out.note(&format!("note: {} is still there", report::clean(moved.from)));
@@ -109,14 +113,8 @@ impl Call<'_> {
             context.out.note("Nothing was changed.");
             return Ok(Exit::Findings);
         }
-        let mut options = ApplyOptions {
-            wait: args.wait,
-            journals: &folder,
-            backup: None,
-            extract: None,
-            now: context.now,
-            progress: &mut |_, _| {},
-        };
+        let mut progress = |_, _| {};
+        let mut options = ApplyOptions::new(&folder, args.wait, context.now, &mut progress);
         let applied = relink(&target.path, &shown, moved, &mut options)?;
         super::say_warning(context, &target.path, applied.warning.as_ref());
         super::say_unsaid(context, self.tell(&shown, &applied.journal));

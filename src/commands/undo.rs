@@ -51,14 +51,8 @@ pub(crate) fn run(context: &Context<'_>, args: &Undo) -> Result<Exit> {
             return Ok(Exit::Findings);
         }
     }
-    let mut options = ApplyOptions {
-        wait: args.wait,
-        journals: &folder,
-        backup: None,
-        extract: None,
-        now: context.now,
-        progress: &mut |_, _| {},
-    };
+    let mut progress = |_, _| {};
+    let mut options = ApplyOptions::new(&folder, args.wait, context.now, &mut progress);
     let applied = undo(&target.path, &found, &shown, &mut options)?;
     super::say_warning(context, &target.path, applied.warning.as_ref());
     let said = if context.global.json {

@@ -55,6 +55,13 @@ fn a_store_that_is_open_elsewhere() {
     let dry = place.unstick(&["undo", "--dry-run"]).exits(0).stdout;
     assert!(dry.starts_with("Not now [store-in-use]: "), "{dry}");
     assert_eq!(place.unstick(&["undo", "--json", "--yes"]).exits(2).json()["error"]["code"], "store-in-use");
+    let (old, new) = ("/home/dev/work", place.root().display().to_string());
+    let dry = place.unstick(&["relink", old, &new, "--dry-run"]).exits(1).stdout;
+    assert!(dry.starts_with("Not now [store-in-use]: "), "{dry}");
+    assert_eq!(
+        place.unstick(&["relink", old, &new, "--json", "--yes"]).exits(2).json()["error"]["code"],
+        "store-in-use"
+    );
     holder.close();
 }
 
