@@ -112,13 +112,15 @@ impl Fold {
         if let Some(row) = rows.next().or_else(|| theirs.next().map(|(_, id)| id)) {
             return Some(row.to_owned());
         }
-        // Whatever the session has the log has as well: where that has more, something is left over.
+        // Whatever the session has the log has as well: where that has more, something is left over. Which of it is named must
+        // not differ from one look to the next: plans are compared.
         if self.messages.len() > session.messages.len() {
-            return self.messages.keys().find(|id| session.message(id).is_none()).map(|id| id.to_string());
+            let lost = self.messages.keys().filter(|id| session.message(id).is_none());
+            return lost.min().map(|id| id.to_string());
         }
         if self.parts.len() > parts().count() {
             let known: HashSet<&str> = parts().map(|(_, id)| id).collect();
-            return self.parts.keys().find(|id| !known.contains(&***id)).map(|id| id.to_string());
+            return self.parts.keys().filter(|id| !known.contains(&***id)).min().map(|id| id.to_string());
         }
         None
     }

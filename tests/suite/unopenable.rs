@@ -328,10 +328,15 @@ fn a_tail_is_not_mended_where_a_retry_would_fail_all_the_same() {
     assert!(before == place.dump());
 }
 
-/// Breaks the JSON of the newest part of that kind: `n` bytes of its end are replaced.
+/// Breaks the JSON of a part: `n` bytes of its end are replaced.
+fn breaks(place: &Place, part: &str, n: usize, end: &str) {
+    place.rewrite("part", part, |data| format!("{}{end}", &data[..data.len() - n]));
+}
+
+/// The newest part of that kind, broken.
 fn broken(place: &Place, kind: &str, n: usize, end: &str) -> String {
     let id = row(place, "part", kind);
-    place.rewrite("part", &id, |data| format!("{}{end}", &data[..data.len() - n]));
+    breaks(place, &id, n, end);
     id
 }
 
@@ -378,8 +383,8 @@ fn a_part_whose_json_is_broken_is_taken_out_whole_and_put_back() {
 #[test]
 fn what_is_broken_beside_parts_leaves_the_session() {
     let place = place();
-    broken(&place, "text", 3, "");
     let message = row(&place, "message", "assistant");
+    broken(&place, "text", 3, "");
     place.rewrite("message", &message, |data| data[..data.len() - 1].to_owned());
     let before = place.dump();
     let run = place.repair_with(&["--include", "broken-parts,rows"]).json();
@@ -390,7 +395,8 @@ fn what_is_broken_beside_parts_leaves_the_session() {
 #[test]
 fn two_broken_parts_of_one_message_go_together() {
     let place = place();
-    let parts = [broken(&place, "text", 3, ""), broken(&place, "step-start", 1, "")];
+    let parts = ["text", "step-start"].map(|kind| row(&place, "part", kind));
+    parts.iter().for_each(|part| breaks(&place, part, 1, ""));
     let before = place.dump();
     let run = place.repair_with(&["--include", "broken-parts"]).exits(0).json();
     assert_eq!(run["plan"]["sessions"][0]["steps"].as_array().unwrap().len(), 2, "{run}");
