@@ -160,10 +160,15 @@ fn sure(session: &Session, sdk: &Sdk, counting: &[&'static RuleSet]) -> HashSet<
     found.map(|b| (b.code, b.part_id)).collect()
 }
 
-/// Whether everything that the next prompt is refused for before, under any rule set, is still found after. An edit
-/// that only hides it would make a dead session look healthy.
+/// Whether everything that the next prompt is refused for before, under any rule set, is still found after, but for parts
+/// without content that are gone with their row. An edit that only hides it would make a dead session look healthy.
 pub(super) fn finds_the_same(before: &Session, after: &Session, sdk: &Sdk) -> bool {
-    RULE_SETS.iter().all(|set| sure(before, sdk, &[set]).is_subset(&sure(after, sdk, &[set])))
+    let stays: HashSet<&str> = after.messages.iter().flat_map(|m| &m.parts).map(Part::id).collect();
+    let there = |part: &Option<String>| part.as_deref().is_none_or(|id| stays.contains(id));
+    RULE_SETS.iter().all(|set| {
+        let after = sure(after, sdk, &[set]);
+        sure(before, sdk, &[set]).iter().filter(|(_, part)| there(part)).all(|found| after.contains(found))
+    })
 }
 
 /// What was taken out of a history.

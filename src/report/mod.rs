@@ -3,7 +3,6 @@
 mod chart;
 mod doc;
 mod explain;
-mod explain_v2;
 mod human;
 mod import;
 mod layout;

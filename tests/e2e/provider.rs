@@ -63,6 +63,20 @@ impl Request {
         let mut body = self.bare();
         if let Some(turns) = body[self.wire.member()].as_array_mut() {
             turns.retain(|turn| !is_empty_answer(turn));
+            // Messages of Claude's API alternate: two of the user's that stand side by side then are one.
+            if self.wire == Wire::Messages {
+                turns.dedup_by(|next, before| {
+                    let both = next["role"] == "user" && before["role"] == "user";
+                    let (Some(more), Some(blocks)) = (next["content"].as_array(), before["content"].as_array_mut())
+                    else {
+                        return false;
+                    };
+                    if both {
+                        blocks.extend(more.iter().cloned());
+                    }
+                    both
+                });
+            }
         }
         body
     }
@@ -107,9 +121,9 @@ fn is_empty_answer(turn: &Value) -> bool {
         _ => false,
     };
     ["assistant", "model"].iter().any(|role| turn["role"] == *role)
-        && only(turn, &["role", "content", "parts"])
+        && only(turn, &["role", "content", "parts", "reasoning_content", "reasoning_details"])
         && nothing(&turn["content"])
-        && nothing(&turn["parts"])
+        && ["parts", "reasoning_content", "reasoning_details"].iter().all(|name| nothing(&turn[*name]))
 }
 
 /// A step of an answer that is streamed.

@@ -588,3 +588,29 @@ fn a_dead_session_is_offered_what_helps() {
     let told = store.place.unstick(&args).exits(0).stdout;
     assert!(told.contains("repair ses_a --dry-run --include reasoning"), "{told}");
 }
+
+#[test]
+fn an_answer_without_a_word_that_claude_is_sent_is_dead_and_goes_with_a_plain_repair_at_the_end() {
+    let store = Built::new("google-vertex-anthropic", "claude-opus-4-6@default", "@ai-sdk/google-vertex/anthropic");
+    let nothing = || vec![start(), json!({"type": "text", "text": ""})];
+    store.session("ses_a");
+    store.says("ses_a", None, &nothing());
+    store.refused("ses_a", 400, "messages.1: all messages must have non-empty content");
+    store.session("ses_b");
+    store.says("ses_b", None, &nothing());
+    assert_eq!(store.said("ses_a"), dead(&["empty-message opt-in 001", "latent-tail opt-in "]));
+    assert_eq!(store.said("ses_b"), dead(&["empty-message opt-in 001", "empty-answer-tail automatic "]));
+    // At the end it is a row that nothing refers to, in the middle it is taken out where that is asked for.
+    let before = store.place.dump();
+    let plan = |include: &str| store.repair("ses_a", include)["plan"]["sessions"].as_array().unwrap().len();
+    assert_eq!(plan("calls"), 0);
+    assert_eq!(plan("blank-text"), 1);
+    let run = store.repair("ses_b", "at-risk");
+    assert_eq!(run["plan"]["sessions"][0]["empty_answers"], true, "{run}");
+    for session in ["ses_a", "ses_b"] {
+        assert_ne!(store.said(session).0, "dead", "{session}");
+    }
+    store.undo();
+    store.undo();
+    assert!(before == store.place.dump());
+}

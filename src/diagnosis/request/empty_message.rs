@@ -3,7 +3,8 @@
 //! What the user sees: "messages.1: all messages must have non-empty content", at every prompt from then on.
 //!
 //! Why: opencode was killed while the model was still thinking. The answer holds thinking without a signature, which
-//! opencode sends on and `@ai-sdk/anthropic` leaves out: what is left is a message without content.
+//! opencode sends on and `@ai-sdk/anthropic` leaves out: what is left is a message without content. Through
+//! `@ai-sdk/google-vertex/anthropic` an answer that was stopped before its first word is such a message as well.
 //!
 //! Rows before: `user` · `assistant (step-start, reasoning)` · `user`
 //! Rows after:  `user` · `assistant (step-start, reasoning)` marked as aborted, which opencode passes over · `user`
@@ -57,9 +58,14 @@ fn broken(asked: &Asked<'_, '_>) -> Vec<Broken> {
         if turns.iter().any(|turn| !turn.blocks.is_empty()) {
             continue;
         }
-        for at in left_out(turns).filter(|at| at.block.kind == BlockKind::Thinking) {
-            let detail = "unsigned thinking, which the package leaves out, and nothing else is in the message";
-            out.push(asked.rule(Code::EmptyMessage, at, detail.to_owned()));
+        for at in left_out(turns) {
+            let what = match at.block.kind {
+                BlockKind::Thinking => "unsigned thinking",
+                BlockKind::EmptyText => "an empty text",
+                _ => continue,
+            };
+            let detail = format!("{what}, which the package leaves out, and nothing else is in the message");
+            out.push(asked.rule(Code::EmptyMessage, at, detail));
         }
     }
     out

@@ -1,13 +1,13 @@
 //! `explain` of a session of opencode 2.
 
-use super::human::size;
-use super::layout::fit;
-use super::{Output, clean};
 use crate::diagnosis::v2::{Forecast, Program, Sends};
 use crate::diagnosis::{Diagnosis, Status};
 use crate::explain::NewerTurn;
 use crate::opencode2::predict::Refused;
 use crate::opencode2::wire::Role;
+use crate::report::human::size;
+use crate::report::layout::fit;
+use crate::report::{Output, clean};
 
 /// What is said of how opencode 2 is judged.
 pub(super) const KNOWN: &str = "opencode 2: the preview was measured, released programs (2.0.26) were read";
