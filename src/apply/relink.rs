@@ -99,17 +99,7 @@ impl Planner<'_> {
                 continue;
             }
             let log_told = self.tell_log(&session, &mut plan)?;
-            let proof = Box::new(|_: &Session| Ok(()));
-            let info = info.clone();
-            conditions.push(Postcondition {
-                info,
-                untouched,
-                log_told,
-                expected: None,
-                misfits: None,
-                given_back: Vec::new(),
-                proof,
-            });
+            conditions.push(Postcondition::of_rows(info.clone(), untouched, log_told));
             out.plan.sessions.push(plan);
         }
         if out.plan.sessions.is_empty() && out.left.is_empty() {

@@ -78,7 +78,8 @@ pub fn plan_repair(store: &Store<'_>, options: &RepairOptions<'_>) -> Result<Pla
         } else if let Some(goal) = Goal::of(&judged.diagnosis, options.includes) {
             let loaded = store.load(info)?;
             if loaded.unreadable.is_empty() {
-                planner.session(&loaded.session, judged.replay_sdk(), goal, UntouchedDigest::default(), &mut work)?;
+                let (session, sdk, untouched) = (&loaded.session, judged.replay_sdk(), UntouchedDigest::default());
+                planner.session(Task { session, sdk, goal, untouched }, &mut work)?;
             } else {
                 // A verdict reads a tail; whoever writes has to understand every row.
                 work.unreadable(info, named);
@@ -132,6 +133,15 @@ impl Work {
     }
 }
 
+/// A session that is to be repaired.
+struct Task<'a> {
+    session: &'a Session,
+    sdk: Sdk,
+    goal: Goal,
+    /// A digest of the rows that the plan does not name, where that is known already.
+    untouched: UntouchedDigest,
+}
+
 struct Planner<'a> {
     store: &'a Store<'a>,
     judge: &'a Judge,
@@ -162,20 +172,14 @@ impl Planner<'_> {
             if unreadable.is_empty()
                 && let Some(goal) = Goal::of(&diagnosis, self.includes)
             {
-                self.session(&session, sdk, goal, untouched, &mut work)?;
+                self.session(Task { session: &session, sdk, goal, untouched }, &mut work)?;
             }
         }
         Ok((work.plan, work.conditions))
     }
 
-    fn session(
-        &self,
-        session: &Session,
-        sdk: Sdk,
-        goal: Goal,
-        untouched: UntouchedDigest,
-        work: &mut Work,
-    ) -> Result<()> {
+    fn session(&self, task: Task<'_>, work: &mut Work) -> Result<()> {
+        let Task { session, sdk, goal, untouched } = task;
         work.titles.push((session.info.id.clone(), session.info.title.clone()));
         let misfits = every_misfit(self.store, session)?;
         let (fills, cannot) = if goal.decodable {
@@ -218,8 +222,8 @@ impl Planner<'_> {
             let proof = self.proof(session.clone(), sdk, goal, &plan);
             let info = session.info.clone();
             let misfits = goal.decodable.then_some(remaining.len());
-            let (expected, given_back) = (Some(after), Vec::new());
-            work.conditions.push(Postcondition { info, untouched, log_told, expected, misfits, given_back, proof });
+            let condition = Postcondition::of_rows(info, untouched, log_told);
+            work.conditions.push(Postcondition { expected: Some(after), misfits, proof, ..condition });
         }
         work.plan.sessions.push(plan);
         Ok(())
@@ -246,12 +250,12 @@ impl Planner<'_> {
         let (mut plan, after) = take_out(session, &broken, self.store)?;
         plan.still_unread = others.iter().map(said).collect();
         let log_told = self.tell_log(session, &mut plan)?;
-        let (info, proof): (_, Proof) = (session.info.clone(), Box::new(|_| Ok(())));
+        let info = session.info.clone();
         work.titles.push((info.id.clone(), info.title.clone()));
         if self.keep_proofs {
-            let (expected, misfits) = (Some(after), Some(others.len()));
-            let given_back = Vec::new();
-            work.conditions.push(Postcondition { info, untouched, log_told, expected, misfits, given_back, proof });
+            let condition = Postcondition::of_rows(info, untouched, log_told);
+            let misfits = Some(others.len());
+            work.conditions.push(Postcondition { expected: Some(after), misfits, ..condition });
         }
         work.plan.sessions.push(plan);
         Ok(true)

@@ -257,7 +257,7 @@ pub fn plan_undo(path: &Path, found: &[Found], id: &str, now: i64) -> Result<Pla
     let mut edits: BTreeMap<String, Vec<RowEdit>> = BTreeMap::new();
     kept.rows(|entry| edits.entry(entry.session).or_default().push(entry.edit))?;
     with_snapshot(path, |store| {
-        let work = plan(store, journal, &edits, found, now, None)?;
+        let work = plan(store, Recorded { journal, edits: &edits, found }, now, None)?;
         let (journal, edits) = (journal.header.clone(), edits.clone());
         Ok(PlannedUndo { journal, plan: work.plan, left: work.left, titles: work.titles, edits })
     })
@@ -286,7 +286,8 @@ pub fn undo(path: &Path, found: &[Found], shown: &PlannedUndo, options: &mut App
     };
     let now = options.now;
     super::apply(&job, options, |store| {
-        let work = plan(store, journal, &shown.edits, found, now, Some(&shown.plan))?;
+        let recorded = Recorded { journal, edits: &shown.edits, found };
+        let work = plan(store, recorded, now, Some(&shown.plan))?;
         Ok((work.plan, work.conditions))
     })
 }
@@ -299,16 +300,20 @@ struct Work {
     conditions: Vec<Postcondition>,
 }
 
+/// What is on record of what is to be taken back.
+#[derive(Clone, Copy)]
+struct Recorded<'a> {
+    journal: &'a Journal,
+    /// Its edits, by session.
+    edits: &'a BTreeMap<String, Vec<RowEdit>>,
+    /// All journals that there are.
+    found: &'a [Found],
+}
+
 /// Plans the taking back of every session of the journal that is not taken back yet, or, of these, of those that are in
 /// `shown`.
-fn plan(
-    store: &Store<'_>,
-    journal: &Journal,
-    edits: &BTreeMap<String, Vec<RowEdit>>,
-    found: &[Found],
-    now: i64,
-    shown: Option<&Plan>,
-) -> Result<Work> {
+fn plan(store: &Store<'_>, recorded: Recorded<'_>, now: i64, shown: Option<&Plan>) -> Result<Work> {
+    let Recorded { journal, edits, found } = recorded;
     let mut work = Work::default();
     let done = BySession::of(edits, store)?.undone(found, journal);
     let wanted = |id: &String| shown.is_none_or(|plan| plan.sessions.iter().any(|s| s.id == *id));
@@ -333,9 +338,9 @@ fn plan(
             Undo::Plan(plan) => {
                 // A repair that did not tell the log may have made rows what it says by chance.
                 let log_told = plan.edits.iter().any(|edit| edit.table.is_log());
-                let (expected, misfits, proof) = (None, None, Box::new(|_: &_| Ok(())));
                 let given_back = broken_parts(&plan.edits);
-                work.conditions.push(Postcondition { info, untouched, log_told, expected, misfits, given_back, proof });
+                let condition = Postcondition::of_rows(info, untouched, log_told);
+                work.conditions.push(Postcondition { given_back, ..condition });
                 work.plan.sessions.push(plan);
             }
         }

@@ -183,6 +183,41 @@ pub fn audit(store: &Store<'_>, options: &Options<'_>) -> Result<Audit> {
     audit_with(store, options, |_, _| None, |_, _| None)
 }
 
+/// The rows of `session`: those that can be understood, and the others.
+fn sessions_of(store: &Store<'_>) -> Result<(Vec<SessionInfo>, Vec<UnreadableRow>)> {
+    let (mut infos, mut broken) = (Vec::new(), Vec::new());
+    for entry in store.sessions()? {
+        match entry {
+            SessionEntry::Readable(info) => infos.push(info),
+            SessionEntry::Unreadable(row) => broken.push(row),
+        }
+    }
+    Ok((infos, broken))
+}
+
+/// The lower bound of the version, as it was asked for or as the store tells.
+fn bound_of(asked: Option<&Opencode>, infos: &[SessionInfo], facts: &Facts) -> Bound {
+    match asked {
+        Some(Opencode::Any) => Bound::any("--opencode any"),
+        Some(Opencode::From(release)) => Bound::from(release, "--opencode"),
+        None => bound(infos.iter().map(|i| i.version.as_str()), facts.newest_migration.as_deref()),
+    }
+}
+
+impl<T> Judged<T> {
+    fn bare(diagnosis: Diagnosis) -> Self {
+        Self { diagnosis, sdk: None, told: None }
+    }
+
+    fn settled(verdict: scan::Verdict<T>, judge: &Judge) -> Self {
+        let scan::Verdict { draft, sdk, told, unopenable, import } = verdict;
+        let mut diagnosis = draft.settle(judge);
+        diagnosis.add_unopenable(unopenable);
+        diagnosis.import = import;
+        Self { diagnosis, sdk, told }
+    }
+}
+
 /// Judges the sessions that are selected. `tell` is given the history of each session of which there is something to say, and
 /// whether all of its rows were understood; `tell_newer` each session of opencode 2 whose rows could be read. They are called
 /// once for each, from any thread.
@@ -196,24 +231,13 @@ pub fn audit_with<T: Send>(
     tell_newer: impl Fn(&StoredSession, &opencode2::predict::Session<'_>) -> Option<T> + Sync,
 ) -> Result<Audit<T>> {
     let facts = store.facts()?;
-    let mut infos: Vec<SessionInfo> = Vec::new();
-    let mut broken: Vec<UnreadableRow> = Vec::new();
-    for entry in store.sessions()? {
-        match entry {
-            SessionEntry::Readable(info) => infos.push(info),
-            SessionEntry::Unreadable(row) => broken.push(row),
-        }
-    }
+    let (infos, broken) = sessions_of(store)?;
     let (newer, mut lost) = if options.newer { store.newer_sessions()? } else { Default::default() };
-    let bound = match options.opencode {
-        Some(Opencode::Any) => Bound::any("--opencode any"),
-        Some(Opencode::From(release)) => Bound::from(release, "--opencode"),
-        None => bound(infos.iter().map(|i| i.version.as_str()), facts.newest_migration.as_deref()),
-    };
-    let newer_infos: Vec<&SessionInfo> = newer.iter().map(|session| &session.info).collect();
-    let (chosen, newer_chosen) = options.selection.choose(&infos, &newer_infos)?;
+    let bound = bound_of(options.opencode, &infos, &facts);
+    let (chosen, newer_chosen) =
+        options.selection.choose(&infos, &newer.iter().map(|s| &s.info).collect::<Vec<_>>())?;
     // Sessions that somebody names are read to the last byte, whatever there is to say about them.
-    let named = options.selection.names_sessions();
+    let (named, all) = (options.selection.names_sessions(), options.selection.is_all());
     let scope = if options.want == Want::Stuck && !named { Scope::Tail } else { Scope::All };
     let imported: HashSet<&str> = newer.iter().map(|session| session.info.id.as_str()).collect();
     let mut twins = store.twins();
@@ -221,7 +245,7 @@ pub fn audit_with<T: Send>(
         counting: counting_from(bound.version),
         scope,
         named,
-        all: options.selection.is_all(),
+        all,
         everything: options.want == Want::Everything,
         deep: options.deep,
         import: options.import && scope == Scope::All,
@@ -240,42 +264,28 @@ pub fn audit_with<T: Send>(
     };
     let newer = walk.run(store, &mut twins, &|rows| (options.progress)(rows, facts.messages_v2))?;
     let drafts = scanned.sessions.iter().map(|verdict| &verdict.draft);
-    let judge = Judge {
-        doubted: service::doubted(store, &infos, drafts)?,
-        counting: counting_from(bound.version),
-        guess: bound.guess,
-        refuses: Refuses::new(
-            scanned.refusing.into_iter().chain((options.proven)(&facts.id)),
-            options.refusing.iter().cloned(),
-        ),
-    };
-    let mut sessions: Vec<Judged<T>> = Vec::with_capacity(scanned.sessions.len());
-    for scan::Verdict { draft, sdk, told, unopenable, import } in scanned.sessions {
-        let mut diagnosis = draft.settle(&judge);
-        diagnosis.add_unopenable(unopenable);
-        diagnosis.import = import;
-        sessions.push(Judged { diagnosis, sdk, told });
-    }
+    let doubted = service::doubted(store, &infos, drafts)?;
+    let proven = scanned.refusing.into_iter().chain((options.proven)(&facts.id));
+    let refuses = Refuses::new(proven, options.refusing.iter().cloned());
+    let judge = Judge { counting: counting_from(bound.version), guess: bound.guess, refuses, doubted };
+    let mut sessions: Vec<Judged<T>> =
+        scanned.sessions.into_iter().map(|verdict| Judged::settled(verdict, &judge)).collect();
     let mut unreadable_rows = scanned.unreadable;
-    for done in newer {
-        sessions.push(Judged { diagnosis: done.diagnosis, sdk: done.sdk, told: done.told });
-        unreadable_rows.extend(done.unreadable);
+    for newer::Done { diagnosis, sdk, told, unreadable } in newer {
+        sessions.push(Judged { diagnosis, sdk, told });
+        unreadable_rows.extend(unreadable);
     }
     sessions.sort_by_key(|judged| std::cmp::Reverse(judged.diagnosis.info.time_updated));
-    if options.selection.is_all() {
-        let judged = |diagnosis| Judged { diagnosis, sdk: None, told: None };
+    if all {
         for row in &broken {
             let mut diagnosis = without_session(row);
             diagnosis.add_unopenable(unopenable::of_session_row(store, &diagnosis.info.id, options.deep)?);
-            sessions.push(judged(diagnosis));
+            sessions.push(Judged::bare(diagnosis));
         }
         let named = lost.iter().filter(|row| row.session_id.is_some());
-        sessions.extend(named.map(|row| judged(v2::unreadable(&nameless(row), std::slice::from_ref(row)))));
-        if options.newer {
-            lost.extend(store.newer_strays()?);
-        }
-        broken.append(&mut lost);
-        unreadable_rows.splice(0..0, broken);
+        sessions.extend(named.map(|row| Judged::bare(v2::unreadable(&nameless(row), std::slice::from_ref(row)))));
+        lost.extend(if options.newer { store.newer_strays()? } else { Vec::new() });
+        unreadable_rows.splice(0..0, broken.into_iter().chain(lost));
     }
     let import = if options.import { Import::of(store, &infos, &imported)? } else { None };
     Ok(Audit { facts, bound, judge, sessions, unreadable_rows, tails: scope == Scope::Tail, import })

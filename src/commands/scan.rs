@@ -21,13 +21,7 @@ pub(crate) fn run(context: &Context<'_>, args: &Scan) -> Result<Exit> {
     let (mut docs, mut lines) = (Vec::new(), Vec::new());
     let several = targets.len() > 1;
     for target in &targets {
-        let want = match args {
-            Scan { stuck: true, .. } => Want::Stuck,
-            Scan { all: true, .. } => Want::Everything,
-            Scan { status, .. } if status.contains(&Status::Healthy) => Want::Everything,
-            _ => Want::Findings,
-        };
-        let audit = context.audited(&selection, want, |options| {
+        let audit = context.audited(&selection, want(args), |options| {
             let options = Options { import: target.export.is_none(), deep: args.deep, ..*options };
             context.read(target, |store| audit(store, &options))
         })?;
@@ -56,7 +50,7 @@ pub(crate) fn run(context: &Context<'_>, args: &Scan) -> Result<Exit> {
             context.out.print(&none)?;
             lines.push(line(summary));
         } else {
-            context.out.print(&human(context, args, target, &audit, &summary, &shown))?;
+            context.out.print(&human((context, args), target, &audit, &summary, &shown))?;
             lines.push(line(summary));
         }
         if several && !args.json_lines && !context.global.json && !context.global.quiet {
@@ -73,6 +67,15 @@ pub(crate) fn run(context: &Context<'_>, args: &Scan) -> Result<Exit> {
     }
     context.warn();
     Ok(exit)
+}
+
+fn want(args: &Scan) -> Want {
+    match args {
+        Scan { stuck: true, .. } => Want::Stuck,
+        Scan { all: true, .. } => Want::Everything,
+        Scan { status, .. } if status.contains(&Status::Healthy) => Want::Everything,
+        _ => Want::Findings,
+    }
 }
 
 /// `unstick` alone: how each store stands, in three lines. One line, or a document, is what a scan has as well.
@@ -133,8 +136,7 @@ fn gone(context: &Context<'_>, target: &Target, audit: &Audit) -> usize {
 }
 
 fn human(
-    context: &Context<'_>,
-    args: &Scan,
+    (context, args): (&Context<'_>, &Scan),
     target: &Target,
     audit: &Audit,
     summary: &Summary,

@@ -40,7 +40,7 @@ pub(crate) fn run(context: &Context<'_>, args: &Stats) -> Result<Exit> {
             all => context.out.json(&StatsDoc::of_stores(all, by, &zone, context.now))?,
         }
     } else {
-        context.out.print(&report::stats(&context.out, &stores, &names, &summary, context.now, &zone))?;
+        context.out.print(&report::stats(&context.out, &stores, &names, &summary, (context.now, &zone)))?;
     }
     context.warn();
     Ok(Exit::Fine)

@@ -86,7 +86,7 @@ fn fix(now: &Session, broken: &Broken, rows: &dyn Lookup) -> Result<Option<(Vec<
         None => rows.data(Table::Part, part.id())?,
     };
     let aborted = aborted(message, rows)?;
-    let fixed = data.and_then(|data| fixed(now, message, part, broken, &data, aborted));
+    let fixed = data.and_then(|data| fixed(now, (message, part), broken, &data, aborted));
     Ok(fixed.map(|(changes, mut redaction)| {
         redaction.by = Means::of(&changes);
         let (message_id, time_ms) = (message.row.id.clone(), part.time_created);
@@ -97,8 +97,7 @@ fn fix(now: &Session, broken: &Broken, rows: &dyn Lookup) -> Result<Option<(Vec<
 /// What [`fix`] makes of the part's JSON; `aborted` is the row's JSON with the mark of an abort.
 fn fixed(
     now: &Session,
-    message: &Message,
-    part: &Part,
+    (message, part): (&Message, &Part),
     broken: &Broken,
     data: &str,
     aborted: Option<String>,
@@ -110,14 +109,9 @@ fn fixed(
         data,
         reason: broken.code,
     };
-    let leaves = |mime: Option<&str>, bytes: u64, instead: Option<String>| Redaction {
-        part_id: part.id().to_owned(),
-        attachment: broken.attachment,
-        by: Means::Rewritten,
-        what: broken.detail.clone(),
-        mime: mime.map(str::to_owned),
-        bytes,
-        instead,
+    let leaves = |mime: Option<&str>, bytes, instead| {
+        let (part_id, what, mime) = (part.id().to_owned(), broken.detail.clone(), mime.map(str::to_owned));
+        Redaction { part_id, attachment: broken.attachment, by: Means::Rewritten, what, mime, bytes, instead }
     };
     match (broken.code, &part.kind) {
         (Code::BlankText, PartKind::Text { .. }) => {

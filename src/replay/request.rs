@@ -40,23 +40,20 @@ pub type LastTurn<'a> = (TurnRole, &'a str);
 pub fn last_turn<'a>(seen: &[&'a Message], set: &RuleSet, sdk: &Sdk, user: &Message) -> Option<LastTurn<'a>> {
     let model = user.user().and_then(|u| u.model.as_deref());
     let reminder = reminds(seen, user).then(|| seen.iter().rposition(|m| m.user().is_some())).flatten();
-    last_turn_from(seen, 0, set, sdk, model, reminder)
+    last_turn_from(seen, 0, &Ask::new(set, sdk, model), reminder)
 }
 
-/// The last turn among the rows from place `from` on, for a model and with the reminder's place.
+/// The last turn among the rows from place `from` on, with the reminder's place.
 pub(super) fn last_turn_from<'a>(
     seen: &[&'a Message],
     from: usize,
-    set: &RuleSet,
-    sdk: &Sdk,
-    model: Option<&ModelRef>,
+    ask: &Ask<'_>,
     reminder: Option<usize>,
 ) -> Option<LastTurn<'a>> {
-    let ask = Ask::new(set, sdk, model);
     (from..seen.len()).rev().find_map(|at| {
         // Every row gives its turns by itself.
         let mut out = Out { last_only: true, ..Out::default() };
-        let _why = row(&ask, seen[at], reminder == Some(at), &mut out);
+        let _why = row(ask, seen[at], reminder == Some(at), &mut out);
         out.turns.last().map(|turn| (turn.role, turn.row.id()))
     })
 }

@@ -115,6 +115,7 @@ pub fn resume_in(seen: &[&Message], set: &RuleSet, sdk: &Sdk) -> Resume {
 
 /// What re-entering does with `seen`, of which the newest rows are known; the rest is asked for as far as it matters:
 /// whether a task is pending, whether a row keeps the request from being sent, and whose turn it ends with.
+#[expect(clippy::too_many_arguments, reason = "three questions that are asked only where they matter")]
 pub(super) fn resume_of<'a, S>(
     seen: &mut S,
     Newest { user, assistant }: Newest<'a>,

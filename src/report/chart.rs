@@ -75,22 +75,37 @@ fn nothing(area: &Area<'_>, text: &str) -> Drawn {
     area.draw(&Text::new(text.to_owned(), (x, y), style)).map_err(|e| e.to_string().into())
 }
 
+fn title(summary: &Summary) -> String {
+    let refused = &summary.prefill_400s;
+    format!(
+        "{}, {} in {} (ringed: still stuck)",
+        plural(summary.orphans.total, "orphan", "orphans"),
+        plural(refused.total, "prefill 400", "prefill 400s"),
+        plural(refused.sessions, "session", "sessions")
+    )
+}
+
+/// What stands beside a lane, counted from the top.
+fn lane_name(summary: &Summary, causes: &[Cause], lane: usize) -> String {
+    if lane == 0 {
+        return format!("orphan ({})", summary.orphans.total);
+    }
+    let by_cause = &summary.prefill_400s.by_cause;
+    let named =
+        |cause: &Cause| format!("{} ({})", cause.title(), by_cause.get(&cause.to_string()).copied().unwrap_or(0));
+    causes.get(lane - 1).map_or_else(String::new, named)
+}
+
+/// When orphans and refusals were, in ms since the epoch.
+fn times<'a>(stores: &'a [&Events]) -> impl Iterator<Item = i64> + 'a {
+    let orphans = stores.iter().flat_map(|e| e.orphans.iter().map(|o| o.time_ms));
+    orphans.chain(stores.iter().flat_map(|e| e.pairs.iter().map(|p| p.error_time_ms)))
+}
+
 fn timeline(area: &Area<'_>, stores: &[&Events], summary: &Summary, (now, zone): (i64, &TimeZone)) -> Drawn {
     let refused = &summary.prefill_400s;
-    heading(
-        area,
-        &format!(
-            "{}, {} in {} (ringed: still stuck)",
-            plural(summary.orphans.total, "orphan", "orphans"),
-            plural(refused.total, "prefill 400", "prefill 400s"),
-            plural(refused.sessions, "session", "sessions")
-        ),
-    )?;
-    let times = || {
-        let orphans = stores.iter().flat_map(|e| e.orphans.iter().map(|o| o.time_ms));
-        orphans.chain(stores.iter().flat_map(|e| e.pairs.iter().map(|p| p.error_time_ms)))
-    };
-    let (Some(first), Some(last)) = (times().min(), times().max()) else {
+    heading(area, &title(summary))?;
+    let (Some(first), Some(last)) = (times(stores).min(), times(stores).max()) else {
         return nothing(area, "nothing happened in this time");
     };
     let causes: Vec<Cause> = Cause::iter().filter(|c| refused.by_cause.contains_key(&c.to_string())).collect();
@@ -101,13 +116,9 @@ fn timeline(area: &Area<'_>, stores: &[&Events], summary: &Summary, (now, zone):
         SegmentValue::CenterOf(lanes - 1 - i32::try_from(from_top).unwrap_or(0))
     };
     let name = |segment: &SegmentValue<i32>| match segment {
-        SegmentValue::CenterOf(at) | SegmentValue::Exact(at) => match usize::try_from(lanes - 1 - at) {
-            Ok(0) => format!("orphan ({})", summary.orphans.total),
-            Ok(n) => causes.get(n - 1).map_or_else(String::new, |cause| {
-                format!("{} ({})", cause.title(), refused.by_cause.get(&cause.to_string()).copied().unwrap_or(0))
-            }),
-            Err(_) => String::new(),
-        },
+        SegmentValue::CenterOf(at) | SegmentValue::Exact(at) => {
+            usize::try_from(lanes - 1 - at).map_or_else(|_| String::new(), |lane| lane_name(summary, &causes, lane))
+        }
         SegmentValue::Last => String::new(),
     };
     let margin = ((last.saturating_sub(first)) / 40).max(30_000);

@@ -178,8 +178,7 @@ pub fn stats(
     reports: &[StoreStats],
     names: &[String],
     summary: &Summary,
-    now: i64,
-    zone: &TimeZone,
+    (now, zone): (i64, &TimeZone),
 ) -> String {
     let head = headline(summary);
     let head_style = if summary.orphans.total == 0 && summary.prefill_400s.total == 0 { "32" } else { "1" };

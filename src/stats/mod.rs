@@ -18,7 +18,7 @@ pub use summary::{
 use crate::audit::{self, audit_with};
 use crate::diagnosis::{Code, Diagnosis, Format, Status};
 use crate::error::Result;
-use crate::history::{Message, ModelRef, Part, RefusalClass, Session, ToolCall, ToolState, Wrapper};
+use crate::history::{Message, ModelRef, Part, RefusalClass, RowError, Session, ToolCall, ToolState, Wrapper};
 use crate::journal::{Journal, Refusals, removed_refusals};
 use crate::replay::{Bound, Sdk, Version};
 use crate::sdk::SdkResolver;
@@ -270,6 +270,19 @@ impl Events {
         }
     }
 
+    /// Adds an error that is no prefill 400.
+    fn add_other(&mut self, session: &str, message: &Message, error: &RowError, model: String) {
+        if error.status == Some(400) || error.status == Some(404) && error.refusal.is_some() {
+            self.other_400s.push(Other400 {
+                session_id: session.to_owned(),
+                message_id: message.row.id.clone(),
+                model,
+                class: error.refusal.map_or(RefusalClass::Other, |r| r.class),
+                time_ms: message.row.time_created,
+            });
+        }
+    }
+
     /// Adds what one session holds. `sdks` has the package of every model that refused something in it.
     fn add(&mut self, session: &Session, sdks: &BTreeMap<ModelRef, Sdk>) {
         let info = &session.info;
@@ -297,15 +310,7 @@ impl Events {
             }));
             let Some(error) = &a.error else { continue };
             let Some(wrapper) = error.wrapper else {
-                if error.status == Some(400) || error.status == Some(404) && error.refusal.is_some() {
-                    self.other_400s.push(Other400 {
-                        session_id: info.id.clone(),
-                        message_id: message.row.id.clone(),
-                        model,
-                        class: error.refusal.map_or(RefusalClass::Other, |r| r.class),
-                        time_ms: message.row.time_created,
-                    });
-                }
+                self.add_other(&info.id, message, error, model);
                 continue;
             };
             let sdk = sdks.get(&a.model).cloned().unwrap_or_else(Sdk::keeping);

@@ -127,6 +127,7 @@ impl Store<'_> {
     ///
     /// # Errors
     /// When SQLite cannot read it.
+    #[expect(clippy::too_many_arguments, reason = "what to read, how, and who else looks on have nothing in common")]
     pub fn scan_parts(
         &self,
         info: &SessionInfo,

@@ -155,6 +155,7 @@ impl<'db> Values<'db> {
         Ok(part)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the columns of one row")]
     fn part_elsewhere(
         &self,
         rowid: i64,

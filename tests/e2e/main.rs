@@ -4,6 +4,7 @@
 //! Every test is ignored: `cargo test --locked --test e2e -- --ignored`.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::too_many_lines, clippy::too_many_arguments, reason = "a test tells its story in one piece")]
 
 #[path = "../agreement.rs"]
 mod agreement;

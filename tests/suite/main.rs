@@ -1,5 +1,6 @@
 //! Tests of the library and the program on real stores. One crate of modules: one link step.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::too_many_lines, clippy::too_many_arguments, reason = "a test tells its story in one piece")]
 
 #[path = "../agreement.rs"]
 mod agreement;

@@ -190,7 +190,7 @@ pub fn broken_under(session: &Session, set: &RuleSet, sdk: &Sdk) -> Vec<Broken> 
     let mut out: Vec<Broken> = RULES.iter().flat_map(|rule| (rule.broken)(&asked)).collect();
     if let Some((row, refusal)) = refusal {
         // What the provider itself has pointed at, where that would be sent again.
-        let named = named(&cut.messages, row, refusal, set, sdk, model);
+        let named = named(&cut.messages, (row, refusal), set, &asked);
         let still = |b: &Broken| {
             request.blocks().any(|block| {
                 block.part.is_some_and(|p| Some(p.id()) == b.part_id.as_deref())
@@ -269,17 +269,15 @@ pub(super) fn refused_reasoning(session: &Session, model: &ModelRef) -> Option<(
 /// What the refusal pointed at in the request that was refused: the history before its row, replayed.
 fn named(
     messages: &[Rc<Message>],
-    row: &Message,
-    refusal: Refusal,
+    (row, refusal): (&Message, Refusal),
     set: &RuleSet,
-    sdk: &Sdk,
-    model: &ModelRef,
+    asked: &Asked<'_, '_>,
 ) -> Vec<Broken> {
     let Some(rule) = RULES.iter().find(|r| r.classes.contains(&refusal.class)) else { return Vec::new() };
     let Some(at) = messages.iter().position(|m| m.row.id == row.row.id) else { return Vec::new() };
     let Some(pointer) = refusal.at else { return Vec::new() };
     let seen = view(&messages[..at], set);
-    let request = prompt(&seen, set, sdk, Some(model));
+    let request = prompt(&seen, set, asked.sdk, Some(asked.model));
     let Some((turn, block)) = request.at(pointer) else { return Vec::new() };
     let fits = match rule.code {
         Code::ImageSize | Code::BadImage | Code::UnsendableFile => block.media().is_some(),
