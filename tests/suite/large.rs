@@ -10,6 +10,7 @@ use opencode_unstick::store::{Exclusive, SessionEntry, Store, Touched, with_snap
 use serde_json::Value;
 
 use crate::dump::text;
+use crate::fixtures;
 use crate::place::Place;
 
 const STORE: &str = "1.18.33";
@@ -250,4 +251,28 @@ fn a_row_that_is_not_what_was_planned_is_seen_before_the_commit() {
     }
     drop(exclusive);
     before.assert_still(&place.files(), "a plan that was not committed");
+}
+
+/// Twenty thousand rows, each of which lacks members: work that grows with their square takes minutes here.
+#[test]
+fn a_long_session_is_planned() {
+    let place = Place::named("1.18.33");
+    let session = fixtures::one("1.18.33").id("rstpar").to_owned();
+    let (prompt, answer) = ("(m.time_created - 100000 + 4 * i)", "(m.time_created - 99999 + 4 * i)");
+    let id = |at: &str| format!("printf('msg_%012x%014d', {at} << 12 & 0xffffffffffff, i)");
+    place.edit(&format!(
+        "CREATE TABLE n AS WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 9999) SELECT i FROM n;
+         CREATE TABLE m AS SELECT * FROM message WHERE session_id = '{session}' ORDER BY time_created, id LIMIT 1;
+         INSERT INTO message SELECT {user_id}, m.session_id, {prompt}, m.time_updated,
+             json_set(m.data, '$.time.created', {prompt}) FROM n, m;
+         INSERT INTO message SELECT {answer_id}, m.session_id, {answer}, m.time_updated,
+             json_object('role', 'assistant', 'parentID', {user_id}, 'providerID', 'mock', 'modelID', 'claude-opus-4-6',
+                 'finish', 'stop', 'time', json_object('created', {answer})) FROM n, m;
+         INSERT INTO part SELECT 'prt_' || substr(id, 5), id, session_id, 1, 1, '{{\"type\":\"text\",\"text\":\"q\"}}'
+         FROM message WHERE session_id = '{session}' AND id NOT IN (SELECT message_id FROM part);
+         DROP TABLE n; DROP TABLE m; DELETE FROM event WHERE aggregate_id = '{session}'",
+        user_id = id(prompt),
+        answer_id = id(answer)
+    ));
+    place.unstick(&["repair", "--dry-run", &session]).exits(1);
 }

@@ -52,7 +52,6 @@ mod refusals;
 mod relink;
 mod repairs;
 mod requests;
-mod review;
 mod rules;
 #[path = "../setup.rs"]
 #[allow(dead_code, reason = "the other suite starts programs with it")]

@@ -438,3 +438,69 @@ fn a_dry_run_shows_the_plan_that_a_repair_carries_out() {
         assert_eq!(ops(&dry), ops(&store.run.json()), "{}", store.name());
     }
 }
+
+/// Two turns of which the first answer names the second prompt and was made last by its own time: opencode from
+/// 1.18.15 on stops there.
+fn answers_out_of_order(place: &Place, session: &str) {
+    let turn = |table: &str, columns: &str, filter: &str| {
+        place.edit(&format!(
+            "INSERT INTO {table} SELECT {columns} FROM {table} WHERE session_id = '{session}' AND {filter}"
+        ));
+    };
+    let (user, answer) = ("msg_ffffffffff01AAAAAAAAAAAAAA", "msg_ffffffffff02AAAAAAAAAAAAAA");
+    let role = |role: &str| format!("json_extract(data, '$.role') = '{role}' AND id NOT LIKE 'msg_ffff%'");
+    let hangs =
+        |r: &str| format!("message_id IN (SELECT id FROM message WHERE session_id = '{session}' AND {})", role(r));
+    for (id, r) in [(user, "user"), (answer, "assistant")] {
+        turn(
+            "message",
+            &format!(
+                "'{id}', session_id, time_created + 1000, time_updated, json_set(data, '$.time.created', json_extract(data, '$.time.created') + 1000)"
+            ),
+            &role(r),
+        );
+        let part = "'prt_ffff' || substr(id, 9)".replace("ffff", &id[12..16]);
+        turn("part", &format!("{part}, '{id}', session_id, time_created, time_updated, data"), &hangs(r));
+    }
+    place.edit(&format!(
+        "UPDATE message SET data = json_set(data, '$.parentID', '{user}') WHERE id = '{answer}';
+         UPDATE message SET data = json_set(data, '$.parentID', '{user}', '$.time.created', json_extract(data, '$.time.created') + 5000)
+         WHERE session_id = '{session}' AND {}",
+        role("assistant")
+    ));
+}
+
+#[test]
+fn a_latent_turn_is_not_helped_at_the_cost_of_a_sound_tail() {
+    let place = Place::named("1.18.33");
+    let session = fixtures::one("1.18.33").id("healthy-text").to_owned();
+    answers_out_of_order(&place, &session);
+    let sound = |place: &Place| {
+        let scan = place.scan_with(&["--opencode", "any"]);
+        let resume = scan.session("healthy-text")["resume"].clone();
+        assert!(resume.as_object().unwrap().values().all(|r| r == "no-request"), "{resume}");
+        scan.status("healthy-text").to_owned()
+    };
+    assert_eq!(sound(&place), "latent");
+    place.repair_with(&["--opencode", "any", "--include", "latent", &session]);
+    sound(&place);
+}
+
+#[test]
+fn a_prompt_that_an_answer_names_stays() {
+    let place = Place::named("1.17.11");
+    let session = fixtures::one("1.17.11").id("empty-after-orphan").to_owned();
+    let refused = place.text(&format!(
+        "SELECT id FROM message WHERE session_id = '{session}' ORDER BY time_created DESC, id DESC LIMIT 1"
+    ));
+    place.edit(&format!(r#"UPDATE session SET revert = '{{"messageID":"{refused}"}}' WHERE id = '{session}'"#));
+    let dangling = |place: &Place| {
+        place.text(&format!(
+            "SELECT cast(count(*) AS text) FROM message WHERE session_id = '{session}'
+             AND json_extract(data, '$.parentID') NOT IN (SELECT id FROM message)"
+        ))
+    };
+    assert_eq!(dangling(&place), "0");
+    place.repair_with(&["--opencode", "any", &session]);
+    assert_eq!(dangling(&place), "0", "the reverted answer can come back, and its prompt is gone");
+}

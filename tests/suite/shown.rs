@@ -366,3 +366,12 @@ fn the_next_command_is_about_the_same_sessions() {
     assert_eq!(next(&["scan", "--directory", "/home/dev/work"]), "repair --dry-run --directory /home/dev/work");
     assert_eq!(next(&["repair", "-n", "rstpar", "--include", "latent"]), "repair rstpar --include latent");
 }
+
+#[test]
+fn no_time_is_too_odd_to_be_shown() {
+    for time in [i64::MIN, i64::MAX, -1, 8_640_000_000_000_001] {
+        let place = Place::named("1.18.33");
+        place.edit(&format!("UPDATE session SET time_updated = {time}; UPDATE message SET time_updated = {time}"));
+        place.unstick(&["scan", "--all"]).exits(1);
+    }
+}

@@ -27,10 +27,14 @@ fn states(place: &Place) -> Vec<String> {
     list["journals"].as_array().unwrap().iter().map(|j| j["state"].as_str().unwrap().to_owned()).collect()
 }
 
+/// The journals of repairs, then those of undos.
 fn journals(place: &Place) -> Vec<PathBuf> {
     let mut out: Vec<PathBuf> =
         fs::read_dir(place.root().join("state/opencode-unstick")).unwrap().map(|e| e.unwrap().path()).collect();
-    out.sort();
+    out.sort_by_cached_key(|p| {
+        let undo = fs::read_to_string(p).is_ok_and(|text| text.contains(r#""kind":"undo""#));
+        (undo, p.clone())
+    });
     out
 }
 
@@ -413,4 +417,67 @@ fn a_row_whose_place_is_taken_is_not_given_back_elsewhere() {
     assert!(detail.contains("belongs to a newer row"), "{detail}");
     let left = run["left"][0]["id"].as_str().unwrap();
     assert_eq!(place.dump().of_session(left), touched.of_session(left));
+}
+
+/// The default repair, under every rule set.
+fn repair_tails(place: &Place) -> Run {
+    place.repair_with(&["--opencode", "any"]).exits(0)
+}
+
+#[test]
+fn a_copy_that_was_taken_back_does_not_keep_the_store_from_it() {
+    let place = Place::named("1.18.33");
+    let before = place.dump();
+    repair_tails(&place);
+    let repaired = fs::read(place.db()).unwrap();
+    undo(&place, &[]).exits(0);
+    // As if all that had happened to a copy: both have one identity.
+    fs::write(place.db(), repaired).unwrap();
+    assert_eq!(states(&place)[0], "done");
+    undo(&place, &[]).exits(0);
+    assert!(before == place.dump());
+}
+
+#[test]
+fn an_undo_that_was_taken_back_leaves_the_repair_done() {
+    let place = Place::named("1.18.33");
+    let before = place.dump();
+    repair_tails(&place);
+    undo(&place, &[]).exits(0);
+    let list = place.unstick(&["undo", "--list", "--json"]).json();
+    let id = list["journals"][1]["id"].as_str().unwrap().to_owned();
+    let said = place.unstick(&["undo", "--yes", &id]).exits(0);
+    assert!(said.stdout.contains("as before the undo"), "{said:?}");
+    assert_eq!(states(&place), ["done", "taken-back", "done"]);
+    undo(&place, &[]).exits(0);
+    assert!(before == place.dump());
+}
+
+#[test]
+fn an_undo_whose_commit_was_not_noted_is_told_by_the_rows() {
+    let place = Place::named("1.18.33");
+    repair_tails(&place);
+    undo(&place, &[]).exits(0);
+    let journal = journals(&place).remove(1);
+    let whole = fs::read_to_string(&journal).unwrap();
+    fs::write(&journal, whole.trim_end().rsplit_once('\n').unwrap().0.to_owned() + "\n").unwrap();
+    assert_eq!(states(&place), ["taken-back", "done"]);
+    assert_eq!(undo(&place, &[]).exits(2).json()["error"]["code"], "nothing-to-undo");
+}
+
+#[test]
+fn a_journal_that_was_cut_off_later_does_not_say_that_nothing_happened() {
+    let place = Place::named("1.18.33");
+    repair_tails(&place);
+    let journal = journals(&place).remove(0);
+    let whole = fs::read_to_string(&journal).unwrap();
+    let header = whole.find('\n').unwrap() + 1;
+    for end in [header, whole.len() / 2] {
+        fs::write(&journal, &whole[..end]).unwrap();
+        assert_eq!(states(&place), ["broken"], "{end}");
+    }
+    // Killed while its first line was written: under the name that journals have until they are whole.
+    fs::remove_file(&journal).unwrap();
+    fs::write(journal.with_extension("partial"), &whole[..40]).unwrap();
+    assert_eq!(states(&place), ["never-happened"]);
 }
