@@ -614,3 +614,28 @@ fn an_answer_without_a_word_that_claude_is_sent_is_dead_and_goes_with_a_plain_re
     store.undo();
     assert!(before == store.place.dump());
 }
+
+#[test]
+fn a_document_that_bedrocks_package_gives_up_over_is_named_for_the_versions_that_do() {
+    let store = Built::new("amazon-bedrock", "us.anthropic.claude-opus-4-6-v1", "@ai-sdk/amazon-bedrock");
+    let mut call = called("c1", &json!({}));
+    call["state"]["attachments"] = json!([{"id": "prt_a", "sessionID": "ses_a", "messageID": "msg_a", "type": "file",
+        "mime": "text/csv", "filename": "it", "url": "data:text/csv;base64,YSxiCg=="}]);
+    store.session("ses_a");
+    store.says("ses_a", Some("stop"), &[start(), call, start(), words()]);
+    let sdk = store.sdk();
+    let status = |version: &str| {
+        let scan = store.place.scan_with(&store.flags(&["--opencode", version], &sdk));
+        let session = scan.session("ses_a");
+        (
+            session["status"].as_str().unwrap().to_owned(),
+            session["findings"][0]["code"].as_str().unwrap_or("").to_owned(),
+        )
+    };
+    assert_eq!(status("1.14.48"), ("dead".to_owned(), "unsendable-file".to_owned()));
+    assert_ne!(status("1.18.34").0, "dead");
+    let include = ["ses_a", "--include", "media", "--opencode", "1.14.48"];
+    let run = store.place.repair_with(&store.flags(&include, &sdk)).json();
+    assert_eq!(run["plan"]["sessions"].as_array().unwrap().len(), 1, "{run}");
+    assert_ne!(status("1.14.48").0, "dead");
+}

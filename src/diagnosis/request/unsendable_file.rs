@@ -30,7 +30,9 @@ fn broken(asked: &Asked<'_, '_>) -> Vec<Broken> {
         let same = |at: &Place<'_, '_>| at.block.part_id() == Some(stop.part.id()) && at.block.media().is_some();
         for at in asked.places().filter(same) {
             let Some(media) = at.block.media() else { continue };
-            let sure = asked.sdk.measured() && !asked.sdk.guess && asked.sdk.reads(&media.mime) == Some(true);
+            // Of files inside of a tool's result opencode does not ask whether the model takes them.
+            let reaches = at.block.inner.is_some() || asked.sdk.reads(&media.mime) == Some(true);
+            let sure = asked.sdk.measured() && !asked.sdk.guess && reaches;
             let detail = "a file of a kind that the package cannot send".to_owned();
             let found = super::broken(Code::UnsendableFile, at, detail);
             let (evidence, doubt) = if sure { (Some(Evidence::Predicted), None) } else { (None, Some(CAPABLE)) };

@@ -6,7 +6,7 @@
 //!
 //! Source: `convertToAnthropicMessagesPrompt` of 3.0.71 and 3.0.111; measured on 1.14.48 and 1.18.34.
 
-use super::{Ask, MEASURED, Out, Package, sort};
+use super::{Ask, Inside, MEASURED, Out, Package, sort};
 use crate::history::{MetaKind, Output, ToolState};
 use crate::replay::rules::Version;
 use crate::replay::said::Said;
@@ -20,7 +20,7 @@ pub(super) const ANTHROPIC: Package = Package {
     takes_media: |_, _| true,
     assistant,
     takes_file: |_, mime| mime.starts_with("image/") || ["application/pdf", "text/plain"].contains(&mime),
-    sends_inside: |_, mime| mime.starts_with("image/") || mime == "application/pdf",
+    inside: |_, mime| Inside::sent(mime.starts_with("image/") || mime == "application/pdf"),
     chats: false,
     measured: MEASURED,
 };

@@ -2,11 +2,13 @@
 //!
 //! Thinking is sent where it is vouched for (`bedrock.signature`, `.redactedContent`, `.redactedData`); up to 1.18.20 also
 //! without, where it has words. Blank text is sent only beside thinking. A call that the provider ran is sent without its
-//! result. An answer of which nothing is left is not sent; up to 1.18.20 it is, without content.
+//! result. Up to 1.15.13 it gives up over a document inside of a tool's result (opencode issue 26087). An answer of which
+//! nothing is left is not sent; up to 1.18.20 it is, without content.
 //!
-//! Source: `convertToBedrockChatMessages` of 4.0.96 and 4.0.166; measured on 1.14.48 and 1.18.34.
+//! Source: `convertToBedrockChatMessages` of 4.0.96 and 4.0.166; measured on 1.14.48 and 1.18.34, documents on 1.15.4,
+//! 1.15.13, 1.18.14 and 1.18.20 as well.
 
-use super::{Ask, MEASURED, Out, Package, sort};
+use super::{Ask, Inside, MEASURED, Out, Package, sort};
 use crate::history::MetaKind;
 use crate::replay::rules::Version;
 use crate::replay::said::Said;
@@ -20,7 +22,11 @@ pub(super) const BEDROCK: Package = Package {
     takes_media,
     assistant,
     takes_file: |_, mime| IMAGES.contains(&mime) || DOCUMENTS.contains(&mime),
-    sends_inside: |_, mime| IMAGES.contains(&mime) || DOCUMENTS.contains(&mime),
+    inside: |ask, mime| match IMAGES.contains(&mime) {
+        true => Inside::Sent,
+        false if !ask.since(Version(1, 15, 14)) => Inside::Stops,
+        false => Inside::sent(DOCUMENTS.contains(&mime)),
+    },
     chats: false,
     measured: MEASURED,
 };

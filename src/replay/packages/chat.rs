@@ -5,7 +5,7 @@
 //! `convertToGroqChatMessages` (3.0.31), `convertToXaiChatMessages` (3.0.82, 3.0.102), `convertToOpenAIChatMessages`
 //! (`@ai-sdk/openai` 3.0.53, 3.0.84), opencode's own copy for Copilot; measured on 1.14.48 and 1.18.34.
 
-use super::{Ask, MEASURED, Out, Package, images, no_media, sort};
+use super::{Ask, MEASURED, Out, Package, all_inside, images, no_media, sort};
 use crate::history::{MetaKind, metadata};
 use crate::replay::said::Said;
 use crate::replay::turn::{Block, BlockKind, Carried, StopKind};
@@ -23,7 +23,7 @@ pub(super) const COMPATIBLE: Package = Package {
     takes_file: |_, mime| {
         images(mime) || mime == "application/pdf" || mime.starts_with("text/") || AUDIO.contains(&mime)
     },
-    sends_inside: |_, _| true,
+    inside: all_inside,
     chats: true,
     measured: MEASURED,
 };

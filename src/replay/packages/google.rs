@@ -7,7 +7,7 @@
 //! Source: `convertToGoogleGenerativeAIMessages` of 3.0.63, 3.0.73 and 3.0.108, and opencode's change; measured on 1.14.48
 //! and 1.18.34.
 
-use super::{Ask, MEASURED, Out, Package, no_media, sort};
+use super::{Ask, MEASURED, Out, Package, all_inside, no_media, sort};
 use crate::history::{MetaKind, metadata};
 use crate::replay::rules::Version;
 use crate::replay::said::Said;
@@ -24,7 +24,7 @@ pub(super) const GOOGLE: Package = Package {
     },
     assistant,
     takes_file: |_, _| true,
-    sends_inside: |_, _| true,
+    inside: all_inside,
     chats: false,
     measured: MEASURED,
 };

@@ -33,13 +33,35 @@ pub(super) struct Package {
     pub(super) assistant: for<'a> fn(&Ask<'_>, Said<'a>, &mut Out<'a>),
     /// Whether it can send such a file of a prompt.
     pub(super) takes_file: fn(&Ask<'_>, &str) -> bool,
-    /// Whether it sends such a file inside of a tool's result.
-    pub(super) sends_inside: fn(&Ask<'_>, &str) -> bool,
+    /// What it does with such a file inside of a tool's result.
+    pub(super) inside: fn(&Ask<'_>, &str) -> Inside,
     /// Whether it may speak chat completions, where an answer is a message of its own, be it empty.
     pub(super) chats: bool,
     /// First and last version of opencode that it was measured with, the last of which is behind nobody's knowledge;
     /// `None` where it was only read.
     pub(super) measured: Option<(Version, Version)>,
+}
+
+/// What becomes of a file inside of a tool's result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Inside {
+    /// It is sent.
+    Sent,
+    /// It is left out.
+    LeftOut,
+    /// The package gives up.
+    Stops,
+}
+
+impl Inside {
+    fn sent(it_is: bool) -> Self {
+        if it_is { Self::Sent } else { Self::LeftOut }
+    }
+}
+
+/// Every file is sent.
+fn all_inside(_: &Ask<'_>, _: &str) -> Inside {
+    Inside::Sent
 }
 
 /// The versions with which all packages but a few were measured.
@@ -224,9 +246,11 @@ fn write<'a>(ask: &Ask<'_>, mut said: Said<'a>, out: &mut Out<'a>) {
         let stops = |b: &&Block<'a>| b.media().is_some_and(|media| !(ask.package.takes_file)(ask, &media.mime));
         blocks.iter().filter(stops).for_each(|block| out.stop(&said, block, StopKind::File));
     } else {
-        let sent = |b: &Block<'a>| b.media().is_none_or(|media| (ask.package.sends_inside)(ask, &media.mime));
-        left_out.extend(blocks.iter().filter(|b| !sent(b)).cloned());
-        blocks.retain(sent);
+        let becomes = |b: &Block<'a>| b.media().map_or(Inside::Sent, |media| (ask.package.inside)(ask, &media.mime));
+        let stops = blocks.iter().filter(|b| becomes(b) == Inside::Stops);
+        stops.for_each(|block| out.stop(&said, block, StopKind::File));
+        left_out.extend(blocks.iter().filter(|b| becomes(b) == Inside::LeftOut).cloned());
+        blocks.retain(|b| becomes(b) != Inside::LeftOut);
     }
     out.give(&said, blocks, left_out);
 }

@@ -6,7 +6,7 @@
 //!
 //! Source: `convertToOpenRouterChatMessages` of 2.8.1 and 2.9.0; measured on 1.14.48 and 1.18.34.
 
-use super::{Ask, MEASURED, Out, Package, no_media, sort};
+use super::{Ask, MEASURED, Out, Package, all_inside, no_media, sort};
 use crate::history::MetaKind;
 use crate::replay::said::Said;
 use crate::replay::turn::{Block, BlockKind};
@@ -19,7 +19,7 @@ pub(super) const OPENROUTER: Package = Package {
     takes_media: no_media,
     assistant,
     takes_file: |_, _| true,
-    sends_inside: |_, _| true,
+    inside: all_inside,
     chats: true,
     measured: MEASURED,
 };

@@ -2,7 +2,7 @@
 //!
 //! That is a guess. What it says counts only where every package that was measured says the same.
 
-use super::{Ask, Out, Package, no_media, sort};
+use super::{Ask, Out, Package, all_inside, no_media, sort};
 use crate::replay::said::Said;
 use crate::replay::turn::Carried;
 
@@ -14,7 +14,7 @@ pub(super) const OTHER: Package = Package {
     takes_media: no_media,
     assistant,
     takes_file: |_, _| true,
-    sends_inside: |_, _| true,
+    inside: all_inside,
     chats: true,
     measured: None,
 };

@@ -9,7 +9,7 @@
 //! Source: `convertToOpenAIResponsesInput` of `@ai-sdk/openai` 3.0.53 and 3.0.84, `convertToXaiResponsesInput` of
 //! `@ai-sdk/xai` 3.0.82 and 3.0.102, opencode's own copy for Copilot; measured on 1.14.48 and 1.18.34.
 
-use super::{Ask, MEASURED, Out, Package, chat, images, no_media};
+use super::{Ask, Inside, MEASURED, Out, Package, all_inside, chat, images, no_media};
 use crate::history::{Digest, MetaKind};
 use crate::replay::rules::Version;
 use crate::replay::said::Said;
@@ -23,7 +23,7 @@ pub(super) const OPENAI: Package = Package {
     takes_media: |_, _| true,
     assistant: openai,
     takes_file: |_, mime| images(mime) || mime == "application/pdf",
-    sends_inside: |_, _| true,
+    inside: all_inside,
     chats: false,
     measured: MEASURED,
 };
@@ -48,7 +48,7 @@ pub(super) const XAI: Package = Package {
     assistant: xai,
     takes_file: |ask, mime| images(mime) || ask.provider() == "xai" && ask.since(PDF) && mime == "application/pdf",
     // Asked for chat completions, it writes the whole result as JSON; in Responses, its texts alone.
-    sends_inside: |ask, _| ask.provider() != "xai",
+    inside: |ask, _| Inside::sent(ask.provider() != "xai"),
     chats: true,
     ..OPENAI
 };
