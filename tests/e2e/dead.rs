@@ -180,6 +180,21 @@ const CASES: &[Case] = &[
         predicted: true,
     },
     Case {
+        name: "dead-thinking-last",
+        applies: anthropic,
+        play: |stage| stage.aborted("reasoning", [vec![Event::Thinking("Hm…"), Event::Hang]]),
+        // A crash leaves no mark of it, and the signature may have come.
+        craft: Some(|session| {
+            let answer = session.messages.iter_mut().find(|m| !m.is_user()).expect("an answer");
+            answer.data.as_object_mut().expect("an object").remove("error");
+            let thought = answer.parts.iter_mut().find(|p| p.data["type"] == "reasoning").expect("a thought");
+            thought.data["metadata"] = json!({"anthropic": {"signature": "b3duIHNpZ25hdHVyZQ=="}});
+        }),
+        code: "thinking-last",
+        part: |part| part["type"] == "reasoning",
+        predicted: true,
+    },
+    Case {
         name: "dead-signature",
         applies: anthropic,
         play: |stage| {

@@ -16,7 +16,7 @@ use crate::provider::Provider;
 use crate::rows::{self, Session};
 use crate::setup::setup;
 use crate::shapes::Row;
-use crate::strict::{FOREIGN, STRICT, THINKING};
+use crate::strict::{FOREIGN, STRICT, THINKING, WINDOW};
 use crate::{alone, dump, fixtures, matrix, report, versions};
 
 /// An answer that is refused for ever, and what is to be said of it.
@@ -164,6 +164,15 @@ const CASES: &[Case] = &[
         mends: true,
     },
     Case {
+        name: "empty-copilot",
+        provider: "copilot-like",
+        parts: || vec![start(), json!({"type": "reasoning", "text": "Hm", "time": {"start": 1}})],
+        finish: None,
+        code: "empty-message",
+        named: &[1],
+        mends: true,
+    },
+    Case {
         name: "split-call",
         provider: "gemini",
         parts: || vec![start(), words(), start(), call(&json!({"google": {"thoughtSignature": "c2ln"}}))],
@@ -209,6 +218,15 @@ const CASES: &[Case] = &[
         mends: true,
     },
     Case {
+        name: "over-window",
+        provider: "deep",
+        parts: || vec![start(), words()],
+        finish: Some("stop"),
+        code: "over-window",
+        named: &[],
+        mends: false,
+    },
+    Case {
         name: "call-without-reasoning",
         provider: "kimi",
         parts: || vec![start(), call(&json!({})), start(), words()],
@@ -245,7 +263,11 @@ fn history(case: &Case) -> Vec<Row> {
     vec![
         user(format!("{STRICT} one")),
         answer(Some("stop"), vec![start(), words()]),
-        user(if case.mends { "two".to_owned() } else { THINKING.to_owned() }),
+        user(match case.code {
+            "call-without-reasoning" => THINKING.to_owned(),
+            "over-window" => WINDOW.to_owned(),
+            _ => "two".to_owned(),
+        }),
         answer(case.finish, (case.parts)()),
     ]
 }
@@ -259,8 +281,10 @@ fn of(version: &Version) -> Vec<String> {
     let wanted = |case: &&Case| said.as_ref().is_none_or(|said| said.split_whitespace().any(|name| name == case.name));
     let mut cases: BTreeMap<String, &Case> = BTreeMap::new();
     let mut mutants = Vec::new();
-    // 1.14.48 sends none of it through xAI's package (measured), so nothing is refused there.
-    let sent = |case: &&Case| case.provider != "xai" || *version > Version::new("1.14.48");
+    // 1.14.48 sends none of it through xAI's package (measured), so nothing is refused there, and gets past a window with a
+    // second compaction.
+    let later = |case: &&Case| case.provider == "xai" || case.code == "over-window";
+    let sent = |case: &&Case| !later(case) || *version > Version::new("1.14.48");
     for case in CASES.iter().filter(wanted).filter(sent) {
         let session = matrix::session_at(case.name.to_owned(), &history(case), mutants.len(), an_hour_ago());
         cases.insert(session.id.clone(), case);
@@ -311,11 +335,12 @@ fn of(version: &Version) -> Vec<String> {
         }
         let after = &evidenced[id];
         let found = list(&after["findings"]).iter().filter(|f| f["code"] == case.code);
+        let there = found.clone().next().is_some();
         let found: Vec<&str> = found.filter_map(|f| f["part_id"].as_str()).collect();
         let parts = &sessions[id].messages[3].parts;
         let named: Vec<&str> = case.named.iter().map(|at| parts[*at].id.as_str()).collect();
         // What nothing can be done about is named, and the session is not called dead: thinking may be switched off.
-        if (after["status"] == "dead") != case.mends || found != named {
+        if (after["status"] == "dead") != case.mends || !there || found != named {
             let (status, findings) = (&after["status"], &after["findings"]);
             misses.push(format!("MISS scan: {name}: {status} {findings}\n  {}", sessions[id].describe()));
         }

@@ -9,6 +9,8 @@ use crate::wire::{Side, Wire};
 pub(crate) const STRICT: &str = "E2E-STRICT";
 /// What a conversation says with a model of chat completions that thinks before each call.
 pub(crate) const THINKING: &str = "E2E-THINKING";
+/// What a conversation says that is longer than the model's window.
+pub(crate) const WINDOW: &str = "E2E-WINDOW";
 /// What a caller's encrypted reasoning begins with where it was another's.
 pub(crate) const FOREIGN: &str = "FOREIGN";
 
@@ -66,6 +68,9 @@ fn responses(items: &[&Value]) -> Option<String> {
 
 fn chat(wire: Wire, turns: &[&Value]) -> Option<String> {
     let foreign = |value: &Value| value.as_str().is_some_and(|data| data.starts_with(FOREIGN));
+    if turns.iter().any(|turn| wire.text(turn).contains(WINDOW)) {
+        return Some("prompt is too long: 213000 tokens > 200000 maximum".to_owned());
+    }
     if let Some(at) = turns.iter().position(|turn| turn["content"].to_string().contains("\"image_url\":")) {
         return Some(format!(
             "Failed to deserialize the JSON body into the target type: messages[{at}]: unknown variant `image_url`, expected \
