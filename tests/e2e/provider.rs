@@ -67,12 +67,8 @@ impl Request {
             if self.wire == Wire::Messages {
                 turns.dedup_by(|next, before| {
                     let both = next["role"] == "user" && before["role"] == "user";
-                    let (Some(more), Some(blocks)) = (next["content"].as_array(), before["content"].as_array_mut())
-                    else {
-                        return false;
-                    };
                     if both {
-                        blocks.extend(more.iter().cloned());
+                        before["content"] = [blocks(before), blocks(next)].concat().into();
                     }
                     both
                 });
@@ -107,6 +103,14 @@ fn is_empty(turn: &Value) -> bool {
     let calls = turn["tool_calls"].as_array().is_some_and(|calls| !calls.is_empty());
     let thoughts = turn["reasoning_content"].as_str().is_some_and(|text| !text.is_empty());
     no_words && !calls && !thoughts && turn["role"] != "tool"
+}
+
+/// The content of an entry as a list: one text stands for itself.
+fn blocks(turn: &Value) -> Vec<Value> {
+    match &turn["content"] {
+        Value::Array(blocks) => blocks.clone(),
+        text => vec![json!({"type": "text", "text": text})],
+    }
 }
 
 /// Whether an entry is an assistant's turn in which nothing is sent.
