@@ -83,6 +83,25 @@ pub struct Options<'a> {
     pub progress: &'a dyn Fn(u64, u64),
 }
 
+impl<'a> Options<'a> {
+    /// What a plain scan is told: everything that there is to say, by what the store itself tells.
+    #[must_use]
+    pub fn new(selection: &'a Selection, packages: &'a SdkResolver) -> Self {
+        Self {
+            selection,
+            want: Want::Findings,
+            opencode: None,
+            refusing: &[],
+            proven: &|_| Vec::new(),
+            newer: true,
+            deep: false,
+            import: false,
+            packages,
+            progress: &|_, _| {},
+        }
+    }
+}
+
 impl std::fmt::Debug for Options<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Options").field("selection", self.selection).field("want", &self.want).finish_non_exhaustive()

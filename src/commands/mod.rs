@@ -229,16 +229,12 @@ impl Context<'_> {
         };
         let proven = |store: &str| self.proven_before(store);
         work(&Options {
-            selection,
             want,
             opencode: self.global.opencode.as_ref(),
             refusing: &self.global.refuses,
             proven: &proven,
-            newer: true,
-            deep: false,
-            import: false,
-            packages: &self.resolver,
             progress: &progress,
+            ..Options::new(selection, &self.resolver)
         })
     }
 
