@@ -134,19 +134,20 @@ fn apply(
     if let Some(folder) = &options.extract {
         extract::save(&exclusive.store(), &plan, folder).map_err(located)?;
     }
-    let header = header(job, options.now);
+    let header = header(job, options);
     let mut journal = JournalWriter::create(options.journals, &header)?;
     let written = write(&exclusive, &plan, &conditions, &mut journal).map_err(located);
     let warning = commit(job.path, exclusive, journal, written, options.now)?;
     Ok(Applied { journal: header.id, warning })
 }
 
-fn header(job: &Job<'_>, now: i64) -> Header {
+fn header(job: &Job<'_>, options: &ApplyOptions<'_>) -> Header {
+    let now = options.now;
     let sessions = || job.plan.sessions.iter();
     Header {
         version: VERSION,
         kind: job.kind,
-        id: journal_id(now, job.plan),
+        id: journal_id(job.plan, options),
         undoes: job.undoes.clone(),
         store_id: job.store_id.to_owned(),
         store_path: job.path.display().to_string(),
@@ -156,11 +157,19 @@ fn header(job: &Job<'_>, now: i64) -> Header {
     }
 }
 
-/// What `undo` calls a journal: when it was, and a piece of its plan's digest.
-fn journal_id(now: i64, plan: &Plan) -> String {
-    let when = Timestamp::from_millisecond(now).unwrap_or_default().strftime("%Y%m%dT%H%M%SZ");
-    let text = serde_json::to_string(plan).unwrap_or_default();
-    format!("{when}-{}", &digest(&format!("{now} {text}"))[..6])
+/// What `undo` calls a journal: when it was, and a piece of its plan's digest. Two copies of a store that are repaired at once
+/// have the same plan: the second gets another piece.
+fn journal_id(plan: &Plan, options: &ApplyOptions<'_>) -> String {
+    let when = Timestamp::from_millisecond(options.now).unwrap_or_default().strftime("%Y%m%dT%H%M%SZ");
+    let text = format!("{} {}", options.now, serde_json::to_string(plan).unwrap_or_default());
+    let mut whole = digest(&text);
+    loop {
+        let id = format!("{when}-{}", &whole[..6]);
+        if !JournalWriter::is_taken(options.journals, &id) {
+            return id;
+        }
+        whole = digest(&whole);
+    }
 }
 
 fn write(exclusive: &Exclusive, plan: &Plan, conditions: &[Postcondition], journal: &mut JournalWriter) -> Result<()> {

@@ -1,12 +1,14 @@
 //! Planning and carrying out a repair.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::{Applied, ApplyOptions, Job, Postcondition, Proof};
 use crate::audit::{self, Audit, audit, every_misfit, fills, replay_sdk, sdk_of};
 use crate::diagnosis::unopenable::Fails;
 use crate::diagnosis::{
-    Applicability, Evidence, Finding, Format, Include, Includes, Judge, Left, LeftReason, Scope, Status, draft,
+    Applicability, Diagnosis, Evidence, Finding, Format, Include, Includes, Judge, Left, LeftReason, Scope, Status,
+    draft,
 };
 use crate::error::Result;
 use crate::history::log::Log;
@@ -42,8 +44,26 @@ pub struct PlannedRepair {
     pub plan: Plan,
     /// Sessions that are left, and why.
     pub left: Vec<Left>,
+    /// Sessions of which every prompt stays refused, as nothing was said of taking out what it is refused for; each with
+    /// what would have to be included.
+    pub dead: Vec<(String, BTreeSet<Include>)>,
     /// The titles of the sessions of both, by id.
     pub titles: Vec<(String, String)>,
+}
+
+impl PlannedRepair {
+    /// [`PlannedRepair::left`], and the dead sessions that are not among them.
+    #[must_use]
+    pub fn all_left(&self) -> Vec<Left> {
+        let known = |id: &str| self.left.iter().any(|left| left.id == id);
+        let dead = self.dead.iter().filter(|(id, _)| !known(id));
+        let dead = dead.map(|(id, kinds)| {
+            let kinds: Vec<&str> = kinds.iter().map(|kind| (*kind).into()).collect();
+            let detail = format!("{} {}", LeftReason::NotIncluded.description(), kinds.join(","));
+            Left { id: id.clone(), reason: LeftReason::NotIncluded, detail }
+        });
+        self.left.iter().cloned().chain(dead).collect()
+    }
 }
 
 /// Judges the store and plans what is to be done. Sessions whose tail holds the refusal come first.
@@ -51,9 +71,12 @@ pub struct PlannedRepair {
 /// # Errors
 /// What is wrong with the store, or with the selection.
 pub fn plan_repair(store: &Store<'_>, options: &RepairOptions<'_>) -> Result<PlannedRepair> {
-    let want = if options.includes.beyond_tails() { audit::Want::Findings } else { audit::Want::Stuck };
+    // A named session is read whole; in a store, dead ones are found by all of their rows alone.
+    let named = options.audit.selection.names_sessions();
+    let tails = named && !options.includes.beyond_tails();
+    let want = if tails { audit::Want::Stuck } else { audit::Want::Findings };
     // Whoever names a session is told of it, whichever opencode it is of.
-    let newer = options.audit.newer && options.audit.selection.names_sessions();
+    let newer = options.audit.newer && named;
     let deep = options.audit.deep || [Include::Rows, Include::BrokenParts].iter().any(|i| options.includes.has(*i));
     let audit = audit(store, &audit::Options { want, newer, deep, ..options.audit })?;
     let planner =
@@ -62,7 +85,6 @@ pub fn plan_repair(store: &Store<'_>, options: &RepairOptions<'_>) -> Result<Pla
     let mut order: Vec<_> = audit.sessions.iter().collect();
     // These are what the person came for.
     order.sort_by_key(|judged| judged.diagnosis.evidence != Some(Evidence::Evidenced));
-    let named = options.audit.selection.names_sessions();
     for judged in order {
         let info = &judged.diagnosis.info;
         if judged.diagnosis.format == Format::V2 {
@@ -79,15 +101,22 @@ pub fn plan_repair(store: &Store<'_>, options: &RepairOptions<'_>) -> Result<Pla
             let loaded = store.load(info)?;
             if loaded.unreadable.is_empty() {
                 let (session, sdk, untouched) = (&loaded.session, judged.replay_sdk(), UntouchedDigest::default());
-                planner.session(Task { session, sdk, goal, untouched }, &mut work)?;
+                let refused = judged.diagnosis.refused;
+                planner.session(Task { session, sdk, goal, untouched, refused }, &mut work)?;
             } else {
                 // A verdict reads a tail; whoever writes has to understand every row.
                 work.unreadable(info, named);
             }
         }
     }
-    let Work { plan, left, titles, .. } = work;
-    Ok(PlannedRepair { audit, plan, left, titles })
+    let Work { plan, left, titles, cured, .. } = work;
+    let lacking = |d: &Diagnosis| -> BTreeSet<Include> {
+        let kinds = d.findings.iter().filter_map(Finding::redacted_by);
+        kinds.filter(|kind| !options.includes.has(*kind)).collect()
+    };
+    let refused = audit.sessions.iter().map(|j| &j.diagnosis).filter(|d| d.refused && !cured.contains(&d.info.id));
+    let dead = refused.map(|d| (d.info.id.clone(), lacking(d))).filter(|(_, kinds)| !kinds.is_empty()).collect();
+    Ok(PlannedRepair { audit, plan, left, dead, titles })
 }
 
 /// Carries out a plan that was shown, for the store at `path`.
@@ -117,6 +146,8 @@ struct Work {
     left: Vec<Left>,
     titles: Vec<(String, String)>,
     conditions: Vec<Postcondition>,
+    /// Sessions of which every prompt was refused, and is not any more.
+    cured: Vec<String>,
 }
 
 impl Work {
@@ -140,6 +171,8 @@ struct Task<'a> {
     goal: Goal,
     /// A digest of the rows that the plan does not name, where that is known already.
     untouched: UntouchedDigest,
+    /// Whether it is to be looked at whether every prompt is still refused afterwards.
+    refused: bool,
 }
 
 struct Planner<'a> {
@@ -172,14 +205,14 @@ impl Planner<'_> {
             if unreadable.is_empty()
                 && let Some(goal) = Goal::of(&diagnosis, self.includes)
             {
-                self.session(Task { session: &session, sdk, goal, untouched }, &mut work)?;
+                self.session(Task { session: &session, sdk, goal, untouched, refused: false }, &mut work)?;
             }
         }
         Ok((work.plan, work.conditions))
     }
 
     fn session(&self, task: Task<'_>, work: &mut Work) -> Result<()> {
-        let Task { session, sdk, goal, untouched } = task;
+        let Task { session, sdk, goal, untouched, refused } = task;
         work.titles.push((session.info.id.clone(), session.info.title.clone()));
         let misfits = every_misfit(self.store, session)?;
         let (fills, cannot) = if goal.decodable {
@@ -216,6 +249,9 @@ impl Planner<'_> {
         }
         if goal.decodable {
             plan.still_unread = remaining.iter().map(|finding| said(finding)).collect();
+        }
+        if refused && !draft(&after, &sdk, &self.judge.counting, Scope::All).settle(self.judge).refused {
+            work.cured.push(session.info.id.clone());
         }
         let log_told = self.tell_log(session, &mut plan)?;
         if self.keep_proofs {

@@ -218,16 +218,23 @@ impl BySession {
     }
 }
 
-/// The journal that is meant: by id or a unique prefix, or the newest repair that can be taken back.
+/// The journal that is meant: by id or a unique prefix, or the newest repair of the store at `path` that can be
+/// taken back.
 ///
 /// # Errors
 /// When there is none, or several, or it cannot be taken back.
-pub fn pick_journal<'a>(lines: &'a [JournalLine], wanted: Option<&str>) -> Result<&'a JournalLine> {
+pub fn pick_journal<'a>(lines: &'a [JournalLine], path: &Path, wanted: Option<&str>) -> Result<&'a JournalLine> {
     let Some(wanted) = wanted else {
-        return lines
-            .iter()
-            .rev()
-            .find(|l| matches!(l.kind, Some(Kind::Repair | Kind::Relink)) && l.state.open())
+        let open = |l: &&JournalLine| matches!(l.kind, Some(Kind::Repair | Kind::Relink)) && l.state.open();
+        // A copy of the store has the same identity: what was done to this very file comes first, then what can be taken
+        // back whole.
+        let here = |l: &&JournalLine| l.store_path.as_deref() == path.to_str();
+        let done = |l: &&JournalLine| l.state == JournalState::Done;
+        let newest = || lines.iter().rev().filter(open);
+        return newest()
+            .find(here)
+            .or_else(|| newest().find(done))
+            .or_else(|| newest().next())
             .ok_or_else(|| Error::new(ErrorCode::NothingToUndo, "there is no repair of this store to take back"));
     };
     let found: Vec<&JournalLine> = lines.iter().filter(|l| l.id == wanted).collect();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use opencode_unstick::apply::{Applied, ApplyOptions, PlannedRepair, RepairOptions, plan_repair, repair};
 use opencode_unstick::audit::{Selection, Want};
-use opencode_unstick::diagnosis::{Finding, Include, Includes};
+use opencode_unstick::diagnosis::{Include, Includes};
 use opencode_unstick::error::{Error, ErrorCode, Result};
 use opencode_unstick::repair::SessionPlan;
 use opencode_unstick::report::{self, ErrorBody, Output, Progress, RepairDoc, StoreDoc};
@@ -49,7 +49,7 @@ struct Call<'a> {
 impl Call<'_> {
     fn one(&self, target: &Target, several: bool) -> Result<Exit> {
         let shown = self.plan(target)?;
-        let lacking = self.lacking(&shown).0;
+        let lacking = lacking(&shown);
         if !lacking.is_empty() && self.offers() {
             // What would help is part of the question: nobody has to know its name.
             let more = Self { includes: self.includes.with(lacking), ..*self };
@@ -78,9 +78,9 @@ impl Call<'_> {
         let Self { context, args, .. } = *self;
         let store = StoreDoc::new(&shown.audit.facts, &target.path, &shown.audit.bound);
         let document = |shown: &PlannedRepair| {
-            RepairDoc::new(store.clone(), args.dry_run, &shown.plan, shown.left.clone(), args.text)
+            RepairDoc::new(store.clone(), args.dry_run, &shown.plan, shown.all_left(), args.text)
         };
-        let nothing_left = shown.left.is_empty() && shown.plan.sessions.iter().all(|s| s.still_unread.is_empty());
+        let nothing_left = shown.all_left().is_empty() && shown.plan.sessions.iter().all(|s| s.still_unread.is_empty());
         let obstacles = context.obstacles(&target.path, &shown.plan, args.dry_run, args.wait)?;
         if !context.global.json {
             self.show(target, &shown, &obstacles, several)?;
@@ -144,7 +144,7 @@ impl Call<'_> {
         if !obstacles.is_empty() && !out.quiet {
             out.print(&format!("{}\n", report::obstacles(out, obstacles)))?;
         }
-        Ok(out.print(&self.human(shown))?)
+        Ok(out.print(&self.human(shown, obstacles.is_empty()))?)
     }
 
     /// What was done, for people or as a document.
@@ -164,7 +164,7 @@ impl Call<'_> {
         context.out.print(&report::repaired(&context.out, &shown.plan, shown.left.len(), &undo))
     }
 
-    fn human(&self, planned: &PlannedRepair) -> String {
+    fn human(&self, planned: &PlannedRepair, ready: bool) -> String {
         let (args, out) = (self.args, &self.context.out);
         let (n, left) = (planned.plan.sessions.len(), planned.left.len());
         if n == 0 && left == 0 {
@@ -192,29 +192,16 @@ impl Call<'_> {
             let end = end.join(" ");
             text.push_str(&if out.quiet { format!("{end}\n") } else { format!("\n{}\n", out.wrap(&end, "")) });
         }
-        if args.dry_run && n > 0 && !out.quiet {
+        if args.dry_run && n > 0 && ready && !out.quiet {
             text.push_str(&format!("Next: {}\n", out.command(&self.next(&[]))));
         }
         text.push_str(&self.still_dead(planned));
         text
     }
 
-    /// What would have to be included for dead sessions, and how many these are.
-    fn lacking(&self, planned: &PlannedRepair) -> (BTreeSet<Include>, usize) {
-        let mut kinds: BTreeSet<Include> = BTreeSet::new();
-        let mut dead = 0;
-        for judged in planned.audit.sessions.iter().filter(|j| j.diagnosis.refused) {
-            let kinds_of_it = judged.diagnosis.findings.iter().filter_map(Finding::redacted_by);
-            let lacking: Vec<Include> = kinds_of_it.filter(|kind| !self.includes.has(*kind)).collect();
-            dead += usize::from(!lacking.is_empty());
-            kinds.extend(lacking);
-        }
-        (kinds, dead)
-    }
-
     /// What stays dead because nothing was said of taking out what is refused, and how to say it: lines, or nothing.
     fn still_dead(&self, planned: &PlannedRepair) -> String {
-        let (kinds, dead) = self.lacking(planned);
+        let (kinds, dead) = (lacking(planned), planned.dead.len());
         if dead == 0 || self.context.global.quiet {
             return String::new();
         }
@@ -241,4 +228,9 @@ impl Call<'_> {
         }
         report::clean(&words.join(" "))
     }
+}
+
+/// What would have to be included for dead sessions.
+fn lacking(planned: &PlannedRepair) -> BTreeSet<Include> {
+    planned.dead.iter().flat_map(|(_, kinds)| kinds.iter().copied()).collect()
 }

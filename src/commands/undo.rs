@@ -25,7 +25,7 @@ pub(crate) fn run(context: &Context<'_>, args: &Undo) -> Result<Exit> {
         }
         return Ok(Exit::Fine);
     };
-    let line = pick_journal(&lines, args.id.as_deref())?;
+    let line = pick_journal(&lines, &target.path, args.id.as_deref())?;
     let mut shown = plan_undo(&target.path, &found, &line.id, context.now)?;
     let obstacles = context.obstacles(&target.path, &shown.plan, args.dry_run, args.wait)?;
     if !context.global.json {

@@ -84,6 +84,19 @@ impl Table {
     }
 }
 
+/// A row as it is stored.
+#[derive(Debug, Clone, Copy)]
+pub struct StoredRow<'a> {
+    /// Its table.
+    pub table: Table,
+    /// Its id.
+    pub id: &'a str,
+    /// The message's id: its own, or the one that a part hangs on.
+    pub message: &'a str,
+    /// Its JSON.
+    pub data: &'a str,
+}
+
 /// A rule that a row breaks, and what fails for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {

@@ -331,8 +331,8 @@ const PROBLEMS: [Problem; 47] = [
     row(
         Code::RecoveredPrefill400,
         Fix::Report,
-        "refused once, went on since",
-        "a request that was refused for its prefill, with later turns that worked",
+        "refused once, goes on now",
+        "a request that was refused for its prefill, in a session that goes on now",
     ),
     row(
         Code::StepLimitPrefill,

@@ -32,6 +32,8 @@ pub enum LeftReason {
     UnmeasuredVersion,
     /// Mending the tail alone would hide that every prompt is refused.
     WouldHideRefusal,
+    /// Every prompt is refused, and what for is taken out only where that is asked for.
+    NotIncluded,
     /// A row is not what it was.
     RowChanged,
     /// Something newer names an id that undo would take away.
@@ -67,6 +69,9 @@ impl LeftReason {
             }
             Self::WouldHideRefusal => {
                 "mending its tail would hide what every prompt is refused for; mend that with --include"
+            }
+            Self::NotIncluded => {
+                "every prompt is refused, and what it is refused for is taken out only if that is asked for with --include"
             }
             Self::RowChanged => "a row has changed since",
             Self::Referenced => "something newer refers to a row that undo would take away",

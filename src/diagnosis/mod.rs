@@ -67,7 +67,7 @@ pub enum Status {
     AtRisk,
     /// A buried turn, or a tail that only older opencode trips over.
     Latent,
-    /// It was refused once, and later turns got past that.
+    /// It was refused once, and goes on now.
     Recovered,
     /// Nothing to say.
     Healthy,

@@ -15,7 +15,7 @@ use serde::Serialize;
 use strum::Display;
 
 use super::{Code, Finding, finding};
-use crate::decoding::{self, GENERATIONS, Table, Value, Violation, Where, Wrong};
+use crate::decoding::{self, GENERATIONS, StoredRow, Table, Value, Violation, Where, Wrong};
 use crate::history::Session;
 use crate::json::Object;
 
@@ -58,19 +58,6 @@ pub struct Misfit {
     pub wrong: Wrong,
     /// What fails.
     pub fails: Vec<Fails>,
-}
-
-/// A row as it is stored.
-#[derive(Debug, Clone, Copy)]
-pub struct StoredRow<'a> {
-    /// Its table.
-    pub table: Table,
-    /// Its id.
-    pub id: &'a str,
-    /// The message's id: its own, or the one that a part hangs on.
-    pub message: &'a str,
-    /// Its JSON.
-    pub data: &'a str,
 }
 
 /// Where rows stand in a session.

@@ -20,6 +20,9 @@ const PREFILL_TEXTS: [&str; 5] = [
     "a final `assistant` message must start with a thinking block",
 ];
 
+/// With this, a text about thinking is about a call that lacks it: the request did not end with an answer.
+const NO_PREFILL: &str = "found `tool_use`";
+
 /// What the replay says of a tool call that is still pending or running (docs/opencode.md §5.5).
 pub const NEVER_ENDED: &str = "[Tool execution was interrupted]";
 
@@ -110,11 +113,12 @@ fn row_error(object: &Object<'_>) -> Result<RowError, ShapeError> {
         // The raw JSON is searched, metadata and all: escapes never stand inside the phrases that count.
         // 404: a service of items that it does not know, OpenRouter of models that take no images.
         if status.is_none_or(|s| s == 400 || s == 404) {
-            let texts: Vec<&str> =
-                ["message", "responseBody", "metadata"].iter().filter_map(|key| data.some(key)).collect();
-            let lower: Vec<String> = texts.iter().map(|text| text.to_ascii_lowercase()).collect();
+            let members = ["message", "responseBody", "metadata"].iter().filter_map(|key| data.some(key));
+            let told = members.map(|text| (text, text.to_ascii_lowercase()));
+            let (texts, lower): (Vec<&str>, Vec<String>) =
+                told.filter(|(_, lower)| refusal::is_told(lower, status)).unzip();
             let says = |phrase: &str| lower.iter().any(|text| text.contains(phrase));
-            let prefill = status != Some(404) && PREFILL_TEXTS.iter().any(|phrase| says(phrase));
+            let prefill = status != Some(404) && !says(NO_PREFILL) && PREFILL_TEXTS.iter().any(|phrase| says(phrase));
             wrapper = prefill.then(|| wrapper_of(says));
             if wrapper.is_none() {
                 let known = |r: &Refusal| match status {
@@ -318,6 +322,19 @@ mod tests {
             r#"{"message":"Expected: `assistant` message in the final position, which would pre-fill the response"}"#
         ));
         assert!(!base(r#"{"message":"prompt is too long","statusCode":400}"#));
+        // A call that lacks its thinking, a list of guesses, a web page, and what was said when nobody was reached.
+        for other in [
+            "Expected `thinking` or `redacted_thinking`, but found `tool_use`. When `thinking` is enabled, a final \
+             `assistant` message must start with a thinking block",
+            "Possible reasons: the conversation must end with a user message; quota exceeded",
+            "<html>must end with a user message</html>",
+            "PluginError: the docs say must end with a user message: connect ECONNREFUSED 127.0.0.1:4000",
+        ] {
+            assert!(!base(&format!(r#"{{"message":{}}}"#, json::quote(other))), "{other}");
+        }
+        assert!(base(
+            r#"{"message":"Expected `thinking`, but found `text`. A final `assistant` message must start with a thinking block"}"#
+        ));
         assert!(!base(r#"{"message":"must end with a user message","statusCode":500}"#));
     }
 

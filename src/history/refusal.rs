@@ -55,7 +55,7 @@ pub enum RefusalClass {
 }
 
 /// Words of each class, lower case; the first that is found decides. Sources: docs/opencode.md §12.
-const TEXTS: [(&str, RefusalClass); 64] = [
+const TEXTS: [(&str, RefusalClass); 74] = [
     ("must contain non-whitespace text", RefusalClass::BlankText),
     ("text content blocks must be non-empty", RefusalClass::BlankText),
     ("text field in the contentblock object", RefusalClass::BlankText),
@@ -79,15 +79,25 @@ const TEXTS: [(&str, RefusalClass); 64] = [
     ("images, exceeding the maximum of", RefusalClass::TooManyImages),
     ("too much media", RefusalClass::TooManyImages),
     ("image exceeds", RefusalClass::ImageBytes),
-    ("unknown variant `image_url`", RefusalClass::NoImages),
-    ("unknown variant 'image_url'", RefusalClass::NoImages),
-    ("unknown variant image_url", RefusalClass::NoImages),
-    ("support image", RefusalClass::NoImages),
-    ("support the image", RefusalClass::NoImages),
-    ("unknown variant `file`", RefusalClass::NoDocuments),
-    ("support document", RefusalClass::NoDocuments),
-    ("support the document", RefusalClass::NoDocuments),
-    ("support pdf", RefusalClass::NoDocuments),
+    ("unknown variant `image_url`, expected", RefusalClass::NoImages),
+    ("unknown variant 'image_url', expected", RefusalClass::NoImages),
+    ("unknown variant image_url, expected", RefusalClass::NoImages),
+    ("support image input", RefusalClass::NoImages),
+    ("support image content", RefusalClass::NoImages),
+    ("support image_url", RefusalClass::NoImages),
+    ("support images", RefusalClass::NoImages),
+    ("support the image field", RefusalClass::NoImages),
+    ("support the image content", RefusalClass::NoImages),
+    ("unknown variant `file`, expected", RefusalClass::NoDocuments),
+    ("support document input", RefusalClass::NoDocuments),
+    ("support document content", RefusalClass::NoDocuments),
+    ("support documents", RefusalClass::NoDocuments),
+    ("support the document field", RefusalClass::NoDocuments),
+    ("support the document content", RefusalClass::NoDocuments),
+    ("support pdf input", RefusalClass::NoDocuments),
+    ("support pdf content", RefusalClass::NoDocuments),
+    ("support pdf files", RefusalClass::NoDocuments),
+    ("support pdfs", RefusalClass::NoDocuments),
     ("support file input", RefusalClass::NoDocuments),
     ("`tool_use` ids must be unique", RefusalClass::CallIds),
     ("tool_use ids must be unique", RefusalClass::CallIds),
@@ -155,20 +165,69 @@ pub struct Pointer {
     pub inner: Option<usize>,
 }
 
+/// Words with which a text goes on that is about some files of a kind and not about all of them.
+const OF_SOME: [&str; 9] = ["larger", "smaller", "of ", "with", "above", "over ", "in ", "bigger", "that "];
+
+/// Whether a text says the words, and not only of some files.
+fn says(text: &str, words: &str, class: RefusalClass) -> bool {
+    let of_a_kind = matches!(class, RefusalClass::NoImages | RefusalClass::NoDocuments);
+    text.match_indices(words).any(|(at, _)| {
+        let rest = text[at + words.len()..].trim_start_matches(' ');
+        !of_a_kind || !OF_SOME.iter().any(|word| rest.starts_with(word))
+    })
+}
+
+/// What gateways say before they list what may be wrong: such a text proves nothing.
+const GUESSES: [&str; 4] = ["possible reason", "possible cause", "may be one of", "common causes"];
+
+/// What says that no answer came from the service.
+const UNREACHED: [&str; 6] = ["econnrefused", "econnreset", "etimedout", "enotfound", "fetch failed", "socket hang up"];
+
+/// Whether a text, a JSON string in lower case, is the service's own word on what is wrong: not a web page, not a list of
+/// guesses, and, where no status came with it, not about a service that was never reached.
+pub(super) fn is_told(lower: &str, status: Option<i64>) -> bool {
+    let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+    !lower.starts_with("\"<") && !says(&GUESSES) && (status.is_some() || !says(&UNREACHED))
+}
+
 /// Words for encrypted reasoning, what is said of it where it is not taken back, and what is said of it elsewhere.
 const ENCRYPTED: [&str; 4] = ["encrypted_content", "encrypted content", "encrypted reasoning", "reasoning_opaque"];
-const NOT_TAKEN: [&str; 6] = ["verif", "decrypt", "not issued", "invalid", "not valid", "does not match"];
+const NOT_TAKEN: [&str; 13] = [
+    "not be verified",
+    "not verif",
+    "cannot verif",
+    "verification failed",
+    "failed to verify",
+    "unable to verify",
+    "n't be verified",
+    "decrypt",
+    "not issued",
+    "invalid",
+    "not valid",
+    "does not match",
+    "n't verif",
+];
+/// What ends a sentence, or a member of the JSON that is quoted.
+const ENDS: [&str; 10] = [". ", "\\n", "\",\"", "\\\",\\\"", "\":", "\\\":", "{", "}", "[", "]"];
 const OF_PARAMETERS: [&str; 4] = ["not supported", "supported values", "unknown parameter", "unsupported"];
 
 /// Whether a text says in words of its own that encrypted reasoning is not taken back.
 fn of_encrypted(text: &str) -> bool {
-    let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    says(&ENCRYPTED) && says(&NOT_TAKEN) && !says(&OF_PARAMETERS)
+    let says = |text: &str, words: &[&str]| words.iter().any(|word| text.contains(word));
+    if !says(text, &ENCRYPTED) || says(text, &OF_PARAMETERS) {
+        return false;
+    }
+    // Every other 400 says "invalid" in its type.
+    let mut text = text.replace("invalid_request_error", "").replace("invalid request", "");
+    for end in ENDS {
+        text = text.replace(end, "\n");
+    }
+    text.lines().any(|sentence| says(sentence, &ENCRYPTED) && says(sentence, &NOT_TAKEN))
 }
 
 /// What the texts of an error say; `name` is the error's, `lower` the texts in lower case, letter by letter.
 pub(super) fn of(name: &str, texts: &[&str], lower: &[String]) -> Refusal {
-    let found = TEXTS.iter().find(|(words, _)| lower.iter().any(|text| text.contains(words)));
+    let found = TEXTS.iter().find(|(words, class)| lower.iter().any(|text| says(text, words, *class)));
     let class = match found {
         Some((_, class)) => *class,
         None if name == "ContextOverflowError" => RefusalClass::Window,
@@ -252,6 +311,21 @@ mod tests {
                 RefusalClass::NoImages,
             ),
             ("No endpoints found that support image input", RefusalClass::NoImages),
+            ("The model does not support images.", RefusalClass::NoImages),
+            ("The model does not support image/bmp; use png or jpeg", RefusalClass::Other),
+            ("This model does not support image generation", RefusalClass::Other),
+            ("The model does not support image detail 'original'", RefusalClass::Other),
+            ("The model does not support images larger than 20 MB", RefusalClass::Other),
+            ("tools.3.description: `unknown variant `image_url`` is too long", RefusalClass::Other),
+            (
+                r#"{"error":{"message":"You must set store to false to include reasoning.encrypted_content","type":"invalid_request_error"}}"#,
+                RefusalClass::Other,
+            ),
+            (
+                r#"{"error":{"message":"Invalid value for temperature"},"request":{"include":["reasoning.encrypted_content"]}}"#,
+                RefusalClass::Other,
+            ),
+            ("Your organization must be verified to receive encrypted content.", RefusalClass::Other),
             ("This model doesn't support documents.", RefusalClass::NoDocuments),
             (
                 "This model doesn't support the document field for user messages. Remove document and try again.",

@@ -31,6 +31,13 @@ pub struct JournalWriter {
 }
 
 impl JournalWriter {
+    /// Whether a journal of that id is in the folder.
+    #[must_use]
+    pub fn is_taken(folder: &Path, id: &str) -> bool {
+        // A link that leads nowhere is there as well.
+        folder.join(format!("{id}.{SUFFIX}")).symlink_metadata().is_ok()
+    }
+
     /// Begins a journal in the folder, which is made where it is missing.
     ///
     /// # Errors
@@ -40,8 +47,7 @@ impl JournalWriter {
         make_folder(folder).map_err(failed)?;
         let path = folder.join(format!("{}.{SUFFIX}", header.id));
         let partial = folder.join(format!("{}.{UNFINISHED}", header.id));
-        // A link that leads nowhere is there as well.
-        if path.symlink_metadata().is_ok() {
+        if Self::is_taken(folder, &header.id) {
             return Err(failed(io::Error::new(io::ErrorKind::AlreadyExists, "a journal of that id is there already")));
         }
         let file = create_private(&partial).map_err(failed)?;

@@ -7,6 +7,7 @@ mod importable;
 pub mod log;
 mod mend;
 mod plan;
+mod planner;
 mod proof;
 mod proposals;
 mod step;
@@ -14,6 +15,7 @@ pub mod undo;
 
 pub use broken::take_out;
 pub use change::{Change, apply_change};
-pub use plan::{Goal, Plan, Planned, Request, SessionPlan, plan_session, touched};
+pub use plan::{Plan, SessionPlan, touched};
+pub use planner::{Goal, Planned, Request, plan_session};
 pub use proof::{Check, Mending, prove, prove_mended, worse};
 pub use step::{Action, Means, Redaction, Step};

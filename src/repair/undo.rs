@@ -9,7 +9,7 @@ use crate::diagnosis::{Left, LeftReason};
 use crate::error::Result;
 use crate::history::log::Log;
 use crate::history::{PartKind, Session};
-use crate::rows::{Lookup, Op, RowEdit, Table, int};
+use crate::rows::{Lookup, Op, RowEdit, Table, int, text};
 
 /// Whether the rows of the store are those that edits left, or those that they found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +125,13 @@ fn changed_since(edits: &[RowEdit], rows: &dyn Lookup) -> Result<Option<String>>
     for edit in edits.iter().filter(|e| !e.table.is_log()) {
         if rows.whole(edit.table, &edit.id)? != edit.after {
             return Ok(Some(format!("{} {} has changed since the repair", edit.table, edit.id)));
+        }
+        if let Some(parent) =
+            edit.before.as_ref().filter(|_| edit.table == Table::Part).and_then(|r| text(r, "message_id"))
+            && !edits.iter().any(|e| e.table == Table::Message && e.id == parent)
+            && rows.whole(Table::Message, parent)?.is_none()
+        {
+            return Ok(Some(format!("message {parent}, which part {} belongs to, is gone", edit.id)));
         }
         let rowid = edit.before.as_ref().filter(|_| edit.op() == Op::Delete).and_then(|row| int(row, "rowid"));
         if let Some(rowid) = rowid

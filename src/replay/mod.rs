@@ -2,6 +2,7 @@
 //! request that they send.
 
 mod bound;
+mod package;
 mod packages;
 mod prefixes;
 mod request;

@@ -7,7 +7,7 @@
 
 use std::rc::Rc;
 
-use super::packages::Ask;
+use super::packages;
 use super::request::{LastTurn, last_turn_from, reminds_after, stops_at};
 use super::resume::{Newest, Resume, newest, resume_in, resume_of};
 use super::rules::{Order, RULE_SETS, RuleSet};
@@ -138,7 +138,7 @@ impl<'a> Prefixes<'a> {
         // A reminder is a turn, so with one there is nothing to be remembered from before it.
         let before = known.as_ref().and_then(|k| k.as_ref()).filter(|k| reminder.is_none() && k.model == model);
         let (from, earlier) = before.map_or((0, None), |k| (k.rows, k.turn));
-        let turn = last_turn_from(&self.rows, from, &Ask::new(set, self.sdk, model), reminder).or(earlier);
+        let turn = last_turn_from(&self.rows, from, &packages::ask(set, self.sdk, model), reminder).or(earlier);
         if let (Some(known), None) = (known, reminder) {
             *known = Some(Known { rows: self.rows.len(), model, turn });
         }

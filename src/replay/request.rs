@@ -1,7 +1,8 @@
 //! History to request: the turns that a model would be sent (docs/opencode.md §5).
 
 use super::Sdk;
-use super::packages::{Ask, Out, row};
+use super::package::{Ask, Out};
+use super::packages::{self, row};
 use super::rules::RuleSet;
 use super::turn::{Block, BlockKind, Request, Turn, TurnRole, Why};
 use crate::history::{Message, ModelRef};
@@ -27,7 +28,7 @@ pub(super) fn stops_at(message: &Message, set: &RuleSet, sdk: &Sdk, user: &Messa
         return false;
     }
     let mut out = Out::default();
-    let _why = row(&Ask::new(set, sdk, user.user().and_then(|u| u.model.as_deref())), message, false, &mut out);
+    let _why = row(&packages::ask(set, sdk, user.user().and_then(|u| u.model.as_deref())), message, false, &mut out);
     !out.stops.is_empty()
 }
 
@@ -40,7 +41,7 @@ pub type LastTurn<'a> = (TurnRole, &'a str);
 pub fn last_turn<'a>(seen: &[&'a Message], set: &RuleSet, sdk: &Sdk, user: &Message) -> Option<LastTurn<'a>> {
     let model = user.user().and_then(|u| u.model.as_deref());
     let reminder = reminds(seen, user).then(|| seen.iter().rposition(|m| m.user().is_some())).flatten();
-    last_turn_from(seen, 0, &Ask::new(set, sdk, model), reminder)
+    last_turn_from(seen, 0, &packages::ask(set, sdk, model), reminder)
 }
 
 /// The last turn among the rows from place `from` on, with the reminder's place.
@@ -80,7 +81,7 @@ fn build<'a>(
     model: Option<&ModelRef>,
     reminder: Option<usize>,
 ) -> Request<'a> {
-    let ask = Ask::new(set, sdk, model);
+    let ask = packages::ask(set, sdk, model);
     let mut out = Out::default();
     let mut skipped: Vec<(&'a str, Why)> = Vec::new();
     for (at, message) in seen.iter().enumerate() {

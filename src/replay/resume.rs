@@ -6,9 +6,9 @@ use strum::{Display, EnumString};
 
 use super::Sdk;
 use super::request::{last_turn, stops_at};
-use super::rules::{Order, Pairing, RuleSet, ToolCheck};
+use super::rules::{Pairing, RuleSet, ToolCheck};
 use super::turn::TurnRole;
-use super::view::{after_revert, pending_task, view};
+use super::view::{after_revert, newest_by, pending_task, view};
 use crate::history::{Message, Session};
 
 /// What re-entering the loop does under one rule set.
@@ -37,19 +37,6 @@ pub struct Newest<'a> {
     pub user: Option<&'a Message>,
     /// Newest assistant row.
     pub assistant: Option<&'a Message>,
-}
-
-pub(super) fn newest_by<'a>(
-    seen: &[&'a Message],
-    order: Order,
-    wanted: impl Fn(&Message) -> bool,
-) -> Option<&'a Message> {
-    let rows = seen.iter().copied().filter(|m| wanted(m));
-    match order {
-        Order::Replay => rows.last(),
-        Order::Id => rows.max_by(|a, b| a.row.id.cmp(&b.row.id)),
-        Order::Created => rows.max_by(|a, b| a.created.total_cmp(&b.created).then_with(|| a.row.id.cmp(&b.row.id))),
-    }
 }
 
 /// The newest user and assistant row of the view, by the rule set's order.

@@ -48,7 +48,10 @@ impl FromStr for Release {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self { version: text.parse()?, name: text.trim().to_owned() })
+        let name = text.trim();
+        // A fork may count on behind the three numbers: `1.18.34.1`.
+        let end = name.match_indices('.').nth(2).map_or(name.len(), |(at, _)| at);
+        Ok(Self { version: name.get(..end).unwrap_or(name).parse()?, name: name.to_owned() })
     }
 }
 
@@ -56,7 +59,7 @@ impl Release {
     /// Whether it is a version of opencode's own and not a fork's or a preview.
     #[must_use]
     pub fn is_official(&self) -> bool {
-        !self.name.contains(['-', '+'])
+        !self.name.contains(['-', '+']) && self.name.matches('.').count() < 3
     }
 
     /// The rule set that stands for it though nobody has looked at it: the version lies in a gap of docs/opencode.md §4, or

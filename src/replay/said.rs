@@ -3,40 +3,10 @@
 //! Every row gives its messages by itself. What the SDK's core and opencode's `ProviderTransform` then leave out stands in
 //! `transform.rs`, what the package does with the rest in `packages/`.
 
-use super::packages::Ask;
+use super::package::{Ask, Said};
 use super::turn::{Block, BlockKind, TurnRole, Why};
-use crate::history::{Assistant, Message, Metadata, Part, PartKind, Text, ToolCall, ToolState};
+use crate::history::{Assistant, Message, Part, PartKind, Text, ToolCall, ToolState};
 use crate::history::{MetaKind, metadata};
-
-/// A message on its way to the package.
-#[derive(Debug, Clone)]
-pub(super) struct Said<'a> {
-    pub(super) role: TurnRole,
-    pub(super) row: &'a Message,
-    pub(super) blocks: Vec<Block<'a>>,
-    /// Blocks that were left out on the way.
-    pub(super) left_out: Vec<Block<'a>>,
-    /// The row is another model's: nothing of its metadata is handed over.
-    pub(super) foreign: bool,
-}
-
-const NONE: &Metadata = &None;
-
-impl<'a> Said<'a> {
-    fn new(role: TurnRole, row: &'a Message, foreign: bool) -> Self {
-        Self { role, row, blocks: Vec::new(), left_out: Vec::new(), foreign }
-    }
-
-    /// The metadata that is handed over with the block.
-    pub(super) fn metadata(&self, block: &Block<'a>) -> &'a Metadata {
-        match block.part.map(|part| &part.kind) {
-            _ if self.foreign => NONE,
-            Some(PartKind::Text { metadata, .. } | PartKind::Reasoning { metadata, .. }) => metadata,
-            Some(PartKind::Tool(call)) => &call.metadata,
-            _ => NONE,
-        }
-    }
-}
 
 fn text_kind(text: Text) -> BlockKind {
     if text.empty {

@@ -5,9 +5,8 @@
 //! verdict depends on it: lone surrogates, characters of call ids that Claude and Mistral do not take, cache marks, and
 //! the empty thinking that is added for DeepSeek's models, which no package sends.
 
-use super::packages::Ask;
+use super::package::{Ask, Said};
 use super::rules::Version;
-use super::said::Said;
 use super::turn::{Block, BlockKind, TurnRole};
 use crate::history::{MetaKind, PartKind, metadata};
 

@@ -4,8 +4,7 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use super::resume::newest_by;
-use super::rules::RuleSet;
+use super::rules::{Order, RuleSet};
 use crate::history::{Assistant, Message, PartKind, Session};
 
 /// The messages that the loop sees, in the order in which they are replayed.
@@ -43,6 +42,20 @@ pub fn reverted(session: &Session, id: &str) -> bool {
     let Some(revert) = &session.info.revert else { return false };
     let at = |id: &str| session.messages.iter().position(|m| m.row.id == id);
     id >= revert.message_id.as_str() || at(&revert.message_id).is_some_and(|from| at(id).is_some_and(|at| at >= from))
+}
+
+/// The newest of the rows that are wanted, by an order.
+pub(super) fn newest_by<'a>(
+    seen: &[&'a Message],
+    order: Order,
+    wanted: impl Fn(&Message) -> bool,
+) -> Option<&'a Message> {
+    let rows = seen.iter().copied().filter(|m| wanted(m));
+    match order {
+        Order::Replay => rows.last(),
+        Order::Id => rows.max_by(|a, b| a.row.id.cmp(&b.row.id)),
+        Order::Created => rows.max_by(|a, b| a.created.total_cmp(&b.created).then_with(|| a.row.id.cmp(&b.row.id))),
+    }
 }
 
 fn compaction(message: &Message) -> Option<&Option<Box<str>>> {

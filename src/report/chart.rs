@@ -11,8 +11,8 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use strum::IntoEnumIterator;
 
-use super::human::plural;
 use super::stats::bucket_label;
+use super::words::plural;
 use crate::error::{Error, ErrorCode, Result};
 use crate::stats::{Bucket, Cause, Events, Summary};
 

@@ -4,17 +4,13 @@ use jiff::tz::TimeZone;
 
 use super::layout::named;
 use super::listing::cause;
-use super::words::sentences;
+use super::words::{plural, sentences, size};
 use super::{Output, StoreDoc, clean};
 use crate::apply::PlannedRepair;
 use crate::diagnosis::{Format, Left};
 use crate::error::Error;
 use crate::repair::{Plan, SessionPlan};
 use crate::rows::Table;
-
-pub(super) fn plural(n: u64, one: &str, many: &str) -> String {
-    format!("{n} {}", if n == 1 { one } else { many })
-}
 
 /// By which opencode versions the store is judged, and where that comes from.
 #[must_use]
@@ -43,21 +39,6 @@ pub(super) fn store_line(out: &Output, store: &StoreDoc, source: bool) -> String
         }
     };
     out.dim(&format!("{}\n{}", clean(path), out.wrap(&line, "")))
-}
-
-/// A size in the unit that fits.
-pub(super) fn size(bytes: u64) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-    let mut value = bytes as f64;
-    let mut unit = "B";
-    for next in ["KB", "MB", "GB", "TB"] {
-        if value < 1000.0 {
-            break;
-        }
-        value /= 1000.0;
-        unit = next;
-    }
-    if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") }
 }
 
 /// What is said of a plan after which the next prompt has fewer turns.

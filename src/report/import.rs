@@ -1,6 +1,6 @@
 //! What a scan says of opencode 2's import of opencode 1's sessions.
 
-use super::human::plural;
+use super::words::plural;
 use super::{Output, clean};
 use crate::audit::Audit;
 use crate::diagnosis::{Applicability, Code, Finding};

@@ -5,9 +5,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::doc::SCHEMA_VERSION;
-use super::human::plural;
 use super::layout::named;
-use super::words::ago;
+use super::words::{ago, plural};
 use super::{Output, StoreDoc, clean, left};
 use crate::apply::PlannedRelink;
 use crate::diagnosis::Left;

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::tz::TimeZone;
 use unicode_width::UnicodeWidthStr;
 
-use super::human::{plural, store_line};
+use super::human::store_line;
 use super::listing::{Shown, details, full, short, short_lines};
+use super::words::plural;
 use super::{Output, StoreDoc, Summary, clean, unopenable};
 use crate::diagnosis::{Diagnosis, Doubts, Finding, Format, Status};
 
@@ -180,8 +181,9 @@ fn notes(out: &Output, scan: &Scan<'_>, sessions: &[&Shown<'_>]) -> Vec<String> 
         note(format!("{rows}: see `unstick scan --json`. Sessions with such rows are left alone."));
     }
     if scan.gone > 0 {
-        let these = plural(scan.gone as u64, "session points", "sessions point");
-        note(format!("{these} to folders that are gone: `unstick relink` lists them."));
+        let these = plural(scan.gone as u64, "session points to a folder", "sessions point to folders");
+        let are = if scan.gone == 1 { "is" } else { "are" };
+        note(format!("{these} that {are} gone: `unstick relink` lists them."));
     }
     let guessed: BTreeSet<&str> = sessions
         .iter()
@@ -203,7 +205,7 @@ fn notes(out: &Output, scan: &Scan<'_>, sessions: &[&Shown<'_>]) -> Vec<String> 
         let these = plural(n, "session waits for nothing", "sessions wait for nothing");
         note(format!(
             "{these}, unless opencode is at work there now: a tool call of the last answer was cut off or never ended. \
-             A new prompt is answered; `unstick repair --include unsettled` ends such calls."
+             A new prompt is answered; `unstick repair --include unsettled` ends calls that are stored as running."
         ));
     }
     if !scan.others.is_empty() {
@@ -237,7 +239,13 @@ fn advice(out: &Output, scan: &Scan<'_>, sessions: &[&Shown<'_>]) -> Vec<String>
              sent: the model loses it. The plan is shown first, and `undo` gives every row back.",
         );
     }
-    if scan.summary.stuck > 0 {
+    let dies = dead(sessions).next().is_some();
+    if scan.summary.stuck > 0 && dies {
+        say(
+            "A stuck session takes a new message: that gets past the refusal. Clients that retry, subagents, automation and \
+             `opencode run -s` need a repair.",
+        );
+    } else if scan.summary.stuck > 0 {
         say("Just typing? Send a new message: that gets past it, too. Clients that retry, subagents, automation and \
              `opencode run -s` need a repair.");
     } else if scan.summary.at_risk > 0 {
@@ -298,8 +306,11 @@ fn commands(out: &Output, scan: &Scan<'_>, sessions: &[&Shown<'_>]) -> Option<St
 #[must_use]
 pub fn check(out: &Output, store: &StoreDoc, summary: &Summary) -> String {
     let path = clean(store.path.as_deref().unwrap_or("store"));
-    let urgent = summary.stuck > 0 || summary.dead.is_some_and(|n| n > 0);
-    let next = if urgent {
+    let some = |n: Option<u64>| n.is_some_and(|n| n > 0);
+    let urgent = summary.stuck > 0 || some(summary.dead) || some(summary.unopenable);
+    let next = if !urgent && summary.unreadable > 0 {
+        format!("Next: {}", out.command("scan --status unreadable"))
+    } else if urgent {
         format!("Next: {}", out.command("scan"))
     } else {
         "There is nothing to do. `unstick --help` says what else it can tell.".to_owned()
@@ -324,8 +335,15 @@ pub fn scans(out: &Output, stores: &[ScanLine]) -> String {
         return stores.iter().map(line).collect();
     }
     let stuck: u64 = stores.iter().map(|s| s.summary.stuck).sum();
-    let all = plural(stuck, "session is stuck", "sessions are stuck");
-    let mut text = format!("{}\n", out.bold(&format!("{} stores, {all}", stores.len())));
+    let mut all = vec![plural(stuck, "session is stuck", "sessions are stuck")];
+    let sum = |of: fn(&Summary) -> Option<u64>| stores.iter().filter_map(|s| of(&s.summary)).sum::<u64>();
+    for (n, is, are) in [
+        (sum(|s| s.dead), "is dead", "are dead"),
+        (sum(|s| s.unopenable), "cannot be read by opencode", "cannot be read by opencode"),
+    ] {
+        all.extend((n > 0).then(|| plural(n, is, are)));
+    }
+    let mut text = format!("{}\n", out.bold(&format!("{} stores, {}", stores.len(), all.join(", "))));
     for store in stores {
         text.push_str(&format!("  {}", out.wrap(&line(store), "    ")));
     }

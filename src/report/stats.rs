@@ -10,9 +10,9 @@ use serde::Serialize;
 use strum::IntoEnumIterator;
 
 use super::doc::SCHEMA_VERSION;
-use super::human::{plural, store_line};
+use super::human::store_line;
 use super::layout::{fit, grid, right, wrap};
-use super::words::moment;
+use super::words::{moment, plural};
 use super::{OpencodeDoc, Output, StoreDoc, clean};
 use crate::rows::digest;
 use crate::stats::{

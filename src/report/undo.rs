@@ -7,9 +7,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::doc::SCHEMA_VERSION;
-use super::human::plural;
 use super::layout::named;
-use super::words::{ago, moment, sentences};
+use super::words::{ago, moment, plural, sentences};
 use super::{Output, clean, left, remain};
 use crate::apply::{JournalLine, JournalState, PlannedUndo};
 use crate::diagnosis::Left;

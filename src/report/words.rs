@@ -6,9 +6,28 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::clean;
-use super::human::size;
 use crate::diagnosis::Code;
 use crate::repair::{Action, Means, Redaction, Step};
+
+/// A number with its noun.
+pub(super) fn plural(n: u64, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}
+
+/// A size in the unit that fits.
+pub(super) fn size(bytes: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+    let mut value = bytes as f64;
+    let mut unit = "B";
+    for next in ["KB", "MB", "GB", "TB"] {
+        if value < 1000.0 {
+            break;
+        }
+        value /= 1000.0;
+        unit = next;
+    }
+    if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") }
+}
 
 /// A time in ms since the epoch, in the local zone: "12 May 14:03", with the year where it is another than `now`'s.
 pub(super) fn moment(ms: i64, now: i64, zone: &TimeZone) -> String {

@@ -4,8 +4,7 @@ use rusqlite::types::ValueRef;
 
 use super::Store;
 use super::columns::{optional_text, text};
-use crate::decoding::{self, Value};
-use crate::diagnosis::unopenable::StoredRow;
+use crate::decoding::{self, StoredRow, Value};
 use crate::error::Result;
 use crate::json::ShapeError;
 use crate::plain::SessionRow;

@@ -6,6 +6,7 @@ mod columns;
 mod decode;
 mod exclusive;
 mod folders;
+mod form;
 mod holders;
 mod import;
 pub mod interrupt;

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::Store;
 use super::blob;
 use super::columns::{bad_row, integer, optional_text, text};
-use super::schema::{check_table, column_names};
+use super::form::{check_table, column_names};
 use crate::error::{ErrorCode, Result};
 use crate::history::{SessionInfo, UnreadableRow};
 use crate::json::{ShapeError, shortened};

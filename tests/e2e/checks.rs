@@ -116,7 +116,9 @@ impl<'a> Case<'a> {
         });
         let empty_answers = list(&repair["plan"]["sessions"]).iter().filter(|plan| plan["empty_answers"] == true);
         let empty_answers = empty_answers.map(|plan| text(&plan["id"])).collect();
-        let left = list(&repair["left"]).iter().map(|left| (text(&left["id"]), text(&left["reason"])));
+        // Of dead sessions nothing is promised.
+        let left = list(&repair["left"]).iter().filter(|left| left["reason"] != "not-included");
+        let left = left.map(|left| (text(&left["id"]), text(&left["reason"])));
         let (edited, left) = (edited.collect(), left.collect());
         let load = |store: &Path| rows::load(store).into_iter().map(|session| (session.id.clone(), session)).collect();
         let jobs =

@@ -426,7 +426,11 @@ fn nothing_is_taken_out_unless_it_is_asked_for_and_undo_gives_it_back() {
             assert_eq!(run["plan"]["sessions"], json!([]), "{code} {args:?}");
         }
         // Whoever does not ask is told how.
-        let told = place.unstick(&["repair", SHAPE]).exits(0).stdout;
+        let left = place.unstick(&["repair", "--yes", "--json", SHAPE]).exits(1).json();
+        assert_eq!(left["left"][0]["reason"], "not-included", "{left}");
+        let told = place.unstick(&["repair", "--dry-run"]).exits(1).stdout;
+        assert!(told.contains("1 session is dead"), "a store is looked through for them, too: {told}");
+        let told = place.unstick(&["repair", SHAPE]).exits(1).stdout;
         assert!(told.contains("1 session is dead") && told.contains(&format!("--include {include}")), "{told}");
         let shown = place.unstick(&["repair", "--dry-run", SHAPE, "--include", include]).exits(1).stdout;
         assert!(!shown.contains("is dead"), "{shown}");
@@ -523,6 +527,12 @@ fn explain_marks_what_is_refused_and_stats_count_it() {
     asked(&place, 2, Some("max_tokens: must be at least 1"));
     let text = place.unstick(&["explain", SHAPE]).exits(0).stdout;
     assert!(text.contains("Every prompt is refused") && text.contains("< refused: image-size"), "{text}");
+    // Nothing beside it says otherwise, and it leads on.
+    assert!(
+        text.contains("a retry is refused as well") && text.contains("1.18.21 and newer        is refused"),
+        "{text}"
+    );
+    assert!(text.contains("What `unstick repair --include media` would do"), "{text}");
     let stats = place.unstick(&["stats", "--json"]).exits(0).json();
     assert_eq!(stats["other_400s_by_class"], json!({"image-pixels": 1, "other": 1}));
     assert_eq!(stats["other_400s"], 2);
@@ -557,7 +567,7 @@ fn a_plain_repair_does_not_hide_what_every_prompt_is_refused_for() {
     let thinking = json!({"type": "reasoning", "text": "hmm", "time": {"start": 1}});
     answered(&place, 1, None, &[json!({"type": "step-start"}), thinking]);
     assert_eq!(said(&place, &[]).0, "dead");
-    place.repair_with(&[SHAPE]).exits(0);
+    place.repair_with(&[SHAPE]).exits(1);
     assert_eq!(said(&place, &[]).0, "dead");
     place.repair_with(&["--include", "blank-text", SHAPE]).exits(0);
     assert_eq!(said(&place, &[]), sound());

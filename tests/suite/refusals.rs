@@ -585,7 +585,7 @@ fn a_dead_session_is_offered_what_helps() {
     assert_eq!(store.said("ses_a"), healthy());
     // Nobody is there to ask: the command is told.
     store.undo();
-    let told = store.place.unstick(&args).exits(0).stdout;
+    let told = store.place.unstick(&args).exits(1).stdout;
     assert!(told.contains("repair ses_a --dry-run --include reasoning"), "{told}");
 }
 
@@ -607,12 +607,36 @@ fn an_answer_without_a_word_that_claude_is_sent_is_dead_and_goes_with_a_plain_re
     assert_eq!(plan("blank-text"), 1);
     let run = store.repair("ses_b", "at-risk");
     assert_eq!(run["plan"]["sessions"][0]["empty_answers"], true, "{run}");
+    assert_eq!(run["left"], json!([]), "it is not dead any more");
     for session in ["ses_a", "ses_b"] {
         assert_ne!(store.said(session).0, "dead", "{session}");
     }
     store.undo();
     store.undo();
     assert!(before == store.place.dump());
+}
+
+/// A refusal of one file says nothing of the others of its kind where the model has answered such a file.
+#[test]
+fn a_model_that_has_answered_an_image_takes_images() {
+    let read = |id: &str| {
+        let mut call = called(id, &json!({}));
+        call["state"]["attachments"] = json!([{"id": "prt_a", "sessionID": "ses_a", "messageID": "msg_a", "type": "file",
+            "mime": "image/png", "filename": "it", "url": "data:image/png;base64,aGk="}]);
+        call
+    };
+    let text = "No endpoints found that support image input";
+    for (answered, status) in [(true, "healthy"), (false, "dead")] {
+        let store = Built::new("openrouter", "some/model", "@openrouter/ai-sdk-provider");
+        store.session("ses_a");
+        store.says("ses_a", Some("stop"), &[start(), read("c1")]);
+        if answered {
+            store.says("ses_a", Some("stop"), &[start(), words()]);
+            store.says("ses_a", Some("stop"), &[start(), read("c2")]);
+        }
+        store.refused("ses_a", 404, text);
+        assert_eq!(store.said("ses_a").0, status, "{answered}");
+    }
 }
 
 #[test]

@@ -149,6 +149,41 @@ fn a_session_that_went_on_is_left_and_the_others_are_taken_back() {
 }
 
 #[test]
+fn a_session_whose_message_is_gone_does_not_keep_the_others_from_their_undo() {
+    let place = Place::named("1.18.33");
+    let blank = |shape: &str| {
+        let id = fixtures::one("1.18.33").id(shape).to_owned();
+        place.edit(&format!(
+            "UPDATE part SET data = json_set(data, '$.text', ' ') WHERE rowid = (SELECT min(part.rowid) FROM part JOIN message m \
+             ON m.id = message_id WHERE m.session_id = '{id}' AND m.data ->> '$.role' = 'user' AND part.data ->> '$.type' = 'text')"
+        ));
+        id
+    };
+    let (one, other) = (blank("healthy"), blank("healthy-text"));
+    let before = place.dump();
+    place.repair_with(&[&one, &other, "--include", "blank-text"]).exits(0);
+    let prompt = place.text(&format!(
+        "SELECT id FROM message WHERE session_id = '{one}' AND data ->> '$.role' = 'user' ORDER BY time_created LIMIT 1"
+    ));
+    place.edit(&format!("DELETE FROM part WHERE message_id = '{prompt}'; DELETE FROM message WHERE id = '{prompt}'"));
+    let run = undo(&place, &[]).exits(1);
+    assert_eq!(left(&run), [(one, "row-changed".to_owned())]);
+    assert_eq!(place.dump().of_session(&other), before.of_session(&other));
+}
+
+#[test]
+fn of_several_stores_with_one_name_the_repair_of_this_file_is_taken_back() {
+    let place = Place::named("1.18.33");
+    let copy = place.root().join("copy.db");
+    fs::copy(place.db(), &copy).unwrap();
+    let before = place.dump();
+    repair(&place).exits(0);
+    Run::of(&mut place.on(&copy, &["repair", "--yes", fixtures::one("1.18.33").id("abort-text")])).exits(0);
+    undo(&place, &[]).exits(0);
+    assert!(place.dump() == before, "{:?}", before.difference(&place.dump()));
+}
+
+#[test]
 fn what_something_newer_names_is_not_taken_away() {
     let fixture = fixtures::one("1.15.3");
     let session = fixture.id("rstpar").to_owned();
@@ -260,6 +295,22 @@ fn a_journal_of_another_store_is_not_used() {
     fs::copy(&journal, other.root().join("state/opencode-unstick").join(journal.file_name().unwrap())).unwrap();
     assert_eq!(states(&other), ["other-store"]);
     undo(&other, &[]).exits(2);
+}
+
+#[test]
+fn two_copies_of_a_store_are_repaired_in_one_call_and_each_is_taken_back() {
+    let place = Place::named("1.18.33");
+    let copy = place.root().join("copy.db");
+    fs::copy(place.db(), &copy).unwrap();
+    let before = place.dump();
+    let both = ["--db", copy.to_str().unwrap()];
+    place.unstick(&[&["repair", "--yes"][..], &both].concat()).exits(0);
+    assert_eq!(journals(&place).len(), 2);
+    for store in [place.db(), copy] {
+        assert!(Dump::of(&store) != before);
+        Run::of(&mut place.on(&store, &["undo", "--yes"])).exits(0);
+        assert!(Dump::of(&store) == before, "{:?}", before.difference(&Dump::of(&store)));
+    }
 }
 
 #[test]

@@ -39,14 +39,32 @@ fn broken(asked: &Asked<'_, '_>) -> Vec<Broken> {
             out.push(Broken { evidence, doubt, ..found });
         }
     }
-    out.extend(refused(asked, RefusalClass::NoImages, "an image, and the model takes none", Media::is_image));
-    out.extend(refused(asked, RefusalClass::NoDocuments, "a document, and the model takes none", |m| !m.is_image()));
+    let images = refused(asked, RefusalClass::NoImages, "an image, and the model takes none", Media::is_image);
+    let documents = refused(asked, RefusalClass::NoDocuments, "a document, and the model takes none", is_document);
+    for file in images.into_iter().chain(documents) {
+        if !out.iter().any(|known| (&known.part_id, known.attachment) == (&file.part_id, file.attachment)) {
+            out.push(file);
+        }
+    }
     out
 }
 
-/// The files of a kind that the model has refused.
+fn is_document(media: &Media) -> bool {
+    media.mime.starts_with("application/") || media.mime.starts_with("text/")
+}
+
+/// The files of a kind that the model has refused: none where it has answered such a file before, for then it is not about
+/// the kind.
 fn refused(asked: &Asked<'_, '_>, class: RefusalClass, detail: &str, is: fn(&Media) -> bool) -> Vec<Broken> {
     if asked.refused(class).is_none() {
+        return Vec::new();
+    }
+    let answered = |file: &Place<'_, '_>| {
+        let behind = asked.request.turns.iter().skip_while(|turn| turn.row.id() != file.row.id()).skip(1);
+        let mut answers = behind.filter_map(|turn| Some((turn.row, turn.row.assistant()?)));
+        answers.any(|(row, a)| row.id() != file.row.id() && *a.model == *asked.model && super::accepted(row, a))
+    };
+    if asked.files().any(|(at, media)| is(media) && answered(&at)) {
         return Vec::new();
     }
     let files = asked.files().filter(|(_, media)| is(media));

@@ -6,10 +6,9 @@
 //!
 //! Source: `convertToAnthropicMessagesPrompt` of 3.0.71 and 3.0.111; measured on 1.14.48 and 1.18.34.
 
-use super::{Ask, Inside, MEASURED, Out, Package, sort};
 use crate::history::{MetaKind, Output, ToolState};
+use crate::replay::package::{Ask, Inside, MEASURED, Out, Package, Said, sort};
 use crate::replay::rules::Version;
-use crate::replay::said::Said;
 use crate::replay::turn::{Block, BlockKind, Carried};
 
 pub(super) const ANTHROPIC: Package = Package {
@@ -37,7 +36,7 @@ fn assistant<'a>(ask: &Ask<'_>, mut said: Said<'a>, out: &mut Out<'a>) {
             let vouches = [MetaKind::Signature, MetaKind::RedactedData];
             let found = vouches.iter().find_map(|kind| ask.meta(said, block, *kind));
             block.carries.extend(found.map(Carried::from));
-            super::hide_redacted(block);
+            crate::replay::package::hide_redacted(block);
             found.is_some()
         }
         BlockKind::ProviderToolCall => {

@@ -8,10 +8,9 @@
 //! Source: `convertToBedrockChatMessages` of 4.0.96 and 4.0.166; measured on 1.14.48 and 1.18.34, documents on 1.15.4,
 //! 1.15.13, 1.18.14 and 1.18.20 as well.
 
-use super::{Ask, Inside, MEASURED, Out, Package, sort};
 use crate::history::MetaKind;
+use crate::replay::package::{Ask, Inside, MEASURED, Out, Package, Said, sort};
 use crate::replay::rules::Version;
-use crate::replay::said::Said;
 use crate::replay::turn::{BlockKind, Carried};
 
 pub(super) const BEDROCK: Package = Package {
@@ -68,7 +67,7 @@ fn assistant<'a>(ask: &Ask<'_>, mut said: Said<'a>, out: &mut Out<'a>) {
         BlockKind::Thinking => {
             let found = vouches(said, block);
             block.carries.extend(found.map(Carried::from));
-            super::hide_redacted(block);
+            crate::replay::package::hide_redacted(block);
             found.is_some() || !late
         }
         BlockKind::BlankText | BlockKind::StandIn | BlockKind::EmptyText => beside,

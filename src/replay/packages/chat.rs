@@ -5,9 +5,8 @@
 //! `convertToGroqChatMessages` (3.0.31), `convertToXaiChatMessages` (3.0.82, 3.0.102), `convertToOpenAIChatMessages`
 //! (`@ai-sdk/openai` 3.0.53, 3.0.84), opencode's own copy for Copilot; measured on 1.14.48 and 1.18.34.
 
-use super::{Ask, MEASURED, Out, Package, all_inside, images, no_media, sort};
 use crate::history::{MetaKind, metadata};
-use crate::replay::said::Said;
+use crate::replay::package::{Ask, MEASURED, Out, Package, Said, all_inside, images, no_media, sort};
 use crate::replay::turn::{Block, BlockKind, Carried, StopKind};
 
 /// Thinking is a field of the message, `reasoning_content` unless the model's configuration names another. Calls carry

@@ -7,10 +7,9 @@
 //! Source: `convertToGoogleGenerativeAIMessages` of 3.0.63, 3.0.73 and 3.0.108, and opencode's change; measured on 1.14.48
 //! and 1.18.34.
 
-use super::{Ask, MEASURED, Out, Package, all_inside, no_media, sort};
 use crate::history::{MetaKind, metadata};
+use crate::replay::package::{Ask, MEASURED, Out, Package, Said, all_inside, no_media, sort};
 use crate::replay::rules::Version;
-use crate::replay::said::Said;
 use crate::replay::turn::{BlockKind, Carried};
 
 pub(super) const GOOGLE: Package = Package {

@@ -6,9 +6,8 @@
 //!
 //! Source: `convertToOpenRouterChatMessages` of 2.8.1 and 2.9.0; measured on 1.14.48 and 1.18.34.
 
-use super::{Ask, MEASURED, Out, Package, all_inside, no_media, sort};
 use crate::history::MetaKind;
-use crate::replay::said::Said;
+use crate::replay::package::{Ask, MEASURED, Out, Package, Said, all_inside, no_media, sort};
 use crate::replay::turn::{Block, BlockKind};
 
 pub(super) const OPENROUTER: Package = Package {

@@ -2,8 +2,7 @@
 //!
 //! That is a guess. What it says counts only where every package that was measured says the same.
 
-use super::{Ask, Out, Package, all_inside, no_media, sort};
-use crate::replay::said::Said;
+use crate::replay::package::{Ask, Out, Package, Said, all_inside, no_media, sort};
 use crate::replay::turn::Carried;
 
 pub(super) const OTHER: Package = Package {

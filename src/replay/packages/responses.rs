@@ -9,10 +9,10 @@
 //! Source: `convertToOpenAIResponsesInput` of `@ai-sdk/openai` 3.0.53 and 3.0.84, `convertToXaiResponsesInput` of
 //! `@ai-sdk/xai` 3.0.82 and 3.0.102, opencode's own copy for Copilot; measured on 1.14.48 and 1.18.34.
 
-use super::{Ask, Inside, MEASURED, Out, Package, all_inside, chat, images, no_media};
+use super::chat;
 use crate::history::{Digest, MetaKind};
+use crate::replay::package::{Ask, Inside, MEASURED, Out, Package, Said, all_inside, images, no_media};
 use crate::replay::rules::Version;
-use crate::replay::said::Said;
 use crate::replay::turn::{Block, BlockKind, Carried, Turn};
 
 pub(super) const OPENAI: Package = Package {

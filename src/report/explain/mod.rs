@@ -4,17 +4,18 @@ mod doc;
 mod newer;
 mod story;
 
+use std::collections::BTreeSet;
+
 use comfy_table::Cell;
 use jiff::tz::TimeZone;
 
-use super::human::{plural, size};
 use super::layout::{fit, grid, named, wrap};
-use super::words::{moment, sentences};
+use super::words::{moment, plural, sentences, size};
 use super::{Output, clean};
 pub use doc::ExplainDoc;
-use story::{afterwards, because, name, reasons, retry, story};
+use story::{afterwards, because, name, reasons, retry, retry_of_dead, story};
 
-use crate::diagnosis::{Applicability, Diagnosis, Evidence, Format, Include, Status};
+use crate::diagnosis::{Applicability, Diagnosis, Evidence, Finding, Format, Include, Status};
 use crate::explain::{AfterRepair, Explained, Explanation, Generation, Piece, Row, Turn};
 use crate::replay::{BlockKind, RULE_SETS, Resume, TurnRole};
 
@@ -129,7 +130,7 @@ fn request(out: &Output, explained: &Explained, e: &Explanation, (now, zone): (i
     text.push_str(&heading(out, &format!("{what} (opencode {})", range(e.set.key, e.set.key))));
     text.push_str(&rows(out, e, first_shown(out, e), now, zone));
     text.push_str(&heading(out, "What a retry does, by opencode version"));
-    text.push_str(&generations(out, e));
+    text.push_str(&generations(out, e, d.refused));
     let also: Vec<String> = d
         .findings
         .iter()
@@ -156,8 +157,10 @@ fn repair(out: &Output, explained: &Explained, e: &Explanation, (now, zone): (i6
         Some(AfterRepair::Repaired(plan, after)) => {
             let unmeasured = d.doubts.package || d.doubts.version;
             let kinds = [(d.doubts.model, Include::AtRisk), (unmeasured, Include::Unmeasured)];
-            let kinds: Vec<&str> =
-                kinds.into_iter().filter(|(doubt, _)| opt_in(d) && *doubt).map(|(_, kind)| kind.into()).collect();
+            let doubted = kinds.into_iter().filter(|(doubt, _)| opt_in(d) && *doubt).map(|(_, kind)| kind);
+            let refused = d.findings.iter().filter(|_| d.refused).filter_map(Finding::redacted_by);
+            let kinds: BTreeSet<Include> = doubted.chain(refused).collect();
+            let kinds: Vec<&str> = kinds.into_iter().map(Into::into).collect();
             let asked = if kinds.is_empty() { String::new() } else { format!(" --include {}", kinds.join(",")) };
             text.push_str(&heading(out, &format!("What `unstick repair{asked}` would do")));
             let does: Vec<String> =
@@ -211,7 +214,8 @@ fn range(first: &str, last: &str) -> String {
 /// Narrower than this, a generation of the loop is a sentence and no row.
 const NARROW: u16 = 76;
 
-fn generations(out: &Output, e: &Explanation) -> String {
+/// A table of what a retry does. `refused`: every request is, for what stands in the history.
+fn generations(out: &Output, e: &Explanation, refused: bool) -> String {
     let mut groups: Vec<(&Generation, &Generation)> = Vec::new();
     for g in &e.generations {
         match groups.last_mut() {
@@ -232,7 +236,7 @@ fn generations(out: &Output, e: &Explanation) -> String {
             Resume::RunsTask => "a compaction or subtask is pending".to_owned(),
             _ => reasons(e, &first.goes_on, "the newest answer"),
         };
-        let does = retry(first.resume);
+        let does = if refused && first.counts { retry_of_dead(first.resume) } else { retry(first.resume) };
         if out.width < NARROW {
             let counts = if first.counts { "" } else { " (older than this store)" };
             sentences.push(format!("{versions}{counts}: {does}, because {why}"));

@@ -5,8 +5,8 @@ use crate::diagnosis::{Diagnosis, Status};
 use crate::explain::NewerTurn;
 use crate::opencode2::predict::Refused;
 use crate::opencode2::wire::Role;
-use crate::report::human::size;
 use crate::report::layout::fit;
+use crate::report::words::size;
 use crate::report::{Output, clean};
 
 /// What is said of how opencode 2 is judged.

@@ -6,9 +6,8 @@ use super::newer;
 use crate::diagnosis::{Code, Diagnosis, Format, Status};
 use crate::explain::{Explained, Explanation, Failure, Generation, GoesOn, Row};
 use crate::replay::{Resume, TurnRole, Why};
-use crate::report::human::plural;
 use crate::report::layout::fit;
-use crate::report::words::moment;
+use crate::report::words::{moment, plural};
 use crate::report::{clean, unopenable};
 
 /// Why the session stands as it does, sentence by sentence, for somebody who has never seen opencode's source.
@@ -69,7 +68,12 @@ fn of_retry(explained: &Explained, e: &Explanation, now: i64, zone: &TimeZone) -
                     reasons(e, reason, "it")
                 ),
             };
-            let mut out = vec![looks, format!("They end with {}, so the model simply answers.", ending(e))];
+            let then = if d.refused {
+                format!("They end with {}, but hold what is refused: a retry is refused as well.", ending(e))
+            } else {
+                format!("They end with {}, so the model simply answers.", ending(e))
+            };
+            let mut out = vec![looks, then];
             out.extend(of_step_limit(d, e, now, zone));
             out
         }
@@ -140,8 +144,8 @@ fn refused(explained: &Explained, e: &Explanation, now: i64, zone: &TimeZone) ->
     }
     let model = d.model.as_ref().map_or_else(|| "The model".to_owned(), |m| clean(&m.to_string()));
     out.push(if d.status == Status::AtRisk && d.doubts.version {
-        "That is a guess: nobody has measured the opencode that the store was last used with, and those that were measured \
-         since do not send this. Name yours with --opencode VERSION."
+        "That is a guess: nobody has measured the opencode that the store was last used with. Name yours with --opencode \
+         VERSION."
             .to_owned()
     } else if d.status == Status::AtRisk && !d.doubts.model {
         "Which AI SDK package opencode loads for the model is not known here, and not every package sends a request \
@@ -239,6 +243,11 @@ pub(super) fn reasons(e: &Explanation, goes_on: &[GoesOn], it: &str) -> String {
         Some((only, [])) => only.clone(),
         Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
     }
+}
+
+/// What a retry does where every request is refused for what stands in the history.
+pub(super) fn retry_of_dead(resume: Resume) -> &'static str {
+    if resume == Resume::EndsWithUser { "is refused" } else { retry(resume) }
 }
 
 pub(super) fn retry(resume: Resume) -> &'static str {
