@@ -297,7 +297,9 @@ impl ErrorCode {
             Self::CannotWrite => "the operating system does not let the file be written there, or the disk is full",
             Self::NoSuchJournal => "no repair on record has that id",
             Self::SeveralJournals => "the beginning of an id fits more than one repair",
-            Self::NothingToUndo => "every repair of this store is taken back, or none was made",
+            Self::NothingToUndo => {
+                "every repair of this store is taken back, none was made, or its journal cannot be read"
+            }
             Self::BadExport => {
                 "`opencode export SESSION > session.json` writes one session; the file is something else, or is cut"
             }
@@ -326,8 +328,7 @@ impl ErrorCode {
                  COPY`"
             }
             Self::StoreInUse => {
-                "quit opencode (every window and server) and try again, or give it time with `unstick repair --wait \
-                 SECONDS`"
+                "quit opencode (every window and server) and try again, or give it time with `--wait SECONDS`"
             }
             Self::StoreCorrupt => {
                 "recover a copy with `sqlite3 STORE .recover | sqlite3 COPY`, then look at it with `unstick scan --db \

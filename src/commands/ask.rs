@@ -73,7 +73,7 @@ pub(crate) fn choose_by(
             // Leaving in the middle means that nothing is wanted: a half answer is no yes.
             Some("q" | "quit") | None => return Ok(Vec::new()),
             Some(_) => {
-                context.out.note("y: this one, n: not this one, all: this and all that follow, quit: change nothing.");
+                context.out.note("y: this one, n: not this one, all: this and the rest, quit: change nothing.");
                 continue;
             }
         }

@@ -1,7 +1,7 @@
 //! Exported sessions where a command takes a store.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use opencode_unstick::error::{Error, ErrorCode, Result};
@@ -25,6 +25,9 @@ impl Exported {
         &self.export.session.id
     }
 }
+
+/// How every file of SQLite's begins.
+const SQLITE: &[u8] = b"SQLite format 3\0";
 
 /// Whether an argument means a file, and not a session: `-` is standard input, ids begin with `ses_`.
 pub(crate) fn is_file(argument: &str) -> bool {
@@ -67,6 +70,11 @@ fn open(context: &Context<'_>, argument: &str) -> Result<Target> {
         "-" => Box::new(io::stdin()),
         _ => Box::new(File::open(&path).map_err(|error| failed(&error))?),
     };
+    let mut input = BufReader::new(input);
+    if input.fill_buf().is_ok_and(|start| start.starts_with(SQLITE)) {
+        let error = Error::new(ErrorCode::Usage, format!("{} is a store, not an exported session", clean(argument)));
+        return Err(error.hint(format!("name it with --db {}", super::quoted(argument))));
+    }
     let mut messages = Vec::new();
     let export = export::read(input, |message| {
         messages.push(message);

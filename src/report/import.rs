@@ -45,7 +45,7 @@ pub fn import(out: &Output, audit: &Audit) -> String {
     }
     let dropped = with(Code::ImportDropsRow).count() as u64;
     if dropped > 0 {
-        lines.push(format!("It leaves out rows of {}.", plural(dropped, "session", "sessions")));
+        lines.push(format!("opencode 2's import leaves out rows of {}.", plural(dropped, "session", "sessions")));
     }
     lines.iter().map(|line| out.wrap(line, "  ") + "\n").collect()
 }

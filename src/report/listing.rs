@@ -203,6 +203,7 @@ pub(super) fn details(out: &Output, shown: &Shown<'_>) -> String {
     }
     for finding in d.findings.iter().chain(&d.import) {
         let at = finding.part_id.as_deref().unwrap_or(&finding.message_id);
+        let at = if at.is_empty() { d.info.id.as_str() } else { at };
         let line = format!("  {}: {} ({})\n", finding.code, clean(&finding.detail), clean(at));
         text.push_str(&out.wrap(&line, "    "));
     }

@@ -48,6 +48,9 @@ pub(super) fn age(ms: i64, now: i64) -> String {
     if ms <= 0 {
         return "no time".to_owned();
     }
+    if ms > now.saturating_add(60_000) {
+        return "in the future".to_owned();
+    }
     let seconds = now.saturating_sub(ms).max(0) / 1000;
     let (n, unit) = match seconds {
         0..60 => (seconds, "second"),
@@ -62,7 +65,11 @@ pub(super) fn age(ms: i64, now: i64) -> String {
 
 /// How long ago and when: "3 days ago, 12 May 14:03".
 pub(super) fn ago(ms: i64, now: i64, zone: &TimeZone) -> String {
-    if ms <= 0 { moment(ms, now, zone) } else { format!("{} ago, {}", age(ms, now), moment(ms, now, zone)) }
+    if ms <= 0 || ms > now.saturating_add(60_000) {
+        moment(ms, now, zone)
+    } else {
+        format!("{} ago, {}", age(ms, now), moment(ms, now, zone))
+    }
 }
 
 /// What is done to a session, a sentence for each step, in the order of the rows.

@@ -237,3 +237,10 @@ fn a_file_is_read_from_standard_input_and_never_repaired() {
     let scan = Run::of(&mut place.command(["scan", "--json", "lacking.json"])).exits(1).json();
     assert_eq!(scan["sessions"][0]["status"], "unopenable");
 }
+
+#[test]
+fn a_store_in_the_place_of_an_export_is_told_how_to_be_named() {
+    let place = Place::named("1.18.33");
+    let run = Run::of(&mut place.command(["scan", "store/opencode.db"])).exits(2);
+    assert!(run.stderr.contains("is a store") && run.stderr.contains("--db store/opencode.db"), "{}", run.stderr);
+}

@@ -43,7 +43,7 @@ fn broken(asked: &Asked<'_, '_>) -> Vec<Broken> {
         detail: if summary {
             format!("its compaction was refused: the history is longer than the model's window; {}", largest(asked))
         } else {
-            format!("refused for its length, and nothing has worked since; {}", largest(asked))
+            format!("refused for its length, and no later answer of that model has got past it; {}", largest(asked))
         },
         evidence: None,
         doubt: Some("`/compact`, or a model with a larger window, may get past it"),

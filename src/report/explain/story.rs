@@ -204,7 +204,7 @@ pub(super) fn name(row: &Row) -> &'static str {
 pub(super) fn because(why: Why, row: &Row) -> &'static str {
     match why {
         Why::NoParts => "it holds nothing",
-        Why::Error if row.error == Some(Failure::Aborted) => "aborted before anything came",
+        Why::Error if row.error == Some(Failure::Aborted) => "aborted before it said anything",
         Why::Error => "answers with an error are not sent",
         Why::NothingSent => "none of its parts is sent",
         Why::EmptyForSdk => "empty text is not sent to this provider",
