@@ -4,7 +4,8 @@
 //     packaging/licenses.mjs [--target TARGET]            a table: licence, crates
 //     packaging/licenses.mjs [--target TARGET] --texts    the texts, as they go into a package with the program
 //
-// It fails where a crate has a licence that is not known to be fine here, or comes without a text.
+// It fails where a crate has a licence that is not known to be fine here, or comes without a text, or from elsewhere than
+// crates.io, or in any version.
 
 import { execFileSync } from "node:child_process";
 import fs from "node:fs";
@@ -12,6 +13,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 
 const FINE = new Set(["MIT", "Apache-2.0", "Unicode-3.0", "Zlib", "BSL-1.0", "Unlicense"]);
+const CRATES_IO = "registry+https://github.com/rust-lang/crates.io-index";
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
 
 /** The crates that are linked into the program on `target`, with their licences, by name. */
@@ -20,6 +22,12 @@ export function linked(target) {
   const args = ["metadata", "--format-version=1", "--locked", ...filter];
   const json = execFileSync("cargo", args, { cwd: root, maxBuffer: 1 << 28, stdio: ["ignore", "pipe", "inherit"] });
   const { packages, resolve } = JSON.parse(json);
+  for (const { id, name, source, dependencies } of packages) {
+    if (id === resolve.root) {
+      const any = dependencies.find(({ req, path }) => req === "*" && !path);
+      if (any) throw new Error(`${any.name}: Cargo.toml takes any version of it`);
+    } else if (source !== CRATES_IO) throw new Error(`${name}: it comes from ${source ?? "a folder"}, not from crates.io`);
+  }
   const nodes = new Map(resolve.nodes.map((node) => [node.id, node]));
   const seen = new Set([resolve.root]);
   // Neither what only builds nor what only tests ends up in the program; a procedural macro only builds.
