@@ -187,6 +187,17 @@ fn parts_of(message: &mut Rc<Message>) -> Vec<history::Part> {
         .unwrap_or_else(|| message.parts.clone())
 }
 
+/// A part's JSON as it is now, with what earlier changes made of it; `None` where there is no such row.
+///
+/// # Errors
+/// When it cannot be read.
+pub(super) fn part_json(part: &history::Part, rows: &dyn Lookup) -> Result<Option<String>> {
+    match &part.changed {
+        Some(changed) => Ok(Some(changed.to_string())),
+        None => rows.data(Table::Part, part.id()),
+    }
+}
+
 /// Edits of an assistant row's JSON, every other byte of which stays.
 #[derive(Debug, Clone)]
 pub(super) struct RowJson(Arc<str>);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::change::{Change, RowJson, apply_change};
+use super::change::{Change, RowJson, apply_change, part_json};
 use super::plan::Stop;
 use super::proposals::touches_revert;
 use super::step::{Action, Means, Redaction, Step};
@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::history::{Media, Message, Part, PartKind, Session, ToolState};
 use crate::json::{self, Object};
 use crate::replay::{RuleSet, Sdk};
-use crate::rows::{Lookup, Table};
+use crate::rows::Lookup;
 
 /// How often what is left is judged anew: taking one thing out may uncover another.
 const ROUNDS: u32 = 8;
@@ -81,10 +81,7 @@ fn fix(now: &Session, broken: &Broken, rows: &dyn Lookup) -> Result<Option<(Vec<
         return Ok(None);
     };
     let Some(part) = message.parts.iter().find(|p| Some(p.id()) == broken.part_id.as_deref()) else { return Ok(None) };
-    let data = match &part.changed {
-        Some(changed) => Some(changed.to_string()),
-        None => rows.data(Table::Part, part.id())?,
-    };
+    let data = part_json(part, rows)?;
     let aborted = aborted(message, rows)?;
     let fixed = data.and_then(|data| fixed(now, (message, part), broken, &data, aborted));
     Ok(fixed.map(|(changes, mut redaction)| {

@@ -1,6 +1,6 @@
 //! Which change comes next: proposals for the tail of a history, least invasive first.
 
-use super::change::{Change, RowJson};
+use super::change::{Change, RowJson, part_json};
 use super::proof::blocked;
 use crate::diagnosis::{Code, LeftReason, Tail, rules};
 use crate::error::Result;
@@ -174,8 +174,7 @@ pub(super) fn ended_calls(session: &Session, rows: &dyn Lookup) -> Result<Vec<Ch
     // Summaries are never touched.
     for message in session.messages.iter().filter(|m| !m.assistant().is_some_and(|a| a.summary)) {
         for (part, _) in message.tools().filter(|(_, call)| call.unsettled()) {
-            let (Some(data), Some(row)) = (rows.data(Table::Part, part.id())?, rows.brief(Table::Part, part.id())?)
-            else {
+            let (Some(data), Some(row)) = (part_json(part, rows)?, rows.brief(Table::Part, part.id())?) else {
                 continue;
             };
             let Some(data) = int(&row, "time_updated").and_then(|heard| never_ended(part, &data, heard)) else {

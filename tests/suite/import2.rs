@@ -286,3 +286,15 @@ fn a_scan_tells_how_far_the_import_has_come() {
     place.edit("UPDATE kv SET value = 'x'");
     assert_eq!(import(&place), Value::Null);
 }
+
+/// The end of a call that the same repair settles is the end of its answer.
+#[test]
+fn a_second_repair_has_nothing_to_do_for_the_import() {
+    for fixture in crate::fixtures::all() {
+        let place = Place::of(&fixture);
+        let more = ["--include", "unsettled,import"];
+        place.repair_with(&more);
+        let again = place.repair_with(&more).json();
+        assert_eq!(again["plan"]["sessions"], json!([]), "{}", fixture.name);
+    }
+}
