@@ -94,7 +94,8 @@ pub fn plan_repair(store: &Store<'_>, options: &RepairOptions<'_>) -> Result<Pla
         {
             // Until they are out, nothing else can be said of the session.
         } else if judged.diagnosis.status == Status::Unreadable {
-            work.unreadable(info, named);
+            // Whoever asks for broken parts is told which sessions stay as they are.
+            work.unreadable(info, named || options.includes.has(Include::BrokenParts));
         } else if let Some(reason) = judged.diagnosis.left_unmeasured(options.includes) {
             work.leave(info, reason);
         } else if let Some(goal) = Goal::of(&judged.diagnosis, options.includes) {

@@ -17,11 +17,13 @@ pub(crate) fn run(context: &Context<'_>, args: &Undo) -> Result<Exit> {
         target => Some(target?),
     };
     let lines = list_journals(target.as_ref().map(|t| t.path.as_path()), &found)?;
+    let store = target.as_ref().map(|t| t.path.clone());
+    let store = store.as_deref();
     let Some(target) = target.filter(|_| !args.list) else {
         if context.global.json {
             context.out.json(&JournalsDoc::new(lines))?;
         } else {
-            context.out.print(&report::journals(&context.out, &lines, &folder, context.now))?;
+            context.out.print(&report::journals(&context.out, &lines, store, &folder, context.now))?;
         }
         return Ok(Exit::Fine);
     };

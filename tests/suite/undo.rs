@@ -179,6 +179,8 @@ fn of_several_stores_with_one_name_the_repair_of_this_file_is_taken_back() {
     let before = place.dump();
     repair(&place).exits(0);
     Run::of(&mut place.on(&copy, &["repair", "--yes", fixtures::one("1.18.33").id("abort-text")])).exits(0);
+    let list = place.unstick(&["undo", "--list"]).exits(0).stdout;
+    assert_eq!(list.matches("; made in ").count(), 1, "{list}");
     undo(&place, &[]).exits(0);
     assert!(place.dump() == before, "{:?}", before.difference(&place.dump()));
 }
