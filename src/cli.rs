@@ -11,8 +11,8 @@ use opencode_unstick::diagnosis::{Format, Include, Status};
 use opencode_unstick::sdk::SdkOverride;
 use strum::IntoEnumIterator;
 
-const EXIT_CODES: &str = "Exit codes: 0 no session needs help; 1 one is stuck, dead or unopenable, or was left; 2 could \
-    not do it, nothing changed; 130 interrupted, nothing changed.";
+const EXIT_CODES: &str = "Exit codes: 0 nothing to do, or all done; 1 a session is stuck, dead or unopenable, or was left; \
+    2 could not do it, nothing changed; 130 interrupted, nothing changed.";
 
 const EXAMPLES: &str = "\
 Examples:

@@ -52,10 +52,11 @@ pub struct PlannedRepair {
 }
 
 impl PlannedRepair {
-    /// [`PlannedRepair::left`], and the dead sessions that are not among them.
+    /// [`PlannedRepair::left`], and the dead sessions of which nothing is said otherwise.
     #[must_use]
     pub fn all_left(&self) -> Vec<Left> {
-        let known = |id: &str| self.left.iter().any(|left| left.id == id);
+        let planned = |id: &str| self.plan.sessions.iter().any(|plan| plan.id == id);
+        let known = |id: &str| planned(id) || self.left.iter().any(|left| left.id == id);
         let dead = self.dead.iter().filter(|(id, _)| !known(id));
         let dead = dead.map(|(id, kinds)| {
             let kinds: Vec<&str> = kinds.iter().map(|kind| (*kind).into()).collect();

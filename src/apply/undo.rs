@@ -72,6 +72,9 @@ pub struct JournalLine {
     pub state: JournalState,
     /// What is wrong with the file.
     pub detail: Option<String>,
+    /// The store was another file then, such as a copy of this one.
+    #[serde(skip)]
+    pub elsewhere: bool,
 }
 
 impl JournalLine {
@@ -85,6 +88,7 @@ impl JournalLine {
             sessions: header.sessions.clone(),
             state,
             detail: None,
+            elsewhere: false,
         }
     }
 
@@ -100,6 +104,7 @@ impl JournalLine {
             sessions: Vec::new(),
             state: if sealed { JournalState::Broken } else { JournalState::NeverHappened },
             detail: Some(why.to_owned()),
+            elsewhere: false,
         }
     }
 }
@@ -129,8 +134,17 @@ pub fn list_journals(path: Option<&Path>, found: &[Found]) -> Result<Vec<Journal
     };
     with_snapshot(path, |store| {
         let id = store.identity()?;
-        found.iter().map(|f| line(f, found, &id, store)).collect()
+        let line = |f| -> Result<JournalLine> {
+            let line = line(f, found, &id, store)?;
+            let elsewhere = line.store_path.as_deref().is_some_and(|of| !same_file(path, Path::new(of)));
+            Ok(JournalLine { elsewhere, ..line })
+        };
+        found.iter().map(line).collect()
     })
+}
+
+fn same_file(one: &Path, other: &Path) -> bool {
+    one == other || one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
 }
 
 fn without_store(found: &Found) -> JournalLine {
@@ -218,22 +232,18 @@ impl BySession {
     }
 }
 
-/// The journal that is meant: by id or a unique prefix, or the newest repair of the store at `path` that can be
-/// taken back.
+/// The journal that is meant: by id or a unique prefix, or the newest repair that can be taken back, those of this
+/// very file first.
 ///
 /// # Errors
 /// When there is none, or several, or it cannot be taken back.
-pub fn pick_journal<'a>(lines: &'a [JournalLine], path: &Path, wanted: Option<&str>) -> Result<&'a JournalLine> {
+pub fn pick_journal<'a>(lines: &'a [JournalLine], wanted: Option<&str>) -> Result<&'a JournalLine> {
     let Some(wanted) = wanted else {
         let open = |l: &&JournalLine| matches!(l.kind, Some(Kind::Repair | Kind::Relink)) && l.state.open();
-        // A copy of the store has the same identity: what was done to this very file comes first, then what can be taken
-        // back whole.
-        let here = |l: &&JournalLine| l.store_path.as_deref() == path.to_str();
-        let done = |l: &&JournalLine| l.state == JournalState::Done;
         let newest = || lines.iter().rev().filter(open);
+        // Copies of a store share its journals: what was done to another file counts where it fits these rows.
         return newest()
-            .find(here)
-            .or_else(|| newest().find(done))
+            .find(|l| !l.elsewhere || l.state == JournalState::Done)
             .or_else(|| newest().next())
             .ok_or_else(|| Error::new(ErrorCode::NothingToUndo, "there is no repair of this store to take back"));
     };

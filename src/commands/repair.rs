@@ -80,7 +80,9 @@ impl Call<'_> {
         let document = |shown: &PlannedRepair| {
             RepairDoc::new(store.clone(), args.dry_run, &shown.plan, shown.all_left(), args.text)
         };
-        let nothing_left = shown.all_left().is_empty() && shown.plan.sessions.iter().all(|s| s.still_unread.is_empty());
+        let nothing_left = shown.left.is_empty()
+            && shown.dead.is_empty()
+            && shown.plan.sessions.iter().all(|s| s.still_unread.is_empty());
         let obstacles = context.obstacles(&target.path, &shown.plan, args.dry_run, args.wait)?;
         if !context.global.json {
             self.show(target, &shown, &obstacles, several)?;

@@ -17,17 +17,15 @@ pub(crate) fn run(context: &Context<'_>, args: &Undo) -> Result<Exit> {
         target => Some(target?),
     };
     let lines = list_journals(target.as_ref().map(|t| t.path.as_path()), &found)?;
-    let store = target.as_ref().map(|t| t.path.clone());
-    let store = store.as_deref();
     let Some(target) = target.filter(|_| !args.list) else {
         if context.global.json {
             context.out.json(&JournalsDoc::new(lines))?;
         } else {
-            context.out.print(&report::journals(&context.out, &lines, store, &folder, context.now))?;
+            context.out.print(&report::journals(&context.out, &lines, &folder, context.now))?;
         }
         return Ok(Exit::Fine);
     };
-    let line = pick_journal(&lines, &target.path, args.id.as_deref())?;
+    let line = pick_journal(&lines, args.id.as_deref())?;
     let mut shown = plan_undo(&target.path, &found, &line.id, context.now)?;
     let obstacles = context.obstacles(&target.path, &shown.plan, args.dry_run, args.wait)?;
     if !context.global.json {

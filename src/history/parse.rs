@@ -12,15 +12,17 @@ use super::{
 use crate::json::{self, Object, ShapeError, shape};
 
 /// What error texts say when a model takes no assistant prefill, lower case (docs/opencode.md §9).
-const PREFILL_TEXTS: [&str; 5] = [
+const PREFILL_TEXTS: [&str; 4] = [
     "assistant message prefill",
     "must end with a user message",
     "prefilling assistant messages",
     "in the final position, which would pre-fill",
-    "a final `assistant` message must start with a thinking block",
 ];
 
-/// With this, a text about thinking is about a call that lacks it: the request did not end with an answer.
+/// What older models say of an answer that ends the request where they are asked to think.
+const THINKING_FIRST: &str = "a final `assistant` message must start with a thinking block";
+
+/// With this, that is said of a call that lacks its thinking: the request did not end with an answer.
 const NO_PREFILL: &str = "found `tool_use`";
 
 /// What the replay says of a tool call that is still pending or running (docs/opencode.md §5.5).
@@ -114,11 +116,11 @@ fn row_error(object: &Object<'_>) -> Result<RowError, ShapeError> {
         // 404: a service of items that it does not know, OpenRouter of models that take no images.
         if status.is_none_or(|s| s == 400 || s == 404) {
             let members = ["message", "responseBody", "metadata"].iter().filter_map(|key| data.some(key));
-            let told = members.map(|text| (text, text.to_ascii_lowercase()));
             let (texts, lower): (Vec<&str>, Vec<String>) =
-                told.filter(|(_, lower)| refusal::is_told(lower, status)).unzip();
+                members.filter_map(|text| refusal::told(text, status)).unzip();
             let says = |phrase: &str| lower.iter().any(|text| text.contains(phrase));
-            let prefill = status != Some(404) && !says(NO_PREFILL) && PREFILL_TEXTS.iter().any(|phrase| says(phrase));
+            let prefill = status != Some(404)
+                && (PREFILL_TEXTS.iter().any(|phrase| says(phrase)) || says(THINKING_FIRST) && !says(NO_PREFILL));
             wrapper = prefill.then(|| wrapper_of(says));
             if wrapper.is_none() {
                 let known = |r: &Refusal| match status {
@@ -331,6 +333,13 @@ mod tests {
             "PluginError: the docs say must end with a user message: connect ECONNREFUSED 127.0.0.1:4000",
         ] {
             assert!(!base(&format!(r#"{{"message":{}}}"#, json::quote(other))), "{other}");
+        }
+        for guessed in [
+            "This model does not support assistant message prefill. Possible reasons: the model is not known",
+            "assistant message prefill is not supported; a fallback said: found `tool_use`",
+            "<ErrorResponse>the conversation must end with a user message</ErrorResponse>",
+        ] {
+            assert!(base(&format!(r#"{{"message":{}}}"#, json::quote(guessed))), "{guessed}");
         }
         assert!(base(
             r#"{"message":"Expected `thinking`, but found `text`. A final `assistant` message must start with a thinking block"}"#

@@ -55,7 +55,7 @@ pub enum RefusalClass {
 }
 
 /// Words of each class, lower case; the first that is found decides. Sources: docs/opencode.md §12.
-const TEXTS: [(&str, RefusalClass); 74] = [
+const TEXTS: [(&str, RefusalClass); 85] = [
     ("must contain non-whitespace text", RefusalClass::BlankText),
     ("text content blocks must be non-empty", RefusalClass::BlankText),
     ("text field in the contentblock object", RefusalClass::BlankText),
@@ -82,10 +82,17 @@ const TEXTS: [(&str, RefusalClass); 74] = [
     ("unknown variant `image_url`, expected", RefusalClass::NoImages),
     ("unknown variant 'image_url', expected", RefusalClass::NoImages),
     ("unknown variant image_url, expected", RefusalClass::NoImages),
+    ("unknown variant `image_url`: expected", RefusalClass::NoImages),
     ("support image input", RefusalClass::NoImages),
     ("support image content", RefusalClass::NoImages),
     ("support image_url", RefusalClass::NoImages),
     ("support images", RefusalClass::NoImages),
+    ("support image files", RefusalClass::NoImages),
+    ("support image attachments", RefusalClass::NoImages),
+    ("support image messages", RefusalClass::NoImages),
+    ("support image blocks", RefusalClass::NoImages),
+    ("support image modality", RefusalClass::NoImages),
+    ("support image.", RefusalClass::NoImages),
     ("support the image field", RefusalClass::NoImages),
     ("support the image content", RefusalClass::NoImages),
     ("unknown variant `file`, expected", RefusalClass::NoDocuments),
@@ -96,7 +103,11 @@ const TEXTS: [(&str, RefusalClass); 74] = [
     ("support the document content", RefusalClass::NoDocuments),
     ("support pdf input", RefusalClass::NoDocuments),
     ("support pdf content", RefusalClass::NoDocuments),
+    ("support document blocks", RefusalClass::NoDocuments),
     ("support pdf files", RefusalClass::NoDocuments),
+    ("support pdf documents", RefusalClass::NoDocuments),
+    ("support pdf attachments", RefusalClass::NoDocuments),
+    ("support pdf.", RefusalClass::NoDocuments),
     ("support pdfs", RefusalClass::NoDocuments),
     ("support file input", RefusalClass::NoDocuments),
     ("`tool_use` ids must be unique", RefusalClass::CallIds),
@@ -166,7 +177,7 @@ pub struct Pointer {
 }
 
 /// Words with which a text goes on that is about some files of a kind and not about all of them.
-const OF_SOME: [&str; 9] = ["larger", "smaller", "of ", "with", "above", "over ", "in ", "bigger", "that "];
+const OF_SOME: [&str; 6] = ["larger", "smaller", "bigger", "above", "over ", "of type"];
 
 /// Whether a text says the words, and not only of some files.
 fn says(text: &str, words: &str, class: RefusalClass) -> bool {
@@ -183,11 +194,18 @@ const GUESSES: [&str; 4] = ["possible reason", "possible cause", "may be one of"
 /// What says that no answer came from the service.
 const UNREACHED: [&str; 6] = ["econnrefused", "econnreset", "etimedout", "enotfound", "fetch failed", "socket hang up"];
 
-/// Whether a text, a JSON string in lower case, is the service's own word on what is wrong: not a web page, not a list of
-/// guesses, and, where no status came with it, not about a service that was never reached.
-pub(super) fn is_told(lower: &str, status: Option<i64>) -> bool {
-    let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
-    !lower.starts_with("\"<") && !says(&GUESSES) && (status.is_some() || !says(&UNREACHED))
+/// What of a text, a JSON string, is the service's own word on what is wrong, with the same in lower case: nothing of a web
+/// page, what stands before a list of guesses, and, where no status came with it, nothing about a service that was never
+/// reached.
+pub(super) fn told(text: &str, status: Option<i64>) -> Option<(&str, String)> {
+    let mut lower = text.to_ascii_lowercase();
+    let page = ["\"<!doctype", "\"<html"].iter().any(|start| lower.starts_with(start));
+    if page || status.is_none() && UNREACHED.iter().any(|words| lower.contains(words)) {
+        return None;
+    }
+    let end = GUESSES.iter().filter_map(|words| lower.find(words)).min().unwrap_or(lower.len());
+    lower.truncate(end);
+    Some((text.get(..end)?, lower))
 }
 
 /// Words for encrypted reasoning, what is said of it where it is not taken back, and what is said of it elsewhere.
@@ -208,7 +226,7 @@ const NOT_TAKEN: [&str; 13] = [
     "n't verif",
 ];
 /// What ends a sentence, or a member of the JSON that is quoted.
-const ENDS: [&str; 10] = [". ", "\\n", "\",\"", "\\\",\\\"", "\":", "\\\":", "{", "}", "[", "]"];
+const ENDS: [&str; 8] = [". ", "\\n", "\",\"", "\\\",\\\"", "\":", "\\\":", "{", "}"];
 const OF_PARAMETERS: [&str; 4] = ["not supported", "supported values", "unknown parameter", "unsupported"];
 
 /// Whether a text says in words of its own that encrypted reasoning is not taken back.
@@ -325,6 +343,9 @@ mod tests {
                 r#"{"error":{"message":"Invalid value for temperature"},"request":{"include":["reasoning.encrypted_content"]}}"#,
                 RefusalClass::Other,
             ),
+            ("Invalid 'input[3].encrypted_content': the content is not valid.", RefusalClass::EncryptedReasoning),
+            ("The encrypted_content of input[2] is invalid", RefusalClass::EncryptedReasoning),
+            ("This model doesn't support the image content block that you provided.", RefusalClass::NoImages),
             ("Your organization must be verified to receive encrypted content.", RefusalClass::Other),
             ("This model doesn't support documents.", RefusalClass::NoDocuments),
             (

@@ -74,7 +74,7 @@ impl JournalsDoc {
 
 /// `undo --list`.
 #[must_use]
-pub fn journals(out: &Output, lines: &[JournalLine], store: Option<&Path>, folder: &Path, now: i64) -> String {
+pub fn journals(out: &Output, lines: &[JournalLine], folder: &Path, now: i64) -> String {
     if lines.is_empty() {
         let line = format!("No repairs are on record in {}.", clean(&folder.display().to_string()));
         return format!("{}\n", out.wrap(&line, "  "));
@@ -99,7 +99,7 @@ pub fn journals(out: &Output, lines: &[JournalLine], store: Option<&Path>, folde
                 format!("{}: {}", line.state, clean(path))
             }
             // Copies of a store share their journals.
-            (None, state, Some(path)) if store.is_some_and(|store| store != Path::new(path)) => {
+            (None, state, Some(path)) if line.elsewhere => {
                 format!("{state}; made in {}", clean(path))
             }
             _ => line.state.to_string(),

@@ -16,6 +16,7 @@ mod dead;
 mod decoding;
 mod docs;
 mod dump;
+mod examples;
 mod explain;
 mod exports;
 #[cfg(target_os = "linux")]

@@ -626,11 +626,22 @@ fn a_model_that_has_answered_an_image_takes_images() {
         call
     };
     let text = "No endpoints found that support image input";
-    for (answered, status) in [(true, "healthy"), (false, "dead")] {
+    for (answered, status) in [("tool", "healthy"), ("nothing", "dead"), ("prompt", "dead")] {
         let store = Built::new("openrouter", "some/model", "@openrouter/ai-sdk-provider");
         store.session("ses_a");
+        if answered == "prompt" {
+            // Of a prompt's image opencode may have sent no more than its name.
+            let model = json!({"providerID": store.provider, "modelID": store.model});
+            let data = json!({"role": "user", "agent": "build", "model": model});
+            let file =
+                json!({"type": "file", "mime": "image/png", "filename": "it", "url": "data:image/png;base64,aGk="});
+            let prompt = store.row("ses_a", &data, &[file]);
+            let mut answer = store.answer(&prompt);
+            answer["finish"] = json!("stop");
+            store.row("ses_a", &answer, &[start(), words()]);
+        }
         store.says("ses_a", Some("stop"), &[start(), read("c1")]);
-        if answered {
+        if answered == "tool" {
             store.says("ses_a", Some("stop"), &[start(), words()]);
             store.says("ses_a", Some("stop"), &[start(), read("c2")]);
         }

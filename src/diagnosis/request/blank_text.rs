@@ -7,8 +7,10 @@
 //! beside signed thinking. Claude's API takes a blank text beside one with words, and refuses a message that has no
 //! other text.
 //!
-//! Rows before: `user (text "…")` · `assistant (step-start, reasoning signed, text "")` killed · `user (text "…")`
-//! Rows after:  `user (text "…")` · `assistant (step-start, reasoning signed)` marked as aborted · `user (text "…")`
+//! Rows before: `user` · `assistant (step-start, reasoning with anthropic.signature, text "", no finish)`
+//! Rows after:  `user` · `assistant (step-start, reasoning with anthropic.signature, MessageAbortedError)`
+//! Refused: messages: text content blocks must contain non-whitespace text
+//! Asked: `--include blank-text`
 //!
 //! Source: the answers of the API itself as LibreChat-AI/agents pull request 124 lists them (a blank text alone is
 //! refused, beside another text it is taken); opencode pull request 21860 (a blank between thinking and text is taken).

@@ -6,8 +6,11 @@
 //! Why: some models number their calls anew in every answer, or give them no id at all; their own providers take that.
 //! opencode replaces the characters that Claude does not take, but neither an empty id nor one that comes twice.
 //!
-//! Rows before: `assistant (tool callID "call_0")` · … · `assistant (tool callID "call_0")`
-//! Rows after:  `assistant (tool callID "call_0")` · … · `assistant (tool callID "call_0_2")`
+//! Rows before: `user` · `assistant (step-start, tool callID "call_0", finish "tool-calls")` ·
+//!              `assistant (step-start, tool callID "call_0", finish "tool-calls")`
+//! Rows after:  `user` · `assistant (step-start, tool callID "call_0", finish "tool-calls")` ·
+//!              `assistant (step-start, tool callID "call_0_2", finish "tool-calls")`
+//! Asked: `--include calls`
 //!
 //! Source: the issues; the replacement was read in 1.14.48 and 1.18.34, for models whose id holds "claude".
 

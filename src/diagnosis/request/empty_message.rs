@@ -6,8 +6,9 @@
 //! opencode sends on and `@ai-sdk/anthropic` leaves out: what is left is a message without content. Through
 //! `@ai-sdk/google-vertex/anthropic` an answer that was stopped before its first word is such a message as well.
 //!
-//! Rows before: `user` · `assistant (step-start, reasoning)` · `user`
-//! Rows after:  `user` · `assistant (step-start, reasoning)` marked as aborted, which opencode passes over · `user`
+//! Rows before: `user` · `assistant (step-start, reasoning, no finish)` · `user`
+//! Rows after:  `user` · `assistant (step-start, reasoning, MessageAbortedError)` · `user`
+//! Asked: `--include blank-text`
 //!
 //! Kimi, MiniMax and Copilot refuse the same of an answer with neither word nor call ("the message at position 5 with role
 //! 'assistant' must not be empty", opencode issues 39451, 37887, 6056): there only a stored refusal proves it, and an empty

@@ -7,8 +7,11 @@
 //! account, key, gateway or model behind the gateway, nobody can read it any more. Only the provider can tell, so nothing
 //! but its refusal proves it.
 //!
-//! Rows before: `assistant (reasoning with metadata.openai.reasoningEncryptedContent and itemId, text)`
-//! Rows after:  `assistant (reasoning, text)`: without these the reasoning stays in the store and is not sent
+//! Rows before: `user` · `assistant (step-start, reasoning with openai.reasoningEncryptedContent and openai.itemId "rs_1", text, finish "stop")`
+//! Rows after:  `user` · `assistant (step-start, reasoning, text, finish "stop")`
+//! Refused: reasoning `encrypted_content` was not issued to this caller
+//! Through: `openai`
+//! Asked: `--include reasoning`
 //!
 //! Source: the issues; what is sent was measured on 1.14.48 and 1.18.34 (docs/opencode.md §5). OpenRouter's encrypted
 //! details and Copilot's opaque reasoning are the same under other names.

@@ -5,8 +5,8 @@
 //!
 //! Why: the image is in the history, and every request sends it again.
 //!
-//! Rows before: `user (file image/png)` or `assistant (tool completed, attachments: [image/png])`
-//! Rows after:  `user (text "[Attached image/png: NAME]")` or `assistant (tool completed)`
+//! Files before: `user (file image/png)` or `assistant (tool completed, attachments: [image/png])`
+//! Files after:  `user (text "[Attached image/png: NAME]")` or `assistant (tool completed)`
 //!
 //! Source: Anthropic's page on vision, "General limits": 8000 pixels a side, 2000 in a request with more than 20 images;
 //! 5 MB of base64 by the refusal itself ("5895160 bytes > 5242880 bytes").

@@ -6,8 +6,11 @@
 //! Why: with `store: true` an item is sent by the name that the service gave it. It keeps items for a time, for one account,
 //! and not at all where it does not store.
 //!
-//! Rows before: `assistant (reasoning and text, each with metadata.openai.itemId)`
-//! Rows after:  `assistant (reasoning, text)`: without a name the text is sent whole, and reasoning where it is encrypted
+//! Rows before: `user` · `assistant (step-start, text with openai.itemId "msg_1", finish "stop")`
+//! Rows after:  `user` · `assistant (step-start, text, finish "stop")`
+//! Refused: Item with id 'msg_1' not found. Items are not persisted when `store` is set to false.
+//! Through: `openai`, configured with `store: true`
+//! Asked: `--include reasoning`
 //!
 //! Source: the issues; what is sent was measured on 1.14.48 and 1.18.34. Only a stored refusal proves it.
 

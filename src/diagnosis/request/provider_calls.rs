@@ -8,8 +8,9 @@
 //! `@ai-sdk/openai-compatible` sends the call without its result. `@ai-sdk/mistral` gives up over it before anything is
 //! sent, and up to 1.3 opencode itself does.
 //!
-//! Rows before: `assistant (step-start, tool with metadata.providerExecuted)`
-//! Rows after:  `assistant (step-start, tool)`: an ordinary call with its result
+//! Rows before: `user` · `assistant (step-start, tool with providerExecuted "true", finish "stop")`
+//! Rows after:  `user` · `assistant (step-start, tool, finish "stop")`: an ordinary call with its result
+//! Asked: `--include calls`
 //!
 //! Source: measured on 1.14.48 and 1.18.34.
 

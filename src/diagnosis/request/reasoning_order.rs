@@ -6,8 +6,11 @@
 //! Why: OpenAI wants the item that it made after the reasoning. An answer that was cut off behind its reasoning, or whose
 //! call is not sent, lacks it.
 //!
-//! Rows before: `assistant (reasoning with metadata.openai.reasoningEncryptedContent)` · `user`
-//! Rows after:  `assistant (reasoning)`: without what the provider gave it, it stays in the store and is not sent
+//! Rows before: `user` · `assistant (step-start, reasoning with openai.reasoningEncryptedContent and openai.itemId "rs_1", finish "stop")`
+//! Rows after:  `user` · `assistant (step-start, reasoning, finish "stop")`
+//! Refused: Item 'rs_1' of type 'reasoning' was provided without its required following item.
+//! Through: `openai`
+//! Asked: `--include reasoning`
 //!
 //! Source: the issue; what is sent was measured on 1.14.48 and 1.18.34. Only a stored refusal proves it.
 

@@ -6,8 +6,10 @@
 //! Why: thinking is sent back with the signature of the provider that made it, and another one, or the same one in
 //! another conversation, does not accept it. Only the provider can tell, so nothing but its refusal proves it.
 //!
-//! Rows before: `assistant (reasoning with metadata.anthropic.signature, text)`
-//! Rows after:  `assistant (reasoning, text)`: without a signature the thinking stays in the store and is not sent
+//! Rows before: `user` · `assistant (step-start, reasoning with anthropic.signature, text, finish "stop")`
+//! Rows after:  `user` · `assistant (step-start, reasoning, text, finish "stop")`
+//! Refused: messages.1.content.0: Invalid `signature` in `thinking` block
+//! Asked: `--include signatures`
 //!
 //! Source: the issues; what is sent of thinking was read in 1.14.48 and 1.18.34.
 

@@ -6,8 +6,9 @@
 //! Why: opencode was killed, or the answer was aborted by something else, behind thinking that the provider vouches for.
 //! It is sent, and nothing behind it is in the message.
 //!
-//! Rows before: `user` · `assistant (step-start, reasoning signed)` · `user`
-//! Rows after:  `user` · `assistant (step-start, reasoning signed)` marked as aborted, which opencode passes over · `user`
+//! Rows before: `user` · `assistant (step-start, reasoning with anthropic.signature, no finish)` · `user`
+//! Rows after:  `user` · `assistant (step-start, reasoning with anthropic.signature, MessageAbortedError)` · `user`
+//! Asked: `--include signatures`
 //!
 //! Source: the refusal (docs/opencode.md §12); what is sent was measured on 1.14.48 and 1.18.34. That Bedrock says the same
 //! of Claude is taken from its passing on what Anthropic's API says, and only said.

@@ -6,9 +6,11 @@
 //! Why: Gemini 3 wants the signature that it gave to the first call of each step. A call that came through a gateway without
 //! one lacks it.
 //!
-//! Rows before: `assistant (tool)`
-//! Rows after:  `assistant (tool with metadata.google.thoughtSignature "skip_thought_signature_validator")`, the words that
-//! Google gives for calls of elsewhere
+//! Rows before: `user` · `assistant (step-start, tool, finish "tool-calls")`
+//! Rows after:  `user` · `assistant (step-start, tool with google.thoughtSignature "skip_thought_signature_validator", finish "tool-calls")`
+//! Refused: Function call is missing a thought_signature in functionCall parts.
+//! Through: `google`
+//! Asked: `--include calls`
 //!
 //! Source: the issue, and Google's page on thought signatures; what is sent was measured on 1.14.48 and 1.18.34. Calls of
 //! another model are sent without any metadata: nothing stored helps there. Only a stored refusal proves it.

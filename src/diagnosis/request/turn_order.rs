@@ -6,8 +6,11 @@
 //! Why: an answer begins again within its row, behind words: what stands before and behind the mark are two turns of the
 //! model's in a row, and Gemini takes no call in the second.
 //!
-//! Rows before: `assistant (step-start, text, step-start, tool)`
-//! Rows after:  `assistant (step-start, text, tool)`: one turn, no word less
+//! Rows before: `user` · `assistant (step-start, text, step-start, tool, finish "tool-calls")`
+//! Rows after:  `user` · `assistant (step-start, text, tool, finish "tool-calls")`: one turn, no word less
+//! Refused: Please ensure that function call turn comes immediately after a user turn or after a function response turn.
+//! Through: `google`
+//! Asked: `--include calls`
 //!
 //! Source: the issue; what is sent was measured on 1.14.48 and 1.18.34. Only a stored refusal proves it.
 

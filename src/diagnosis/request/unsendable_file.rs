@@ -64,7 +64,11 @@ fn refused(asked: &Asked<'_, '_>, class: RefusalClass, detail: &str, is: fn(&Med
         let mut answers = behind.filter_map(|turn| Some((turn.row, turn.row.assistant()?)));
         answers.any(|(row, a)| row.id() != file.row.id() && *a.model == *asked.model && super::accepted(row, a))
     };
-    if asked.files().any(|(at, media)| is(media) && answered(&at)) {
+    // Of a prompt's file opencode may have sent no more than its name.
+    let reaches = |(at, media): &(Place<'_, '_>, &Media)| {
+        is(media) && (at.block.attachment().is_some() || asked.sdk.reads(&media.mime) == Some(true))
+    };
+    if asked.files().filter(reaches).any(|(at, _)| answered(&at)) {
         return Vec::new();
     }
     let files = asked.files().filter(|(_, media)| is(media));

@@ -6,9 +6,10 @@
 //! Why: as with an orphan, the call and the text after it are in one row. A call that came to an end keeps
 //! the loop going under every rule set since 1.14.
 //!
-//! Rows before: `assistant (step-start, tool completed, step-start, text, finish "stop")`
-//! Rows after:  `assistant (step-start, tool completed, finish "tool-calls")` ·
+//! Rows before: `user` · `assistant (step-start, tool completed, step-start, text, finish "stop")`
+//! Rows after:  `user` · `assistant (step-start, tool completed, finish "tool-calls")` ·
 //!              `assistant (step-start, text, finish "stop")`
+//! Asked: `--opencode any`
 //!
 //! Source: measured on 1.14.34 to 1.18.33 (docs/opencode.md §7).
 

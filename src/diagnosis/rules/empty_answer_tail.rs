@@ -7,6 +7,7 @@
 //!
 //! Rows before: `user` · `assistant (step-start, text "", no finish)`
 //! Rows after:  `user`
+//! Through: `openai-compatible`
 //!
 //! Source: measured through LiteLLM on 1.3.0, 1.14.48 and 1.18.33 (docs/opencode.md §7).
 

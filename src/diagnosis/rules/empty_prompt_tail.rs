@@ -5,8 +5,8 @@
 //! Why: the prompt is stored as a user row without parts. Such a row is passed over in the replay, so the
 //! request ends with the answer before it; and the loop goes on, for that answer is older than the prompt.
 //!
-//! Rows before: `user` · `assistant (finish "stop")` · `user (no parts)`
-//! Rows after:  `user` · `assistant (finish "stop")`
+//! Rows before: `user` · `assistant (text, finish "stop")` · `user (no parts)`
+//! Rows after:  `user` · `assistant (text, finish "stop")`
 //!
 //! Source: measured on 1.3.0 to 1.18.33 (docs/opencode.md §7).
 

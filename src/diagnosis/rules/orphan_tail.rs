@@ -7,9 +7,10 @@
 //! newest answer keeps the loop going, whatever its finish says; and as the text stands after the tool's
 //! result, the request ends with an assistant turn.
 //!
-//! Rows before: `assistant (step-start, tool error interrupted, step-start, text, finish "stop")`
-//! Rows after:  `assistant (step-start, tool error interrupted, finish "tool-calls")` ·
+//! Rows before: `user` · `assistant (step-start, tool error interrupted, step-start, text, finish "stop")`
+//! Rows after:  `user` · `assistant (step-start, tool error interrupted, finish "tool-calls")` ·
 //!              `assistant (step-start, text, finish "stop")`
+//! Asked: `--opencode any`
 //!
 //! Source: measured on 1.14.34 and 1.15.3; harmless from 1.15.13 on (docs/opencode.md §4, §7).
 
