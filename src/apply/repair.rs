@@ -7,8 +7,7 @@ use super::{Applied, ApplyOptions, Job, Postcondition, Proof};
 use crate::audit::{self, Audit, audit, every_misfit, fills, replay_sdk, sdk_of};
 use crate::diagnosis::unopenable::Fails;
 use crate::diagnosis::{
-    Applicability, Diagnosis, Evidence, Finding, Format, Include, Includes, Judge, Left, LeftReason, Scope, Status,
-    draft,
+    Applicability, Evidence, Finding, Format, Include, Includes, Judge, Left, LeftReason, Scope, Status, draft,
 };
 use crate::error::Result;
 use crate::history::log::Log;
@@ -112,12 +111,12 @@ pub fn plan_repair(store: &Store<'_>, options: &RepairOptions<'_>) -> Result<Pla
         }
     }
     let Work { plan, left, titles, cured, .. } = work;
-    let lacking = |d: &Diagnosis| -> BTreeSet<Include> {
-        let kinds = d.findings.iter().filter_map(Finding::redacted_by);
-        kinds.filter(|kind| !options.includes.has(*kind)).collect()
-    };
-    let refused = audit.sessions.iter().map(|j| &j.diagnosis).filter(|d| d.refused && !cured.contains(&d.info.id));
-    let dead = refused.map(|d| (d.info.id.clone(), lacking(d))).filter(|(_, kinds)| !kinds.is_empty()).collect();
+    let refused = audit.sessions.iter().map(|j| &j.diagnosis).filter(|d| !cured.contains(&d.info.id));
+    let lacking = refused.map(|d| {
+        let kinds = d.mended_by().into_iter().filter(|kind| !options.includes.has(*kind));
+        (d.info.id.clone(), kinds.collect::<BTreeSet<_>>())
+    });
+    let dead = lacking.filter(|(_, kinds)| !kinds.is_empty()).collect();
     Ok(PlannedRepair { audit, plan, left, dead, titles })
 }
 

@@ -8,7 +8,7 @@ use opencode_unstick::error::{Error, ErrorCode, Result};
 use opencode_unstick::export::{self, Export, ExportError};
 use opencode_unstick::plain::MessageRow;
 use opencode_unstick::report::clean;
-use opencode_unstick::store::{Store, with_rows, with_threads};
+use opencode_unstick::store::{SQLITE_HEADER, Store, with_rows, with_threads};
 
 use super::{Context, Target};
 
@@ -25,9 +25,6 @@ impl Exported {
         &self.export.session.id
     }
 }
-
-/// How every file of SQLite's begins.
-const SQLITE: &[u8] = b"SQLite format 3\0";
 
 /// Whether an argument means a file, and not a session: `-` is standard input, ids begin with `ses_`.
 pub(crate) fn is_file(argument: &str) -> bool {
@@ -71,7 +68,7 @@ fn open(context: &Context<'_>, argument: &str) -> Result<Target> {
         _ => Box::new(File::open(&path).map_err(|error| failed(&error))?),
     };
     let mut input = BufReader::new(input);
-    if input.fill_buf().is_ok_and(|start| start.starts_with(SQLITE)) {
+    if input.fill_buf().is_ok_and(|start| start.starts_with(SQLITE_HEADER)) {
         let error = Error::new(ErrorCode::Usage, format!("{} is a store, not an exported session", clean(argument)));
         return Err(error.hint(format!("name it with --db {}", super::quoted(argument))));
     }

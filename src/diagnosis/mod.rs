@@ -16,6 +16,8 @@ mod tail;
 pub mod unopenable;
 pub mod v2;
 
+use std::collections::BTreeSet;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 use strum::{Display, EnumIter, EnumString, IntoStaticStr};
@@ -245,6 +247,12 @@ impl Diagnosis {
             self.status = Status::Unopenable;
         }
         self.findings.splice(0..0, found);
+    }
+
+    /// What has to be included for every prompt not to be refused any more; nothing where none is, or nothing helps.
+    #[must_use]
+    pub fn mended_by(&self) -> BTreeSet<Include> {
+        self.findings.iter().filter(|_| self.refused).filter_map(Finding::redacted_by).collect()
     }
 
     /// Why it is left, where nothing but doubt about its package or its version keeps the session from being repaired.

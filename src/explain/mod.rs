@@ -9,7 +9,7 @@ pub use explanation::{Explanation, Failure, Generation, GoesOn, Piece, Row, Turn
 pub use newer::{NewerBlock, NewerTurn};
 
 use crate::audit::{self, Judged, audit_with};
-use crate::diagnosis::{Diagnosis, Finding, Format, Include, Includes, Left, Status};
+use crate::diagnosis::{Diagnosis, Format, Include, Includes, Left, Status};
 use crate::error::{Error, ErrorCode, Result};
 use crate::history::{Session, UnreadableRow};
 use crate::opencode2::generation::RELEASED;
@@ -102,8 +102,7 @@ pub fn explain(store: &Store<'_>, options: &audit::Options<'_>, text: bool, now:
     let mut shown = explanation(&session);
     shown.mark(&d.findings);
     let tail = matches!(d.tail, Status::Stuck | Status::AtRisk);
-    let redactions: Vec<Include> =
-        if d.refused { d.findings.iter().filter_map(Finding::redacted_by).collect() } else { Vec::new() };
+    let redactions = d.mended_by();
     if tail || !redactions.is_empty() {
         let goal = Goal { tail, mended: !redactions.is_empty(), ..Goal::default() };
         let includes = Includes::from_iter([Include::AtRisk, Include::Unmeasured].into_iter().chain(redactions));

@@ -62,8 +62,7 @@ impl Goal {
             calls_ended: includes.has(Include::Unsettled) && has(Code::UnsettledTool),
             importable: includes.has(Include::Import),
             decodable: includes.has(Include::Rows) && d.findings.iter().any(|f| f.misfit.is_some()),
-            mended: d.refused
-                && d.findings.iter().any(|f| f.redacted_by().is_some_and(|include| includes.has(include))),
+            mended: d.mended_by().into_iter().any(|include| includes.has(include)),
         };
         (goal != Self::default()).then_some(goal)
     }
@@ -211,53 +210,36 @@ impl Planner<'_> {
         Ok(at)
     }
 
-    /// Ends every tool call that is stored as still going on, where the next prompt stays the same.
-    fn end_calls(&self, mut at: Reached) -> Result<Reached, Stop> {
-        let sdks = std::slice::from_ref(self.sdk);
-        for change in ended_calls(&at.0, self.rows)? {
-            let Ok(after) = apply_change(&at.0, &change) else { continue };
-            if touches_revert(self.original, &change) || unchanged(&at.0, &after, sdks, self.request.includes).is_some()
-            {
-                continue;
-            }
-            at.1.extend(Step::of(&change, &at.0, &after));
-            at.0 = after;
-        }
-        Ok(at)
+    /// Ends every tool call that is stored as still going on.
+    fn end_calls(&self, at: Reached) -> Result<Reached, Stop> {
+        let changes = ended_calls(&at.0, self.rows)?;
+        Ok(self.take(at, &changes, |_, _| true))
     }
-}
 
-impl Planner<'_> {
-    /// Fills in what rows lack, where the next prompt stays the same.
-    fn make_decodable(&self, mut at: Reached) -> Reached {
-        let sdks = std::slice::from_ref(self.sdk);
-        for change in self.request.fills {
+    /// Fills in what rows lack.
+    fn make_decodable(&self, at: Reached) -> Reached {
+        self.take(at, self.request.fills, |before, after| !worse(before, after, self.sdk))
+    }
+
+    /// Mends what opencode 2's import stumbles over.
+    fn make_importable(&self, at: Reached) -> Result<Reached, Stop> {
+        let changes = importable(&at.0, self.rows)?;
+        Ok(self.take(at, &changes, |_, _| true))
+    }
+
+    /// Makes the changes after which the next prompt of opencode 1 stays the same, and that are `sound` too.
+    fn take(&self, mut at: Reached, changes: &[Change], sound: impl Fn(&Session, &Session) -> bool) -> Reached {
+        let (sdks, includes) = (std::slice::from_ref(self.sdk), self.request.includes);
+        for change in changes {
             let Ok(after) = apply_change(&at.0, change) else { continue };
-            if touches_revert(self.original, change)
-                || unchanged(&at.0, &after, sdks, self.request.includes).is_some()
-                || worse(&at.0, &after, self.sdk)
-            {
+            let same = || unchanged(&at.0, &after, sdks, includes).is_none();
+            if touches_revert(self.original, change) || !same() || !sound(&at.0, &after) {
                 continue;
             }
             at.1.extend(Step::of(change, &at.0, &after));
             at.0 = after;
         }
         at
-    }
-
-    /// Mends what opencode 2's import stumbles over, where the next prompt of opencode 1 stays the same.
-    fn make_importable(&self, mut at: Reached) -> Result<Reached, Stop> {
-        let sdks = std::slice::from_ref(self.sdk);
-        for change in importable(&at.0, self.rows)? {
-            let Ok(after) = apply_change(&at.0, &change) else { continue };
-            if touches_revert(self.original, &change) || unchanged(&at.0, &after, sdks, self.request.includes).is_some()
-            {
-                continue;
-            }
-            at.1.extend(Step::of(&change, &at.0, &after));
-            at.0 = after;
-        }
-        Ok(at)
     }
 }
 

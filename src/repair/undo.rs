@@ -92,7 +92,7 @@ pub enum Undo {
 pub fn plan_undo(session: &Session, taken: Taken<'_>, log: &Log, rows: &dyn Lookup, now_ms: i64) -> Result<Undo> {
     let id = &session.info.id;
     let left = |reason: LeftReason, detail: String| Ok(Undo::Left(Left { id: id.clone(), reason, detail }));
-    if let Some(detail) = changed_since(taken.edits, rows)? {
+    if let Some(detail) = changed_since(session, taken.edits, rows)? {
         return left(LeftReason::RowChanged, detail);
     }
     if let Some(detail) = referenced(session, taken.edits, rows)? {
@@ -121,7 +121,7 @@ pub fn plan_undo(session: &Session, taken: Taken<'_>, log: &Log, rows: &dyn Look
 }
 
 /// The first row that is not what the edits left, or whose place is taken.
-fn changed_since(edits: &[RowEdit], rows: &dyn Lookup) -> Result<Option<String>> {
+fn changed_since(session: &Session, edits: &[RowEdit], rows: &dyn Lookup) -> Result<Option<String>> {
     for edit in edits.iter().filter(|e| !e.table.is_log()) {
         if rows.whole(edit.table, &edit.id)? != edit.after {
             return Ok(Some(format!("{} {} has changed since the repair", edit.table, edit.id)));
@@ -129,7 +129,7 @@ fn changed_since(edits: &[RowEdit], rows: &dyn Lookup) -> Result<Option<String>>
         if let Some(parent) =
             edit.before.as_ref().filter(|_| edit.table == Table::Part).and_then(|r| text(r, "message_id"))
             && !edits.iter().any(|e| e.table == Table::Message && e.id == parent)
-            && rows.whole(Table::Message, parent)?.is_none()
+            && session.message(parent).is_none()
         {
             return Ok(Some(format!("message {parent}, which part {} belongs to, is gone", edit.id)));
         }

@@ -11,7 +11,7 @@ use super::human::store_line;
 use super::listing::{Shown, details, full, short, short_lines};
 use super::words::plural;
 use super::{Output, StoreDoc, Summary, clean, unopenable};
-use crate::diagnosis::{Diagnosis, Doubts, Finding, Format, Status};
+use crate::diagnosis::{Diagnosis, Doubts, Format, Status};
 
 /// Which sessions are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -233,13 +233,13 @@ fn advice(out: &Output, scan: &Scan<'_>, sessions: &[&Shown<'_>]) -> Vec<String>
     if let Some(text) = unopenable::advice(sessions) {
         say(&text);
     }
-    if dead(sessions).next().is_some() {
+    let dies = dead(sessions).next().is_some();
+    if dies {
         say(
             "A dead session is refused whatever is sent to it. A repair takes what the provider refuses out of what is \
              sent: the model loses it. The plan is shown first, and `undo` gives every row back.",
         );
     }
-    let dies = dead(sessions).next().is_some();
     if scan.summary.stuck > 0 && dies {
         say(
             "A stuck session takes a new message: that gets past the refusal. Clients that retry, subagents, automation and \
@@ -275,8 +275,8 @@ fn advice(out: &Output, scan: &Scan<'_>, sessions: &[&Shown<'_>]) -> Vec<String>
 
 /// Dead sessions that a repair can help.
 fn dead<'a>(sessions: &'a [&Shown<'_>]) -> impl Iterator<Item = &'a Diagnosis> {
-    let mendable = |d: &&Diagnosis| d.findings.iter().any(|f| f.redacted_by().is_some());
-    sessions.iter().map(|s| s.diagnosis).filter(|d| d.status == Status::Dead).filter(mendable)
+    let dead = sessions.iter().map(|s| s.diagnosis).filter(|d| d.status == Status::Dead);
+    dead.filter(|d| !d.mended_by().is_empty())
 }
 
 /// The commands to go on with.
@@ -292,8 +292,7 @@ fn commands(out: &Output, scan: &Scan<'_>, sessions: &[&Shown<'_>]) -> Option<St
         text.push_str(&format!("Next: {}\n", out.command(scan.next)));
     }
     let rows = unopenable::mended_by(sessions).into_iter().map(Into::into);
-    let kinds: BTreeSet<&str> =
-        dead(sessions).flat_map(|d| d.findings.iter().filter_map(Finding::redacted_by)).map(Into::into).collect();
+    let kinds: BTreeSet<&str> = dead(sessions).flat_map(Diagnosis::mended_by).map(Into::into).collect();
     let kinds: Vec<&str> = rows.chain(kinds).collect();
     if !kinds.is_empty() {
         let kinds = kinds.into_iter().collect::<Vec<_>>().join(",");
@@ -308,10 +307,10 @@ pub fn check(out: &Output, store: &StoreDoc, summary: &Summary) -> String {
     let path = clean(store.path.as_deref().unwrap_or("store"));
     let some = |n: Option<u64>| n.is_some_and(|n| n > 0);
     let urgent = summary.stuck > 0 || some(summary.dead) || some(summary.unopenable);
-    let next = if !urgent && summary.unreadable > 0 {
-        format!("Next: {}", out.command("scan --status unreadable"))
-    } else if urgent {
+    let next = if urgent {
         format!("Next: {}", out.command("scan"))
+    } else if summary.unreadable > 0 {
+        format!("Next: {}", out.command("scan --status unreadable"))
     } else {
         "There is nothing to do. `unstick --help` says what else it can tell.".to_owned()
     };

@@ -43,12 +43,17 @@ pub(super) fn moment(ms: i64, now: i64, zone: &TimeZone) -> String {
     then.strftime(format).to_string()
 }
 
+/// Whether a time lies ahead by more than clocks differ, both in ms since the epoch.
+fn ahead(ms: i64, now: i64) -> bool {
+    ms > now.saturating_add(60_000)
+}
+
 /// How long ago, in one unit: "3 hours", "12 days". A row without a time has none.
 pub(super) fn age(ms: i64, now: i64) -> String {
     if ms <= 0 {
         return "no time".to_owned();
     }
-    if ms > now.saturating_add(60_000) {
+    if ahead(ms, now) {
         return "in the future".to_owned();
     }
     let seconds = now.saturating_sub(ms).max(0) / 1000;
@@ -65,7 +70,7 @@ pub(super) fn age(ms: i64, now: i64) -> String {
 
 /// How long ago and when: "3 days ago, 12 May 14:03".
 pub(super) fn ago(ms: i64, now: i64, zone: &TimeZone) -> String {
-    if ms <= 0 || ms > now.saturating_add(60_000) {
+    if ms <= 0 || ahead(ms, now) {
         moment(ms, now, zone)
     } else {
         format!("{} ago, {}", age(ms, now), moment(ms, now, zone))

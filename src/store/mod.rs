@@ -26,7 +26,7 @@ pub use folders::Folder;
 pub use holders::holders;
 pub use load::{By, Heads, Loaded, Scanned, Touched, UntouchedDigest};
 pub use memory::with_rows;
-pub use open::{COPY_LIMIT, Snapshot, sidecar, with_snapshot, with_threads};
+pub use open::{COPY_LIMIT, SQLITE_HEADER, Snapshot, sidecar, with_snapshot, with_threads};
 pub use reader::{Facts, SessionEntry, Store, Twin};
 pub use schema::Schema;
 pub use v2::ImportState;

@@ -144,11 +144,14 @@ fn hot_journal(path: &Path) -> Result<u64> {
     Ok(if ended { 0 } else { meta.len() })
 }
 
+/// How every database of SQLite's begins.
+pub const SQLITE_HEADER: &[u8; 16] = b"SQLite format 3\0";
+
 fn check_header(path: &Path) -> Result<()> {
     let mut header = [0u8; 16];
     let mut file = File::open(path).map_err(|e| Error::io(path, "read", e))?;
     match file.read_exact(&mut header) {
-        Ok(()) if header == *b"SQLite format 3\0" => Ok(()),
+        Ok(()) if header == *SQLITE_HEADER => Ok(()),
         Ok(()) => Err(not_sqlite(path)),
         Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Err(not_sqlite(path)),
         Err(e) => Err(Error::io(path, "read", e)),

@@ -13,9 +13,9 @@ use super::layout::{fit, grid, named, wrap};
 use super::words::{moment, plural, sentences, size};
 use super::{Output, clean};
 pub use doc::ExplainDoc;
-use story::{afterwards, because, name, reasons, retry, retry_of_dead, story};
+use story::{afterwards, because, name, reasons, retry, story};
 
-use crate::diagnosis::{Applicability, Diagnosis, Evidence, Finding, Format, Include, Status};
+use crate::diagnosis::{Applicability, Diagnosis, Evidence, Format, Include, Status};
 use crate::explain::{AfterRepair, Explained, Explanation, Generation, Piece, Row, Turn};
 use crate::replay::{BlockKind, RULE_SETS, Resume, TurnRole};
 
@@ -158,8 +158,7 @@ fn repair(out: &Output, explained: &Explained, e: &Explanation, (now, zone): (i6
             let unmeasured = d.doubts.package || d.doubts.version;
             let kinds = [(d.doubts.model, Include::AtRisk), (unmeasured, Include::Unmeasured)];
             let doubted = kinds.into_iter().filter(|(doubt, _)| opt_in(d) && *doubt).map(|(_, kind)| kind);
-            let refused = d.findings.iter().filter(|_| d.refused).filter_map(Finding::redacted_by);
-            let kinds: BTreeSet<Include> = doubted.chain(refused).collect();
+            let kinds: BTreeSet<Include> = doubted.chain(d.mended_by()).collect();
             let kinds: Vec<&str> = kinds.into_iter().map(Into::into).collect();
             let asked = if kinds.is_empty() { String::new() } else { format!(" --include {}", kinds.join(",")) };
             text.push_str(&heading(out, &format!("What `unstick repair{asked}` would do")));
@@ -236,7 +235,7 @@ fn generations(out: &Output, e: &Explanation, refused: bool) -> String {
             Resume::RunsTask => "a compaction or subtask is pending".to_owned(),
             _ => reasons(e, &first.goes_on, "the newest answer"),
         };
-        let does = if refused && first.counts { retry_of_dead(first.resume) } else { retry(first.resume) };
+        let does = retry(first.resume, refused && first.counts);
         if out.width < NARROW {
             let counts = if first.counts { "" } else { " (older than this store)" };
             sentences.push(format!("{versions}{counts}: {does}, because {why}"));

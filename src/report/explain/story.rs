@@ -112,7 +112,7 @@ pub(super) fn afterwards(e: &Explanation) -> String {
         Resume::EndsWithUser => {
             format!("A retry then sends these turns. They end with {}, so the model simply answers.", ending(e))
         }
-        other => format!("A retry then {}.", retry(other)),
+        other => format!("A retry then {}.", retry(other, false)),
     }
 }
 
@@ -245,14 +245,11 @@ pub(super) fn reasons(e: &Explanation, goes_on: &[GoesOn], it: &str) -> String {
     }
 }
 
-/// What a retry does where every request is refused for what stands in the history.
-pub(super) fn retry_of_dead(resume: Resume) -> &'static str {
-    if resume == Resume::EndsWithUser { "is refused" } else { retry(resume) }
-}
-
-pub(super) fn retry(resume: Resume) -> &'static str {
+/// What a retry does. `refused`: every request is, for what stands in the history.
+pub(super) fn retry(resume: Resume, refused: bool) -> &'static str {
     match resume {
         Resume::NoRequest => "sends nothing",
+        Resume::EndsWithUser if refused => "is refused",
         Resume::EndsWithUser => "is answered",
         Resume::EndsWithAssistant => "ends with the assistant",
         Resume::RunsTask => "works off a task first",
