@@ -1,10 +1,10 @@
-//! Findings behind the tail: turns that a revert could bring back, old refusals, calls that never ended.
+//! Findings behind the tail: what rules say of single rows, turns that a revert could bring back, old refusals.
 
 use std::collections::HashSet;
 
-use super::code::Code;
+use super::code::{Code, in_row};
 use super::refuses::Refuses;
-use super::{Finding, finding};
+use super::{Finding, finding, found_in};
 use crate::history::{Message, ModelRef, Session};
 use crate::replay::{Prefixes, RULE_SETS, Resume, RuleSet, Sdk, TurnRole};
 
@@ -97,19 +97,12 @@ pub(super) fn rest(session: &Session, sdk: &Sdk, tail: &[&str], newest_set: &'st
     let tail: HashSet<&str> = tail.iter().copied().collect();
     let mut before = Prefixes::new(&session.messages, sdk);
     for message in &session.messages {
-        for (part, call) in message.open_calls() {
-            if call.unsettled() {
-                let detail = format!("the {} call is stored as still going on", call.tool);
-                out.push(finding(Code::UnsettledTool, message.id(), Some(part.id()), detail));
-            } else if call.orphan() && !tail.contains(message.id()) {
-                let detail = format!("the {} call was cut off", call.tool);
-                out.push(finding(Code::BuriedOrphan, message.id(), Some(part.id()), detail));
-            }
-        }
-        for part in message.leaked_calls() {
-            let detail = "the text holds a tool call as raw markup: it was never run";
-            out.push(finding(Code::LeakedToolCallText, message.id(), Some(part.id()), detail));
-        }
+        out.extend(in_row(message).map(|(code, found)| found_in(message, code, found)));
+        let orphans = message.open_calls().filter(|(_, call)| call.orphan() && !tail.contains(message.id()));
+        out.extend(orphans.map(|(part, call)| {
+            let detail = format!("the {} call was cut off", call.tool);
+            finding(Code::BuriedOrphan, message.id(), Some(part.id()), detail)
+        }));
         if message.prefill_400() && !tail.contains(message.id()) {
             let code = if ended_with_user(&mut before, newest_set) {
                 Code::StepLimitPrefill

@@ -2,7 +2,7 @@
 
 use super::{
     Code, Diagnosis, Doubts, Evidence, Finding, Format, Judge, Question, Status, Tail, buried, count_400s,
-    count_orphans, finding, model_of, outline, request, rules, silence,
+    count_orphans, finding, found_in, in_tail, model_of, outline, request, silence,
 };
 use std::collections::HashSet;
 
@@ -326,9 +326,7 @@ impl<'a> Drafting<'a> {
 fn of_tail(tail: &Tail<'_>, seen: &[&Message]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for row in &tail.rows {
-        if let Some((code, found)) = rules::first_match(row, tail) {
-            findings.push(finding(code, row.id(), found.part_id.as_deref(), found.detail));
-        }
+        findings.extend(in_tail(row, tail).map(|(code, found)| found_in(row, code, found)));
     }
     if findings.is_empty() {
         // Every row of the tail is in order: what the loop takes for the newest answer stands elsewhere.

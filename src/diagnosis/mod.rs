@@ -10,7 +10,7 @@ pub mod limits;
 mod outline;
 pub mod refuses;
 pub mod request;
-pub mod rules;
+mod rules;
 mod silence;
 mod tail;
 pub mod unopenable;
@@ -22,6 +22,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 
+pub(crate) use code::in_tail;
 pub use code::{Applicability, Code};
 pub use draft::{Draft, Scope, diagnose, diagnose_tail, draft};
 pub use include::{Include, Includes};
@@ -29,11 +30,12 @@ pub use left::{Left, LeftReason};
 pub use outline::{prompted, settled};
 pub use refuses::Refuses;
 pub(crate) use request::is_encrypted_reasoning;
+use rules::Match;
 pub use tail::Tail;
 use unopenable::Misfit;
 
 use crate::decoding::Wrong;
-use crate::history::{ModelRef, Session, SessionInfo, UnreadableRow};
+use crate::history::{Message, ModelRef, Session, SessionInfo, UnreadableRow};
 use crate::replay::{RULE_SETS, Resume, RuleSet, Sdk, after_revert, newest, view};
 
 /// How a session stands; the first that matches.
@@ -152,6 +154,11 @@ pub(crate) fn finding(code: Code, message_id: &str, part_id: Option<&str>, detai
         detail: detail.into(),
         misfit: None,
     }
+}
+
+/// What a rule about a row has found.
+fn found_in(row: &Message, code: Code, found: Match) -> Finding {
+    finding(code, row.id(), found.part_id.as_deref(), found.detail)
 }
 
 /// What is known before any session is judged.

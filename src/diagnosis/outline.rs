@@ -4,8 +4,9 @@
 //! stops, and no part is out of the ordinary. Of such a session there is nothing to say, so it is not replayed.
 //! `tests/suite/tails.rs` holds this against the verdict of the whole history.
 
+use super::code::in_row;
 use super::request::{risky, serves_claude, unsendable};
-use crate::history::{Head, Message, ModelRef, PartKind, Role, Session};
+use crate::history::{Head, Message, ModelRef, Role, Session};
 use crate::replay::{RULE_SETS, Sdk};
 
 /// A history without its parts, row by row.
@@ -88,12 +89,9 @@ pub(super) fn plainly_sound<'a>(session: &'a Session, sdk: &Sdk) -> Option<Optio
     (rows.settled() && !refused_by_nature).then_some(model)
 }
 
-/// Whether the message is no failed or cut-off answer, and holds no call that was cut off, never ended or leaked.
+/// Whether the message is no failed answer, holds no call that was cut off, and no rule has anything to say of it.
 fn ordinary(message: &Message) -> bool {
-    let part = |kind: &PartKind| match kind {
-        PartKind::Tool(call) => !call.orphan() && !call.unsettled(),
-        PartKind::Text { text, .. } => !text.leaked_call,
-        _ => true,
-    };
-    message.assistant().is_none_or(|a| a.error.is_none()) && message.parts.iter().all(|p| part(&p.kind))
+    message.assistant().is_none_or(|a| a.error.is_none())
+        && !message.open_calls().any(|(_, call)| call.orphan())
+        && in_row(message).next().is_none()
 }

@@ -12,7 +12,7 @@ use super::{
 use crate::json::{self, Object, ShapeError, shape};
 
 /// What error texts say when a model takes no assistant prefill, lower case (docs/opencode.md §9).
-const PREFILL_TEXTS: [&str; 4] = [
+const PREFILL_TEXTS: &[&str] = &[
     "assistant message prefill",
     "must end with a user message",
     "prefilling assistant messages",

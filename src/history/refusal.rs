@@ -55,7 +55,7 @@ pub enum RefusalClass {
 }
 
 /// Words of each class, lower case; the first that is found decides. Sources: docs/opencode.md §12.
-const TEXTS: [(&str, RefusalClass); 85] = [
+const TEXTS: &[(&str, RefusalClass)] = &[
     ("must contain non-whitespace text", RefusalClass::BlankText),
     ("text content blocks must be non-empty", RefusalClass::BlankText),
     ("text field in the contentblock object", RefusalClass::BlankText),

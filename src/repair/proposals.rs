@@ -2,7 +2,7 @@
 
 use super::change::{Change, RowJson, part_json};
 use super::proof::blocked;
-use crate::diagnosis::{Code, LeftReason, Tail, rules};
+use crate::diagnosis::{Code, LeftReason, Tail, in_tail};
 use crate::error::Result;
 use crate::history::{Message, NEVER_ENDED, Part, PartKind, Session, ids};
 use crate::json::{self, Object};
@@ -77,7 +77,7 @@ pub(super) fn next(session: &Session, sdks: &[Sdk], rows: &dyn Lookup) -> Result
 }
 
 fn reason(row: &Message, tail: &Tail<'_>) -> Code {
-    rules::first_match(row, tail).map_or(Code::UnfinishedTextTail, |(code, _)| code)
+    in_tail(row, tail).map_or(Code::UnfinishedTextTail, |(code, _)| code)
 }
 
 /// Whether the change touches a row that a pending revert names or takes away.

@@ -6,6 +6,7 @@
 mod agreement;
 mod bad_input;
 mod bad_rows;
+mod built;
 mod certainty;
 #[path = "../../src/cli.rs"]
 #[allow(dead_code, reason = "only its definitions are looked at")]

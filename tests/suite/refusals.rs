@@ -1,61 +1,33 @@
 //! Sessions that services other than Claude's refuse for ever, each store built row by row.
 
-use std::cell::Cell;
-
-use rusqlite::{Connection, params};
 use serde_json::{Value, json};
 
-use crate::place::Place;
+use crate::built;
 
-/// A store that is built row by row, with a clock that goes on by a second for each row.
+/// A store of sessions of one model.
 struct Built {
-    place: Place,
-    rows: Cell<i64>,
+    rows: built::Built,
     provider: &'static str,
     model: &'static str,
     package: &'static str,
 }
 
-/// 1 November 2026, in ms.
-const START: i64 = 1_793_491_200_000;
-
 impl Built {
     fn new(provider: &'static str, model: &'static str, package: &'static str) -> Self {
-        let place = Place::empty();
-        place.sql().execute_batch(include_str!("refusals.sql")).unwrap();
-        Self { place, rows: Cell::new(0), provider, model, package }
-    }
-
-    fn next(&self) -> (i64, String) {
-        let n = self.rows.get() + 1;
-        self.rows.set(n);
-        (START + n * 1_000, format!("{n:012x}{n:014}"))
-    }
-
-    fn db(&self) -> Connection {
-        self.place.sql()
+        Self { rows: built::Built::new(), provider, model, package }
     }
 
     fn session(&self, name: &str) -> &Self {
-        let (at, _) = self.next();
-        let insert = "INSERT INTO session VALUES (?1, 'p', NULL, 's', '/', ?1, '1.18.34', NULL, ?2, ?2)";
-        self.db().execute(insert, params![name, at]).unwrap();
+        self.rows.session(name);
         self
     }
 
     fn row(&self, session: &str, data: &Value, parts: &[Value]) -> String {
-        let (at, id) = self.next();
-        let (db, id) = (self.db(), format!("msg_{id}"));
-        let mut data = data.clone();
-        data["time"] = json!({"created": at});
-        let message = "INSERT INTO message VALUES (?1, ?2, ?3, ?3, ?4)";
-        db.execute(message, params![id, session, at, data.to_string()]).unwrap();
-        for (n, part) in parts.iter().enumerate() {
-            let insert = "INSERT INTO part VALUES (?1, ?2, ?3, ?4, ?4, ?5)";
-            let part_id = format!("prt_{}_{n:03}", &id[4..]);
-            db.execute(insert, params![part_id, id, session, at, part.to_string()]).unwrap();
-        }
-        id
+        self.rows.message(session, |at| {
+            let mut data = data.clone();
+            data["time"] = json!({"created": at});
+            (data, parts.to_vec())
+        })
     }
 
     fn asks(&self, session: &str) -> String {
@@ -98,8 +70,8 @@ impl Built {
     /// Status and findings, each with its part's place in its answer.
     fn said(&self, session: &str) -> (String, Vec<String>) {
         let sdk = self.sdk();
-        let scan = self.place.scan_with(&self.flags(&[], &sdk));
-        let named = self.place.scan_with(&self.flags(&[session], &sdk));
+        let scan = self.rows.place.scan_with(&self.flags(&[], &sdk));
+        let named = self.rows.place.scan_with(&self.flags(&[session], &sdk));
         assert_eq!(named.session(session), scan.session(session));
         let found = scan.session(session)["findings"].as_array().unwrap().iter();
         let told = found.map(|f| {
@@ -112,7 +84,7 @@ impl Built {
     /// How many sessions are healthy, and which have findings.
     fn found(&self) -> (usize, Vec<String>) {
         let sdk = self.sdk();
-        let scan = self.place.scan_with(&self.flags(&[], &sdk)).document;
+        let scan = self.rows.place.scan_with(&self.flags(&[], &sdk)).document;
         let sessions = scan["sessions"].as_array().unwrap();
         let found =
             sessions.iter().filter(|s| s["findings"] != json!([])).map(|s| s["id"].as_str().unwrap().to_owned());
@@ -121,13 +93,13 @@ impl Built {
 
     fn repair(&self, session: &str, include: &str) -> Value {
         let sdk = self.sdk();
-        let run = self.place.repair_with(&self.flags(&[session, "--include", include], &sdk));
+        let run = self.rows.place.repair_with(&self.flags(&[session, "--include", include], &sdk));
         assert!(run.code <= 1, "{run:?}");
         run.json()
     }
 
     fn undo(&self) {
-        self.place.unstick(&["undo", "--yes"]).exits(0);
+        self.rows.place.unstick(&["undo", "--yes"]).exits(0);
     }
 }
 
@@ -172,26 +144,27 @@ fn two_answers(store: &Built, session: &str) {
 fn encrypted_reasoning_is_nothing_until_it_was_refused() {
     let store = responses();
     two_answers(&store, "ses_0");
-    store.place.sql().execute_batch(include_str!("thousand.sql")).unwrap();
+    store.rows.place.sql().execute_batch(include_str!("thousand.sql")).unwrap();
     assert_eq!(store.found(), (1_000, Vec::new()));
     store.refused("ses_7", 400, NOT_ISSUED);
     store.refused("ses_7", 400, NOT_ISSUED);
     let both = ["bad-encrypted-reasoning opt-in 001", "bad-encrypted-reasoning opt-in 001"];
     assert_eq!(store.said("ses_7"), dead(&both));
     assert_eq!(store.found(), (999, vec!["ses_7".to_owned()]));
-    let before = store.place.dump();
+    let before = store.rows.place.dump();
     let run = store.repair("ses_7", "blank-text,media,calls,signatures");
     assert_eq!(run["plan"]["sessions"], json!([]));
     let run = store.repair("ses_7", "reasoning");
     assert_eq!(run["plan"]["sessions"][0]["leaves"].as_array().unwrap().len(), 2);
     assert_eq!(store.said("ses_7"), healthy());
     let left = store
+        .rows
         .place
         .text("SELECT group_concat(data, ' ') FROM part WHERE session_id = 'ses_7' AND data LIKE '%reasoning%'");
     assert!(!left.contains("gAAA") && !left.contains("rs_") && left.contains(r#""metadata":{"openai":{}}"#), "{left}");
-    assert!(before.of_others("ses_7") == store.place.dump().of_others("ses_7"));
+    assert!(before.of_others("ses_7") == store.rows.place.dump().of_others("ses_7"));
     store.undo();
-    assert!(before == store.place.dump());
+    assert!(before == store.rows.place.dump());
     assert_eq!(store.said("ses_7"), dead(&both));
 }
 
@@ -217,7 +190,7 @@ fn a_refusal_that_names_an_item_is_about_that_one_alone() {
         );
         let run = store.repair("ses_a", "reasoning");
         let leaves = run["plan"]["sessions"][0]["leaves"].as_array().cloned().unwrap_or_default();
-        let left = store.place.text(
+        let left = store.rows.place.text(
             "SELECT group_concat(json_extract(data, '$.metadata.openai.itemId')) FROM part WHERE session_id = 'ses_a'",
         );
         match part {
@@ -299,7 +272,7 @@ fn encrypted_reasoning_of_other_packages_is_taken_out_where_they_keep_it() {
         let run = store.repair("ses_a", "reasoning");
         assert_eq!(run["left"], json!([]), "{package}");
         assert_eq!(store.said("ses_a").0, "healthy", "{package}");
-        let all = store.place.text("SELECT group_concat(data, ' ') FROM part");
+        let all = store.rows.place.text("SELECT group_concat(data, ' ') FROM part");
         assert!(!all.contains(gone) && all.contains(kept), "{package}: {all}");
     }
 }
@@ -488,11 +461,11 @@ fn what_services_refuse_for_ever_is_found_and_mended() {
         let mends = case.found.iter().all(|f| f.contains("opt-in"));
         assert_eq!(said.0 == "dead", mends, "{name}");
         assert_eq!(found(said), case.found, "{name}");
-        let before = store.place.dump();
+        let before = store.rows.place.dump();
         let run = store.repair("ses_a", case.include);
         assert_eq!(run["left"], json!([]), "{name}");
         assert_eq!(run["plan"]["sessions"].as_array().unwrap().is_empty(), !mends, "{name}");
-        let left = store.place.text(&format!(
+        let left = store.rows.place.text(&format!(
             "SELECT group_concat(json_extract(data, '$.type')) FROM (SELECT data FROM part WHERE message_id = '{answer}' \
              ORDER BY id)"
         ));
@@ -501,7 +474,7 @@ fn what_services_refuse_for_ever_is_found_and_mended() {
             assert_eq!(found(store.said("ses_a")), [] as [&str; 0], "{name}");
             assert_ne!(store.said("ses_a").0, "dead", "{name}");
             store.undo();
-            assert!(before == store.place.dump(), "{name}");
+            assert!(before == store.rows.place.dump(), "{name}");
         }
     }
 }
@@ -509,7 +482,7 @@ fn what_services_refuse_for_ever_is_found_and_mended() {
 #[test]
 fn items_that_are_sent_by_a_forgotten_name_are_sent_themselves() {
     let store = responses();
-    let folder = store.place.root().join("config/opencode");
+    let folder = store.rows.place.root().join("config/opencode");
     std::fs::create_dir_all(&folder).unwrap();
     let config = json!({"provider": {"opencode": {"npm": "@ai-sdk/openai", "models": {"gpt-5.2": {"options": {"store": true}}}}}});
     std::fs::write(folder.join("opencode.json"), config.to_string()).unwrap();
@@ -517,12 +490,12 @@ fn items_that_are_sent_by_a_forgotten_name_are_sent_themselves() {
     let text = json!({"type": "text", "text": "Well.", "metadata": {"openai": {"itemId": "msg_1"}}});
     store.says("ses_a", Some("stop"), &[start(), secret("openai", "rs_1", "gAAAxyzDQ=="), text]);
     store.refused("ses_a", 404, "Item with id 'rs_1' not found. Items are not persisted when `store` is set to false.");
-    let scan = |store: &Built| store.place.scan().status("ses_a").to_owned();
+    let scan = |store: &Built| store.rows.place.scan().status("ses_a").to_owned();
     assert_eq!(scan(&store), "dead");
-    let run = store.place.repair_with(&["ses_a", "--include", "reasoning"]).exits(0).json();
+    let run = store.rows.place.repair_with(&["ses_a", "--include", "reasoning"]).exits(0).json();
     assert_eq!(run["plan"]["sessions"][0]["leaves"].as_array().unwrap().len(), 2);
     assert_eq!(scan(&store), "healthy");
-    let all = store.place.text("SELECT group_concat(data, ' ') FROM part");
+    let all = store.rows.place.text("SELECT group_concat(data, ' ') FROM part");
     assert!(!all.contains("itemId") && all.contains("gAAAxyzDQ==") && all.contains("Well."), "{all}");
 }
 
@@ -539,11 +512,11 @@ fn sessions_that_wait_for_nothing_are_counted() {
     store.session("ses_past").says("ses_past", Some("stop"), &[start(), orphan]);
     store.says("ses_past", Some("stop"), &[start(), words()]);
     let sdk = store.sdk();
-    let scan = store.place.scan_with(&store.flags(&[], &sdk));
+    let scan = store.rows.place.scan_with(&store.flags(&[], &sdk));
     assert_eq!(scan.document["summary"]["waiting"], 2, "{:?}", scan.document["summary"]);
     let waits = |id: &str| scan.session(id)["findings"].to_string().contains("unanswered-prompt");
     assert_eq!([waits("ses_orphan"), waits("ses_running"), waits("ses_past")], [true, false, false]);
-    let text = store.place.unstick(&store.flags(&["scan"], &sdk)).stdout;
+    let text = store.rows.place.unstick(&store.flags(&["scan"], &sdk)).stdout;
     assert!(text.contains("2 sessions wait for nothing"), "{text}");
 }
 
@@ -553,12 +526,12 @@ fn figures_tell_what_was_refused_and_by_whom() {
     two_answers(&store, "ses_a");
     store.refused("ses_a", 400, NOT_ISSUED);
     store.refused("ses_a", 400, NOT_ISSUED);
-    let stats = store.place.unstick(&["stats", "--json"]).exits(0).json();
+    let stats = store.rows.place.unstick(&["stats", "--json"]).exits(0).json();
     assert_eq!(stats["other_400s_by_model"], json!({"encrypted-reasoning": {"opencode/gpt-5.2": 2}}));
-    let text = store.place.unstick(&["stats"]).exits(0).stdout;
+    let text = store.rows.place.unstick(&["stats"]).exits(0).stdout;
     assert!(text.contains("2 encrypted-reasoning: 2 of opencode/gpt-5.2"), "{text}");
     let sdk = store.sdk();
-    let text = store.place.unstick(&store.flags(&["explain", "ses_a"], &sdk)).stdout;
+    let text = store.rows.place.unstick(&store.flags(&["explain", "ses_a"], &sdk)).stdout;
     assert!(text.contains("< refused: bad-encrypted-reasoning"), "{text}");
 }
 
@@ -570,22 +543,22 @@ fn a_dead_session_is_offered_what_helps() {
     let store = responses();
     two_answers(&store, "ses_a");
     store.refused("ses_a", 400, NOT_ISSUED);
-    let before = store.place.dump();
+    let before = store.rows.place.dump();
     let sdk = store.sdk();
     let args = store.flags(&["repair", "ses_a"], &sdk);
     for (answer, code) in [("n", 1), ("y", 0)] {
-        let mut pty = Pty::start(store.place.on_store(&args), begin);
+        let mut pty = Pty::start(store.rows.place.on_store(&args), begin);
         pty.shows("This discards the hidden reasoning of 2 answers. Do it? [y/N]");
         pty.types(answer);
         let (exit, shown) = pty.ends();
         assert_eq!(exit, code, "{shown}");
         assert!(shown.contains("the model no longer sees its hidden reasoning of 2 answers"), "{shown}");
-        assert_eq!(before == store.place.dump(), answer == "n");
+        assert_eq!(before == store.rows.place.dump(), answer == "n");
     }
     assert_eq!(store.said("ses_a"), healthy());
     // Nobody is there to ask: the command is told.
     store.undo();
-    let told = store.place.unstick(&args).exits(1).stdout;
+    let told = store.rows.place.unstick(&args).exits(1).stdout;
     assert!(told.contains("repair ses_a --dry-run --include reasoning"), "{told}");
 }
 
@@ -601,7 +574,7 @@ fn an_answer_without_a_word_that_claude_is_sent_is_dead_and_goes_with_a_plain_re
     assert_eq!(store.said("ses_a"), dead(&["empty-message opt-in 001", "latent-tail opt-in "]));
     assert_eq!(store.said("ses_b"), dead(&["empty-message opt-in 001", "empty-answer-tail automatic "]));
     // At the end it is a row that nothing refers to, in the middle it is taken out where that is asked for.
-    let before = store.place.dump();
+    let before = store.rows.place.dump();
     let plan = |include: &str| store.repair("ses_a", include)["plan"]["sessions"].as_array().unwrap().len();
     assert_eq!(plan("calls"), 0);
     assert_eq!(plan("blank-text"), 1);
@@ -613,7 +586,7 @@ fn an_answer_without_a_word_that_claude_is_sent_is_dead_and_goes_with_a_plain_re
     }
     store.undo();
     store.undo();
-    assert!(before == store.place.dump());
+    assert!(before == store.rows.place.dump());
 }
 
 /// A refusal of one file says nothing of the others of its kind where the model has answered such a file.
@@ -660,7 +633,7 @@ fn a_document_that_bedrocks_package_gives_up_over_is_named_for_the_versions_that
     store.says("ses_a", Some("stop"), &[start(), call, start(), words()]);
     let sdk = store.sdk();
     let status = |version: &str| {
-        let scan = store.place.scan_with(&store.flags(&["--opencode", version], &sdk));
+        let scan = store.rows.place.scan_with(&store.flags(&["--opencode", version], &sdk));
         let session = scan.session("ses_a");
         (
             session["status"].as_str().unwrap().to_owned(),
@@ -670,7 +643,7 @@ fn a_document_that_bedrocks_package_gives_up_over_is_named_for_the_versions_that
     assert_eq!(status("1.14.48"), ("dead".to_owned(), "unsendable-file".to_owned()));
     assert_ne!(status("1.18.34").0, "dead");
     let include = ["ses_a", "--include", "media", "--opencode", "1.14.48"];
-    let run = store.place.repair_with(&store.flags(&include, &sdk)).json();
+    let run = store.rows.place.repair_with(&store.flags(&include, &sdk)).json();
     assert_eq!(run["plan"]["sessions"].as_array().unwrap().len(), 1, "{run}");
     assert_ne!(status("1.14.48").0, "dead");
 }

@@ -66,7 +66,7 @@ pub struct RequestRule {
 }
 
 /// All rules.
-const RULES: [RequestRule; 17] = [
+const RULES: &[RequestRule] = &[
     blank_text::RULE,
     image_size::RULE,
     bad_image::RULE,

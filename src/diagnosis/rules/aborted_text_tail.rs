@@ -10,17 +10,15 @@
 //!
 //! Source: measured on 1.14.34 to 1.18.33 (docs/opencode.md §7).
 
-use super::{Match, Rule};
-use crate::diagnosis::code::Code;
+use super::Match;
+use crate::diagnosis::tail::Tail;
+use crate::history::Message;
 
-pub(super) const RULE: Rule = Rule {
-    code: Code::AbortedTextTail,
-    matches: |row, tail| {
-        let a = row.assistant()?;
-        if a.error.as_ref()?.aborted() && a.finish.is_none() && !tail.settled(row) {
-            Match::row("aborted while its text streamed, without finish")
-        } else {
-            None
-        }
-    },
-};
+pub(in crate::diagnosis) fn found(row: &Message, tail: &Tail<'_>) -> Option<Match> {
+    let a = row.assistant()?;
+    if a.error.as_ref()?.aborted() && a.finish.is_none() && !tail.settled(row) {
+        Match::row("aborted while its text streamed, without finish")
+    } else {
+        None
+    }
+}

@@ -13,20 +13,14 @@
 //!
 //! Source: measured on 1.14.34 to 1.18.33 (docs/opencode.md §7).
 
-use super::{Match, Rule};
-use crate::diagnosis::code::Code;
+use super::Match;
 use crate::diagnosis::tail::Tail;
+use crate::history::Message;
 
-pub(super) const RULE: Rule = Rule {
-    code: Code::CompletedToolTail,
-    matches: |row, _| {
-        if !Tail::tool_counts(row) {
-            return None;
-        }
-        let (part, call) = row.tools().filter(|(_, t)| !t.provider_executed && !t.orphan()).last()?;
-        Some(Match {
-            part_id: Some(part.id().to_owned()),
-            detail: format!("the {} call and later text are in the same row", call.tool),
-        })
-    },
-};
+pub(in crate::diagnosis) fn found(row: &Message, _: &Tail<'_>) -> Option<Match> {
+    if !Tail::tool_counts(row) {
+        return None;
+    }
+    let (part, call) = row.tools().filter(|(_, t)| !t.provider_executed && !t.orphan()).last()?;
+    Some(Match::part(part, format!("the {} call and later text are in the same row", call.tool)))
+}

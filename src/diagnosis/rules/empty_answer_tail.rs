@@ -11,12 +11,10 @@
 //!
 //! Source: measured through LiteLLM on 1.3.0, 1.14.48 and 1.18.33 (docs/opencode.md §7).
 
-use super::{Match, Rule};
-use crate::diagnosis::code::Code;
+use super::Match;
+use crate::diagnosis::tail::Tail;
+use crate::history::Message;
 
-pub(super) const RULE: Rule = Rule {
-    code: Code::EmptyAnswerTail,
-    matches: |row, _| {
-        if row.assistant().is_some() && row.removable() { Match::row("an answer without a word") } else { None }
-    },
-};
+pub(in crate::diagnosis) fn found(row: &Message, _: &Tail<'_>) -> Option<Match> {
+    if row.assistant().is_some() && row.removable() { Match::row("an answer without a word") } else { None }
+}

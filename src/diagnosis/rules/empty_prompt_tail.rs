@@ -10,13 +10,11 @@
 //!
 //! Source: measured on 1.3.0 to 1.18.33 (docs/opencode.md §7).
 
-use super::{Match, Rule};
-use crate::diagnosis::code::Code;
+use super::Match;
+use crate::diagnosis::tail::Tail;
+use crate::history::Message;
 
-pub(super) const RULE: Rule = Rule {
-    code: Code::EmptyPromptTail,
-    matches: |row, _| {
-        row.user()?;
-        Match::row(if row.parts.is_empty() { "a prompt without parts" } else { "a prompt of which no part is sent" })
-    },
-};
+pub(in crate::diagnosis) fn found(row: &Message, _: &Tail<'_>) -> Option<Match> {
+    row.user()?;
+    Match::row(if row.parts.is_empty() { "a prompt without parts" } else { "a prompt of which no part is sent" })
+}

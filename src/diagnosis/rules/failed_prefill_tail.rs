@@ -10,16 +10,14 @@
 //!
 //! Source: measured on 1.3.0, 1.14.34, 1.15.3, 1.17.11 and 1.18.33 (docs/opencode.md §7).
 
-use super::{Match, Rule};
-use crate::diagnosis::code::Code;
+use super::Match;
+use crate::diagnosis::tail::Tail;
+use crate::history::Message;
 
-pub(super) const RULE: Rule = Rule {
-    code: Code::FailedPrefillTail,
-    matches: |row, _| {
-        if row.prefill_400() && row.removable() {
-            Match::row("a refused request, stored without parts and without finish")
-        } else {
-            None
-        }
-    },
-};
+pub(in crate::diagnosis) fn found(row: &Message, _: &Tail<'_>) -> Option<Match> {
+    if row.prefill_400() && row.removable() {
+        Match::row("a refused request, stored without parts and without finish")
+    } else {
+        None
+    }
+}

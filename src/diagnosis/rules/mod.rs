@@ -1,26 +1,18 @@
-//! One file per rule about a stuck tail. A rule looks at one row of the tail and says what is wrong with it;
-//! the first rule that matches a row names it.
+//! One file per rule about a row: `found` says what is wrong with it. Files that end with `_tail` look at a row of a stuck
+//! tail, the others at a row of any session. Their places in the table of problems (`diagnosis/code.rs`) say who is asked
+//! first.
 
-mod aborted_text_tail;
-mod completed_tool_tail;
-mod empty_answer_tail;
-mod empty_prompt_tail;
-mod failed_prefill_tail;
-mod orphan_tail;
-mod unfinished_text_tail;
+pub(super) mod aborted_text_tail;
+pub(super) mod completed_tool_tail;
+pub(super) mod empty_answer_tail;
+pub(super) mod empty_prompt_tail;
+pub(super) mod failed_prefill_tail;
+pub(super) mod leaked_tool_call_text;
+pub(super) mod orphan_tail;
+pub(super) mod unfinished_text_tail;
+pub(super) mod unsettled_tool;
 
-use super::code::Code;
-use super::tail::Tail;
-use crate::history::Message;
-
-/// A rule about one row of a stuck tail.
-#[derive(Debug)]
-pub struct Rule {
-    /// What it finds.
-    pub code: Code,
-    /// `Some` with the part that shows it, if any, and what is wrong, when the row is such a case.
-    pub matches: fn(&Message, &Tail<'_>) -> Option<Match>,
-}
+use crate::history::Part;
 
 /// What a rule saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,21 +27,8 @@ impl Match {
     fn row(detail: impl Into<String>) -> Option<Self> {
         Some(Self { part_id: None, detail: detail.into() })
     }
-}
 
-/// All rules, in the order in which they are asked.
-pub const RULES: [Rule; 7] = [
-    failed_prefill_tail::RULE,
-    empty_prompt_tail::RULE,
-    empty_answer_tail::RULE,
-    orphan_tail::RULE,
-    completed_tool_tail::RULE,
-    aborted_text_tail::RULE,
-    unfinished_text_tail::RULE,
-];
-
-/// The first rule that the row matches, with what it saw.
-#[must_use]
-pub fn first_match(row: &Message, tail: &Tail<'_>) -> Option<(Code, Match)> {
-    RULES.iter().find_map(|rule| (rule.matches)(row, tail).map(|m| (rule.code, m)))
+    fn part(part: &Part, detail: impl Into<String>) -> Self {
+        Self { part_id: Some(part.id().to_owned()), detail: detail.into() }
+    }
 }

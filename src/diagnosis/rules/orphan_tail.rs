@@ -14,22 +14,19 @@
 //!
 //! Source: measured on 1.14.34 and 1.15.3; harmless from 1.15.13 on (docs/opencode.md §4, §7).
 
-use super::{Match, Rule};
-use crate::diagnosis::code::Code;
+use super::Match;
 use crate::diagnosis::tail::Tail;
+use crate::history::Message;
 
-pub(super) const RULE: Rule = Rule {
-    code: Code::OrphanTail,
-    matches: |row, _| {
-        // With a call beside it that newer rule sets count as well, the other rule says more.
-        let own: Vec<_> = row.tools().filter(|(_, t)| !t.provider_executed).collect();
-        if !Tail::tool_counts(row) || own.iter().any(|(_, t)| !t.orphan()) {
-            return None;
-        }
-        let (part, call) = own.last()?;
-        Some(Match {
-            part_id: Some(part.id().to_owned()),
-            detail: format!("the {} call was cut off, and text of a later try follows in the same row", call.tool),
-        })
-    },
-};
+pub(in crate::diagnosis) fn found(row: &Message, _: &Tail<'_>) -> Option<Match> {
+    // With a call beside it that newer rule sets count as well, the other rule says more.
+    let own: Vec<_> = row.tools().filter(|(_, t)| !t.provider_executed).collect();
+    if !Tail::tool_counts(row) || own.iter().any(|(_, t)| !t.orphan()) {
+        return None;
+    }
+    let (part, call) = own.last()?;
+    Some(Match::part(
+        part,
+        format!("the {} call was cut off, and text of a later try follows in the same row", call.tool),
+    ))
+}

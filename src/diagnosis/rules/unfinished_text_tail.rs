@@ -10,24 +10,22 @@
 //!
 //! Source: stores changed at random and judged by 1.14.48 and 1.18.33 (docs/opencode.md §8).
 
-use super::{Match, Rule};
-use crate::diagnosis::code::Code;
+use super::Match;
+use crate::diagnosis::tail::Tail;
+use crate::history::Message;
 
-pub(super) const RULE: Rule = Rule {
-    code: Code::UnfinishedTextTail,
-    matches: |row, tail| {
-        let a = row.assistant()?;
-        if tail.settled(row) {
-            return None;
-        }
-        Match::row(match (&a.error, a.finish.as_deref()) {
-            (Some(error), None) => format!("failed with {}, without finish", name(&error.name)),
-            (_, None) => "text without finish".to_owned(),
-            (_, Some("tool-calls" | "unknown")) => "finish says that the loop goes on".to_owned(),
-            _ => "the newest prompt is not the one that it answers".to_owned(),
-        })
-    },
-};
+pub(in crate::diagnosis) fn found(row: &Message, tail: &Tail<'_>) -> Option<Match> {
+    let a = row.assistant()?;
+    if tail.settled(row) {
+        return None;
+    }
+    Match::row(match (&a.error, a.finish.as_deref()) {
+        (Some(error), None) => format!("failed with {}, without finish", name(&error.name)),
+        (_, None) => "text without finish".to_owned(),
+        (_, Some("tool-calls" | "unknown")) => "finish says that the loop goes on".to_owned(),
+        _ => "the newest prompt is not the one that it answers".to_owned(),
+    })
+}
 
 /// An error's name, if it is one that opencode writes: a name is not content, but a store can hold anything.
 fn name(name: &str) -> &str {
