@@ -205,7 +205,7 @@ fn text(object: &Object<'_>, depth: Depth) -> Result<Text, ShapeError> {
 }
 
 fn tool(object: &Object<'_>, depth: Depth) -> Result<ToolCall, ShapeError> {
-    let Some(state) = object.object("state")? else {
+    let Some(state) = object.shared("state")? else {
         return shape("`state` is missing");
     };
     let call_id = object.required_string("callID")?;

@@ -9,6 +9,7 @@ mod shorten;
 mod start;
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::fmt;
 
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -37,7 +38,15 @@ pub(crate) fn shape<T>(message: impl Into<String>) -> Result<T, ShapeError> {
 #[derive(Debug)]
 pub struct Object<'a> {
     text: &'a str,
-    members: Vec<(Cow<'a, str>, &'a str)>,
+    members: Vec<Member<'a>>,
+}
+
+#[derive(Debug)]
+struct Member<'a> {
+    name: Cow<'a, str>,
+    raw: &'a str,
+    /// Its value, if that is an object and somebody has looked into it.
+    object: OnceCell<Box<Object<'a>>>,
 }
 
 /// Gives every member of an object to a function: its name and its raw value.
@@ -98,14 +107,18 @@ impl<'a> Object<'a> {
     pub fn parse(text: &'a str) -> Result<Self, ShapeError> {
         // Rows have some ten members: to grow again and again costs more than a few empty places.
         let mut members = Vec::with_capacity(8);
-        each(text, |key, value| members.push((key, value)))?;
+        each(text, |name, raw| members.push(Member { name, raw, object: OnceCell::new() }))?;
         Ok(Self { text, members })
     }
 
     /// The raw text of the value of `key`; the last one where a key stands twice, as in JavaScript.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&'a str> {
-        self.members.iter().rev().find(|(k, _)| k == key).map(|(_, v)| *v)
+        self.member(key).map(|member| member.raw)
+    }
+
+    fn member(&self, key: &str) -> Option<&Member<'a>> {
+        self.members.iter().rev().find(|member| member.name == key)
     }
 
     /// Like [`Object::get`], with JSON's `null` taken for absent.
@@ -166,6 +179,25 @@ impl<'a> Object<'a> {
         }
     }
 
+    /// [`Object::object`], read once for all who ask.
+    ///
+    /// # Errors
+    /// When it is there and not an object.
+    pub fn shared(&self, key: &str) -> Result<Option<&Object<'a>>, ShapeError> {
+        let Some(member) = self.member(key) else { return Ok(None) };
+        if member.object.get().is_none() {
+            let Some(object) = self.object(key)? else { return Ok(None) };
+            member.object.get_or_init(|| Box::new(object));
+        }
+        Ok(self.known(key))
+    }
+
+    /// What [`Object::shared`] has read already.
+    #[must_use]
+    pub fn known(&self, key: &str) -> Option<&Object<'a>> {
+        self.member(key)?.object.get().map(|object| &**object)
+    }
+
     /// The raw values of some members of an object member, `null` taken for absent; the last one where a name stands twice.
     ///
     /// # Errors
@@ -193,19 +225,19 @@ impl<'a> Object<'a> {
     }
 
     fn into_members(self) -> Vec<(Cow<'a, str>, &'a str)> {
-        self.members
+        self.members.into_iter().map(|member| (member.name, member.raw)).collect()
     }
 
     /// The names and raw values, in order.
     pub fn members(&self) -> impl Iterator<Item = (&str, &'a str)> + Clone {
-        self.members.iter().map(|(k, v)| (k.as_ref(), *v))
+        self.members.iter().map(|member| (member.name.as_ref(), member.raw))
     }
 
     /// The object's text with `key` set to `value` (raw JSON): replaced where it stands, else appended.
     /// Every other byte stays as it is.
     #[must_use]
     pub fn with(&self, key: &str, value: &str) -> String {
-        if let Some((_, raw)) = self.members.iter().rev().find(|(k, _)| k == key) {
+        if let Some(raw) = self.get(key) {
             let start = offset(self.text, raw);
             return format!("{}{value}{}", &self.text[..start], &self.text[start + raw.len()..]);
         }
@@ -218,10 +250,10 @@ impl<'a> Object<'a> {
     #[must_use]
     pub fn without(&self, key: &str) -> String {
         let mut out = self.text.to_owned();
-        for (at, _) in self.members.iter().enumerate().rev().filter(|(_, (k, _))| k == key) {
-            let end = offset(self.text, self.members[at].1) + self.members[at].1.len();
+        for (at, member) in self.members.iter().enumerate().rev().filter(|(_, member)| member.name == key) {
+            let end = offset(self.text, member.raw) + member.raw.len();
             if at > 0 {
-                let previous = self.members[at - 1].1;
+                let previous = self.members[at - 1].raw;
                 out.replace_range(offset(self.text, previous) + previous.len()..end, "");
             } else {
                 let open = self.text.find('{').map_or(0, |i| i + 1);

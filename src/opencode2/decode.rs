@@ -94,9 +94,9 @@ fn is_absolute(path: &str) -> bool {
     path.starts_with('/') || drive && matches!(chars.next(), Some('/' | '\\')) || path.starts_with("\\\\")
 }
 
-pub(super) fn document<'a>(shape: &Shape, text: &'a str) -> Result<Members<'a>, Misfit> {
+pub(super) fn document<'a>(shape: &'static Shape, text: &'a str) -> Result<Members<'a>, Misfit> {
     let members = Members::parse(text).ok_or(NO_JSON)?;
-    shape.check_members(&members)?;
+    shape.check_members(members.object())?;
     Ok(members)
 }
 

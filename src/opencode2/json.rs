@@ -40,6 +40,11 @@ impl<'a> Raw<'a> {
         serde_json::from_str::<&RawValue>(text).ok().map(|raw| Self(raw.get()))
     }
 
+    /// The value of a member of an [`Object`].
+    pub(super) fn inner(raw: &'a str) -> Self {
+        Self(raw)
+    }
+
     pub(super) fn of(raw: &'a RawValue) -> Self {
         Self(raw.get())
     }
@@ -123,6 +128,10 @@ impl PartialEq<str> for Text<'_> {
 }
 
 impl<'a> Members<'a> {
+    pub(super) fn of(object: Object<'a>) -> Self {
+        Self(object)
+    }
+
     /// The members of the object that a whole text is; `None` for what is none.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
         Object::parse(text).ok().map(Self)
@@ -137,9 +146,8 @@ impl<'a> Members<'a> {
         self.get(name)?.text()
     }
 
-    /// The keys and their values, in order.
-    pub(super) fn each(&self) -> impl Iterator<Item = (&str, Raw<'a>)> {
-        self.0.members().map(|(name, value)| (name, Raw(value)))
+    pub(super) fn object(&self) -> &Object<'a> {
+        &self.0
     }
 
     /// The object's text with a key set. Every other byte stays.

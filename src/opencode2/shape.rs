@@ -8,7 +8,8 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::json::{Key, Kind, Members, Raw};
+use super::json::{Key, Kind, Raw};
+use crate::json::Object;
 
 /// The largest time that a JavaScript date can hold, in ms since the epoch.
 const LAST_MILLISECOND: f64 = 8.64e15;
@@ -94,7 +95,7 @@ impl Shape {
     ///
     /// # Errors
     /// The first place that does not.
-    pub(super) fn check(&self, value: Raw<'_>) -> Result<(), Misfit> {
+    pub(super) fn check(&'static self, value: Raw<'_>) -> Result<(), Misfit> {
         match self {
             Self::Any => Ok(()),
             Self::String if value.kind() == Kind::String => Ok(()),
@@ -113,18 +114,30 @@ impl Shape {
             Self::OneOf(words) => string(value, "one of the words that are known", |text| words.contains(&text)),
             Self::Record if value.kind() == Kind::Object => Ok(()),
             Self::Record => Err(misfit("an object")),
-            Self::List(inner) | Self::NonEmpty(inner) => list(self, value, inner),
-            Self::RecordOf(_) | Self::Struct(_) | Self::Tagged(..) => {
-                self.check_members(&value.members().ok_or_else(|| misfit("an object"))?)
+            Self::List(_) | Self::NonEmpty(_) | Self::RecordOf(_) | Self::Struct(_) | Self::Tagged(..) => {
+                let mut json = serde_json::Deserializer::from_str(value.as_str());
+                if Fits(self).deserialize(&mut json).is_ok() { Ok(()) } else { self.explain(value) }
             }
         }
+    }
+
+    /// What does not fit of a value that was read once and may not fit.
+    fn explain(&'static self, value: Raw<'_>) -> Result<(), Misfit> {
+        match self {
+            Self::List(inner) | Self::NonEmpty(inner) => list(self, value, inner),
+            _ => self.check_members(&Object::parse(value.as_str()).map_err(|_| misfit("an object"))?),
+        }
+    }
+
+    fn is_of_members(&self) -> bool {
+        matches!(self, Self::RecordOf(_) | Self::Struct(_) | Self::Tagged(..))
     }
 
     /// Whether an object decodes whose members are at hand.
     ///
     /// # Errors
     /// The first place that does not.
-    pub(super) fn check_members(&self, members: &Members<'_>) -> Result<(), Misfit> {
+    pub(super) fn check_members(&'static self, members: &Object<'_>) -> Result<(), Misfit> {
         match self {
             Self::Struct(fields) => structure(members, fields),
             Self::Tagged(by, cases) => tagged(members, by, cases)?.1.check_members(members),
@@ -135,20 +148,14 @@ impl Shape {
         }
     }
 
-    /// Which of the cases of a [`Shape::Tagged`] a whole text is, where it decodes: its tag.
+    /// Which of the cases of a [`Shape::Tagged`] an object is, where it decodes: its tag.
     ///
     /// # Errors
     /// The first place that does not decode.
-    pub(super) fn tag(&self, text: &str) -> Result<&'static str, Misfit> {
+    pub(super) fn tag(&'static self, members: &Object<'_>) -> Result<&'static str, Misfit> {
         let Self::Tagged(by, cases) = self else { return Err(misfit("an object")) };
-        let mut json = serde_json::Deserializer::from_str(text);
-        let fast = json.deserialize_map(Streamed { by, cases });
-        if let Ok(tag) = fast.and_then(|tag| json.end().map(|()| tag)) {
-            return Ok(tag);
-        }
-        let members = Members::parse(text).ok_or_else(|| misfit("a JSON object"))?;
-        let (tag, shape) = tagged(&members, by, cases)?;
-        shape.check_members(&members).map(|()| tag)
+        let (tag, shape) = tagged(members, by, cases)?;
+        shape.check_members(members).map(|()| tag)
     }
 }
 
@@ -161,8 +168,8 @@ fn number(value: Raw<'_>, wanted: &'static str, fits: impl Fn(f64) -> bool) -> R
     if value.number().is_some_and(fits) { Ok(()) } else { Err(misfit(wanted)) }
 }
 
-fn record_of(members: &Members<'_>, inner: &'static Shape) -> Result<(), Misfit> {
-    members.each().try_for_each(|(name, value)| inner.check(value).map_err(|e| within(name, &e)))
+fn record_of(members: &Object<'_>, inner: &'static Shape) -> Result<(), Misfit> {
+    members.members().try_for_each(|(name, raw)| inner.check(Raw::inner(raw)).map_err(|e| within(name, &e)))
 }
 
 fn list(shape: &Shape, value: Raw<'_>, inner: &'static Shape) -> Result<(), Misfit> {
@@ -177,9 +184,14 @@ fn list(shape: &Shape, value: Raw<'_>, inner: &'static Shape) -> Result<(), Misf
     items.try_for_each(|(at, item)| inner.check(item).map_err(|e| within(&format!("[{at}]"), &e)))
 }
 
-fn structure(members: &Members<'_>, fields: &'static [Field]) -> Result<(), Misfit> {
+fn structure(members: &Object<'_>, fields: &'static [Field]) -> Result<(), Misfit> {
     fields.iter().try_for_each(|field| match members.get(field.name) {
-        Some(value) => field.shape.check(value).map_err(|e| within(field.name, &e)),
+        Some(raw) => {
+            let known = members.known(field.name).filter(|_| field.shape.is_of_members());
+            let fits =
+                known.map_or_else(|| field.shape.check(Raw::inner(raw)), |object| field.shape.check_members(object));
+            fits.map_err(|e| within(field.name, &e))
+        }
         None if field.due => Err(within(field.name, &misfit("is missing"))),
         None => Ok(()),
     })
@@ -188,8 +200,8 @@ fn structure(members: &Members<'_>, fields: &'static [Field]) -> Result<(), Misf
 /// The cases of a [`Shape::Tagged`].
 type Cases = &'static [(&'static str, &'static Shape)];
 
-fn tagged(members: &Members<'_>, by: &'static str, cases: Cases) -> Result<(&'static str, &'static Shape), Misfit> {
-    let tag = members.text(by);
+fn tagged(members: &Object<'_>, by: &'static str, cases: Cases) -> Result<(&'static str, &'static Shape), Misfit> {
+    let tag = members.get(by).and_then(|raw| Raw::inner(raw).text());
     let case = cases.iter().find(|(name, _)| tag.is_some_and(|tag| tag == **name));
     case.copied().ok_or_else(|| within(by, &misfit("one of the words that are known")))
 }
@@ -208,8 +220,10 @@ impl<'de> DeserializeSeed<'de> for Fits {
             Shape::Tagged(by, cases) => json.deserialize_map(Streamed { by, cases }).map(drop),
             Shape::List(inner) => json.deserialize_seq(Items(inner)),
             other => {
-                let raw = <&RawValue as serde::Deserialize>::deserialize(json)?;
-                other.check(Raw::of(raw)).map_err(D::Error::custom)
+                let raw = Raw::of(<&RawValue as serde::Deserialize>::deserialize(json)?);
+                let looked_into = matches!(other, Shape::NonEmpty(_) | Shape::RecordOf(_));
+                let fits = if looked_into { other.explain(raw) } else { other.check(raw) };
+                fits.map_err(D::Error::custom)
             }
         }
     }
@@ -342,6 +356,10 @@ mod tests {
     static CASES: Shape = Shape::Tagged("type", &[("a", &OUTER), ("b", &NAMED)]);
     static NAMED: Shape = Shape::Struct(&[due("type", &Shape::OneOf(&["b"])), due("x", &Shape::Int(0.0))]);
 
+    fn tag(text: &str) -> Result<&'static str, Misfit> {
+        CASES.tag(&Object::parse(text).unwrap())
+    }
+
     #[test]
     fn a_value_that_is_read_once_fits_as_one_whose_members_are_looked_at() {
         let fitting = [
@@ -364,16 +382,19 @@ mod tests {
                 format!(r#"{{"type":"c","list":[{item}],"type":"a"}}"#),
             ];
             for text in texts {
-                let tag = CASES.tag(&text);
+                let tag = tag(&text);
                 assert_eq!(tag.is_ok(), fits, "{text}: {tag:?}");
                 assert_eq!(tag.map(drop), CASES.check(Raw::parse(&text).unwrap()), "{text}");
+                assert_eq!(
+                    CASES.check(Raw::parse(&text).unwrap()),
+                    CASES.explain(Raw::parse(&text).unwrap()),
+                    "{text}"
+                );
             }
         }
-        assert_eq!(CASES.tag(r#"{"type":"b","x":1}"#), Ok("b"));
-        for text in
-            [r#"{"type":"b","x":1} x"#, r#"{"type":"b","x":1"#, "3", r#"{"type":"b","x":1,"type":"c"}"#, r#"{"x":1}"#]
-        {
-            assert!(CASES.tag(text).is_err(), "{text}");
+        assert_eq!(tag(r#"{"type":"b","x":1}"#), Ok("b"));
+        for text in [r#"{"type":"b","x":1,"type":"c"}"#, r#"{"x":1}"#] {
+            assert!(tag(text).is_err(), "{text}");
         }
     }
 

@@ -50,13 +50,13 @@ impl Store<'_> {
         let mut statement = self.cached(&format!("{MESSAGE} WHERE session_id = ?1"))?;
         let mut rows = statement.query([session])?;
         while let Some(row) = rows.next()? {
-            values.show_message(row, import)?;
+            values.show_message(row, Some(import))?;
         }
         let mut values = Values::of(self.db, Table::Part);
         let mut statement = self.cached(&format!("{PART} WHERE session_id = ?1"))?;
         let mut rows = statement.query([session])?;
         while let Some(row) = rows.next()? {
-            values.show_part(row, import)?;
+            values.show_part(row, Some(import))?;
         }
         Ok(())
     }
@@ -64,8 +64,9 @@ impl Store<'_> {
 
 /// Rows that are not text are left out: a scan names them.
 impl Values<'_> {
-    /// Shows the import a row of [`MESSAGE`].
-    pub(super) fn show_message(&mut self, row: &rusqlite::Row<'_>, import: &mut Examination) -> Result<()> {
+    /// Shows the import, if anybody asks for it, a row of [`MESSAGE`].
+    pub(super) fn show_message(&mut self, row: &rusqlite::Row<'_>, import: Option<&mut Examination>) -> Result<()> {
+        let Some(import) = import else { return Ok(()) };
         let (Ok(id), Ok(time)) = (text(row, 1, "id"), integer(row, 3, "time_created")) else { return Ok(()) };
         match self.seen(row)? {
             Seen::Whole(data) => {
@@ -88,9 +89,10 @@ impl Values<'_> {
         Ok(())
     }
 
-    /// Shows the import a row of [`PART`]. Of those that are not on their row's page only files without base64 can stop it;
+    /// Shows the import, if anybody asks for it, a row of [`PART`]. Of those that are not on their row's page only files without base64 can stop it;
     /// any other is taken to decode.
-    pub(super) fn show_part(&mut self, row: &rusqlite::Row<'_>, import: &mut Examination) -> Result<()> {
+    pub(super) fn show_part(&mut self, row: &rusqlite::Row<'_>, import: Option<&mut Examination>) -> Result<()> {
+        let Some(import) = import else { return Ok(()) };
         let (Ok(id), Ok(message)) = (text(row, 1, "id"), text(row, 2, "message_id")) else { return Ok(()) };
         match self.seen(row)? {
             Seen::Whole(data) => {

@@ -100,10 +100,7 @@ impl Store<'_> {
         let mut statement = self.cached(&format!("{MESSAGE} WHERE session_id = ?1"))?;
         let mut rows = statement.query([&info.id])?;
         while let Some(row) = rows.next()? {
-            if let Some(import) = &mut import {
-                values.show_message(row, import)?;
-            }
-            let head = values.head(row)?;
+            let head = values.head(row, import.as_deref_mut())?;
             if values.odd() {
                 out.odd.extend(text(row, 1, "id").ok().map(str::to_owned));
             }
@@ -146,15 +143,13 @@ impl Store<'_> {
         let mut rows = statement.query([&info.id])?;
         while let Some(row) = rows.next()? {
             met += 1;
-            if let Some(import) = &mut import {
-                values.show_part(row, import)?;
-            }
             let at = text(row, 2, "message_id").ok().and_then(|message| places.find(&heads, message));
             let Some(at) = at else {
+                values.show_part(row, import.as_deref_mut())?;
                 self.misplaced(info, row, &mut unreadable, &mut misfiled)?;
                 continue;
             };
-            let part = values.scanned_part(row, exact(at))?;
+            let part = values.scanned_part(row, exact(at), import.as_deref_mut())?;
             if values.odd() {
                 odd.extend(text(row, 1, "id").ok().map(|id| (Table::Part, id.to_owned())));
             }
@@ -275,7 +270,7 @@ impl Store<'_> {
         let mut statement = self.cached(&format!("{PART} WHERE part.message_id = ?1"))?;
         let mut rows = statement.query([&head.row.id])?;
         while let Some(row) = rows.next()? {
-            match values.scanned_part(row, false)? {
+            match values.scanned_part(row, false, None)? {
                 Ok(part) if !matches!(part.kind, PartKind::Tool(_)) => {}
                 _ => return Ok(true),
             }

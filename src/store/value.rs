@@ -14,6 +14,7 @@ use crate::decoding::{self, breaks};
 use crate::error::Result;
 use crate::history::{self, Behind, Depth, Head, MessageRow, Names, Part, Role};
 use crate::json::{Object, ShapeError};
+use crate::opencode2::import::Examination;
 use crate::rows::{Table, sha256};
 
 /// Values beyond this size are read piece by piece, in bytes.
@@ -70,25 +71,38 @@ impl<'db> Values<'db> {
         })
     }
 
-    /// A message of a row of [`MESSAGE`]; `Err` within where it cannot be understood.
-    pub(super) fn head(&mut self, row: &Row<'_>) -> rusqlite::Result<Result<Head, ShapeError>> {
+    /// A message of a row of [`MESSAGE`]; `Err` within where it cannot be understood. `import` is shown the row.
+    pub(super) fn head(&mut self, row: &Row<'_>, import: Option<&mut Examination>) -> Result<Result<Head, ShapeError>> {
         self.odd = true;
         let columns = match message_row(row, &mut self.names) {
             Ok(columns) => columns,
-            Err(error) => return Ok(Err(error)),
+            Err(error) => {
+                self.show_message(row, import)?;
+                return Ok(Err(error));
+            }
         };
         let named = columns.id.starts_with(decoding::Table::Message.prefix());
         let seen = match self.seen(row)? {
-            Seen::Whole(data) => data.and_then(|data| {
-                let object = Object::parse(data)?;
-                let broken = breaks(decoding::Table::Message, members(&object), true);
-                Ok((history::head_of(columns, &object, &mut self.names)?, broken))
-            }),
-            Seen::Elsewhere(bytes) => self.head_elsewhere(columns, bytes)?.map(|mut head| {
-                self.names.share(&mut head);
-                let broken = lacks_a_name(&head);
-                (head, broken)
-            }),
+            Seen::Whole(Ok(data)) => {
+                let (time, object) = (columns.time_created, Object::parse(data));
+                let head = object.as_ref().map_err(Clone::clone).and_then(|object| {
+                    let broken = breaks(decoding::Table::Message, members(object), true);
+                    Ok((history::head_of(columns, object, &mut self.names)?, broken))
+                });
+                if let Some(import) = import {
+                    import.message_of(text(row, 1, "id").unwrap_or_default(), time, object.ok());
+                }
+                head
+            }
+            Seen::Whole(Err(error)) => Err(error),
+            Seen::Elsewhere(bytes) => {
+                self.show_message(row, import)?;
+                self.head_elsewhere(columns, bytes)?.map(|mut head| {
+                    self.names.share(&mut head);
+                    let broken = lacks_a_name(&head);
+                    (head, broken)
+                })
+            }
         };
         Ok(seen.map(|(head, broken)| {
             self.odd = broken || !named;
@@ -122,25 +136,40 @@ impl<'db> Values<'db> {
         }
     }
 
-    /// A part as far as a verdict asks: of a large one the start may do. `exact` as in [`history::part_of_start`].
-    pub(super) fn scanned_part(&mut self, row: &Row<'_>, exact: bool) -> rusqlite::Result<Result<Part, ShapeError>> {
+    /// A part as far as a verdict asks: of a large one the start may do. `exact` as in [`history::part_of_start`]; `import`
+    /// is shown the row.
+    pub(super) fn scanned_part(
+        &mut self,
+        row: &Row<'_>,
+        exact: bool,
+        import: Option<&mut Examination>,
+    ) -> Result<Result<Part, ShapeError>> {
         self.odd = true;
-        let (id, _, time) = match part_columns(row) {
+        let (id, message, time) = match part_columns(row) {
             Ok(columns) => columns,
-            Err(error) => return Ok(Err(error)),
+            Err(error) => {
+                self.show_part(row, import)?;
+                return Ok(Err(error));
+            }
         };
         let named = id.starts_with(decoding::Table::Part.prefix());
         let bytes = match self.seen(row)? {
-            Seen::Whole(data) => {
-                return Ok(data.and_then(|data| {
-                    let object = Object::parse(data)?;
-                    let part = history::part_of(id, time, data.len() as u64, &object, Depth::Scan)?;
-                    self.odd = !named || breaks(decoding::Table::Part, members(&object), true);
+            Seen::Whole(Ok(data)) => {
+                let object = Object::parse(data);
+                let part = object.as_ref().map_err(Clone::clone).and_then(|object| {
+                    let part = history::part_of(id, time, data.len() as u64, object, Depth::Scan)?;
+                    self.odd = !named || breaks(decoding::Table::Part, members(object), true);
                     Ok(part)
-                }));
+                });
+                if let Some(import) = import {
+                    import.part_of(id, message, object.ok());
+                }
+                return Ok(part);
             }
+            Seen::Whole(Err(error)) => return Ok(Err(error)),
             Seen::Elsewhere(bytes) => bytes,
         };
+        self.show_part(row, import)?;
         // Of what stands behind the start only a deep look tells.
         self.odd = !named;
         let rowid = row.get(0)?;

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use super::json::{Members, Raw};
 use super::rows::{SessionRow, Undecodable};
 use super::shape::Misfit;
+use crate::json::Object;
 
 /// The columns of `session` that `session_v2` must have a value in.
 pub const NEEDED: [&str; 11] = [
@@ -148,8 +149,16 @@ impl Examination {
 
     /// Looks at a row of `message`: its id, `time_created` in ms since the epoch, and its JSON.
     pub fn message(&mut self, id: &str, time_created: i64, data: &str) {
+        self.message_of(id, time_created, Object::parse(data).ok());
+    }
+
+    /// [`Examination::message`], of a row whose JSON is parsed already; `None` for what is no object.
+    pub fn message_of(&mut self, id: &str, time_created: i64, data: Option<Object<'_>>) {
         let fits = self.session.starts_with("ses") && id.starts_with("msg");
-        let data = fitting(fits).and_then(|()| super::decode::document(&shapes::INFO, data));
+        let data = fitting(fits).and_then(|()| {
+            let data = Members::of(data.ok_or_else(no_object)?);
+            shapes::INFO.check_members(data.object()).map(|()| data)
+        });
         if let Err(misfit) = &data {
             self.dropped_messages.push(Finding { row: id.to_owned(), effect: Effect::Drops(misfit.clone()) });
         }
@@ -165,13 +174,22 @@ impl Examination {
 
     /// Looks at a row of `part`: its id, its message's, and its JSON.
     pub fn part(&mut self, id: &str, message: &str, data: &str) {
+        self.part_of(id, message, Object::parse(data).ok());
+    }
+
+    /// [`Examination::part`], of a row whose JSON is parsed already; `None` for what is no object.
+    pub fn part_of(&mut self, id: &str, message: &str, data: Option<Object<'_>>) {
         let Some(at) = self.places.get(message) else {
             self.dropped_parts.push(Finding { row: id.to_owned(), effect: Effect::DropsOrphan });
             return;
         };
         let fits = self.session.starts_with("ses") && id.starts_with("prt") && message.starts_with("msg");
-        match fitting(fits).and_then(|()| shapes::PART.tag(data)) {
-            Ok(kind) => self.messages[*at].add(id, kind, data),
+        let kind = fitting(fits).and_then(|()| {
+            let data = data.ok_or_else(no_object)?;
+            shapes::PART.tag(&data).map(|kind| (kind, Members::of(data)))
+        });
+        match kind {
+            Ok((kind, data)) => self.messages[*at].add(id, kind, &data),
             Err(misfit) => {
                 self.dropped_parts.push(Finding { row: id.to_owned(), effect: Effect::Drops(misfit) });
             }
@@ -234,20 +252,16 @@ impl Seen {
         self.info.as_ref().is_some_and(|info| info.user)
     }
 
-    fn add(&mut self, id: &str, kind: &str, data: &str) {
-        // `JSON.stringify` escapes control characters alone, yet others may have written a row.
-        let names = |word: &str| data.contains(word) || data.contains("\\u00");
-        let get = |name: &str| Members::parse(data).and_then(|members| members.get(name));
-        let text = |name: &str| get(name).and_then(Raw::text);
+    fn add(&mut self, id: &str, kind: &str, data: &Members<'_>) {
         match kind {
             "compaction" => self.holds.compaction = true,
             "subtask" => self.holds.subtask = true,
             "agent" => self.holds.agent = true,
-            "text" => self.holds.words |= !(names("ignored") && get("ignored").is_some_and(Raw::is_true)),
-            "tool" => self.holds.task |= names("\"task\"") && text("tool").is_some_and(|tool| tool == *"task"),
+            "text" => self.holds.words |= !data.get("ignored").is_some_and(Raw::is_true),
+            "tool" => self.holds.task |= data.text("tool").is_some_and(|tool| tool == *"task"),
             "file" => {
                 self.holds.file = true;
-                if text("url").is_some_and(|url| fix::broken_payload(&url.decode()).is_some()) {
+                if data.text("url").is_some_and(|url| fix::broken_payload(&url.decode()).is_some()) {
                     self.broken.push(id.to_owned());
                 }
             }
@@ -318,6 +332,10 @@ impl<'a> Known<'a> {
         let summary = asked.compaction && self.summaries.get(&parent) == Some(&at);
         !(summary || asked.subtask && seen.holds.task)
     }
+}
+
+fn no_object() -> Misfit {
+    Misfit { place: String::new(), wanted: "a JSON object" }
 }
 
 fn fitting(ids: bool) -> Result<(), Misfit> {
