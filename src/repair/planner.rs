@@ -189,9 +189,12 @@ impl Planner<'_> {
         if finds_the_same(session, after, sdk) { Ok(()) } else { Err(Check::Findings.into()) }
     }
 
+    fn search<'s>(&'s self, cut: Option<&'s str>, sdks: &'s [Sdk]) -> Search<'s> {
+        Search { cut, sdks, includes: self.request.includes, rows: self.rows, tried: 0, refused: None }
+    }
+
     fn reach(&self, from: &Reached, cut: Option<&str>, sdks: &[Sdk]) -> Result<Reached, Stop> {
-        let mut search =
-            Search { cut, sdks, includes: self.request.includes, rows: self.rows, tried: 0, refused: None };
+        let mut search = self.search(cut, sdks);
         match search.from(&from.0, &from.1)? {
             Some(reached) => Ok(reached),
             None => Err(search.refused.unwrap_or(LeftReason::NoLosslessEdit).into()),
@@ -199,15 +202,58 @@ impl Planner<'_> {
     }
 
     /// Mends the histories that a revert or a fork would cut. One that cannot be helped is no reason to leave the rest.
-    fn reach_cuts(&self, mut at: Reached, sdks: &[Sdk]) -> Result<Reached, Stop> {
-        for cut in latent_cuts(&at.0, self.sdk, self.request.judge) {
-            match self.reach(&at, Some(&cut), sdks) {
-                Ok(further) if !worse(&at.0, &further.0, self.sdk) => at = further,
-                Ok(_) | Err(Stop::Leave(..)) => {}
-                Err(error) => return Err(error),
+    fn reach_cuts(&self, at: Reached, sdks: &[Sdk]) -> Result<Reached, Stop> {
+        let cuts = latent_cuts(&at.0, self.sdk, self.request.judge);
+        self.mend_cuts(at, &cuts, sdks)
+    }
+
+    /// Mends these histories. All are tried together first, so that the whole session is compared once and not for each; if
+    /// that does not hold, half of them, down to one by itself.
+    fn mend_cuts(&self, at: Reached, cuts: &[String], sdks: &[Sdk]) -> Result<Reached, Stop> {
+        let includes = self.request.includes;
+        if let [cut] = cuts {
+            return match self.reach(&at, Some(cut), sdks) {
+                Ok(further) if !worse(&at.0, &further.0, self.sdk) => Ok(further),
+                Ok(_) | Err(Stop::Leave(..)) => Ok(at),
+                Err(error) => Err(error),
+            };
+        }
+        let Some((first, rest)) = cuts.split_at_checked(cuts.len() / 2).filter(|_| !cuts.is_empty()) else {
+            return Ok(at);
+        };
+        if let Some(further) = self.propose(&at, cuts, sdks)?
+            && unchanged(&at.0, &further.0, sdks, includes).is_none()
+            && !worse(&at.0, &further.0, self.sdk)
+        {
+            return Ok(further);
+        }
+        let at = self.mend_cuts(at, first, sdks)?;
+        self.mend_cuts(at, rest, sdks)
+    }
+
+    /// What becomes of a session if for each of the histories that are cut the first change is made that is proposed, and
+    /// the first after that, unproven; `None` where that does not bring each of them to its end.
+    fn propose(&self, at: &Reached, cuts: &[String], sdks: &[Sdk]) -> Result<Option<Reached>, Stop> {
+        /// A turn takes one or two.
+        const MOST: usize = 8;
+        let mut at = at.clone();
+        for cut in cuts {
+            let search = self.search(Some(cut), sdks);
+            let mut left = MOST;
+            loop {
+                let change = match search.next(&at.0)? {
+                    Next::Resumes => break,
+                    Next::Leave(_) => return Ok(None),
+                    Next::Try(changes) => changes.into_iter().find(|change| !leaves_dangling(&at.0, change)),
+                };
+                left -= 1;
+                let after = change.as_ref().filter(|_| left > 0).map(|change| apply_change(&at.0, change));
+                let (Some(change), Some(Ok(after))) = (change, after) else { return Ok(None) };
+                at.1.extend(Step::of(&change, &at.0, &after));
+                at.0 = after;
             }
         }
-        Ok(at)
+        Ok(Some(at))
     }
 
     /// Ends every tool call that is stored as still going on.

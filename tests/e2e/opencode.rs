@@ -281,8 +281,8 @@ fn configuration(version: &Version, provider: u16, snapshots: Snapshots) -> Valu
         "agent": {"short": {"mode": "primary", "prompt": "short", "steps": 2, "maxSteps": 2}},
         "provider": providers,
     });
-    // A program that does not know the setting does not start.
-    if !early {
+    // A program that does not know the setting does not start: 1.14.34 does not, 1.14.48 does.
+    if version.at_least(1, 14, 48) {
         // Images are kept as they are: what opencode would shrink today, it has stored before, or others have.
         out["attachment"] =
             json!({"image": {"max_width": 20_000, "max_height": 20_000, "max_base64_bytes": 50_000_000}});

@@ -17,7 +17,7 @@ use crate::history::Message;
 pub(in crate::diagnosis) fn found(row: &Message, tail: &Tail<'_>) -> Option<Match> {
     let a = row.assistant()?;
     if a.error.as_ref()?.aborted() && a.finish.is_none() && !tail.settled(row) {
-        Match::row("aborted while its text streamed, without finish")
+        Some(Match::row("aborted while its text streamed, without finish"))
     } else {
         None
     }

@@ -16,5 +16,5 @@ use crate::diagnosis::tail::Tail;
 use crate::history::Message;
 
 pub(in crate::diagnosis) fn found(row: &Message, _: &Tail<'_>) -> Option<Match> {
-    if row.assistant().is_some() && row.removable() { Match::row("an answer without a word") } else { None }
+    if row.assistant().is_some() && row.removable() { Some(Match::row("an answer without a word")) } else { None }
 }

@@ -16,5 +16,6 @@ use crate::history::Message;
 
 pub(in crate::diagnosis) fn found(row: &Message, _: &Tail<'_>) -> Option<Match> {
     row.user()?;
-    Match::row(if row.parts.is_empty() { "a prompt without parts" } else { "a prompt of which no part is sent" })
+    let what = if row.parts.is_empty() { "a prompt without parts" } else { "a prompt of which no part is sent" };
+    Some(Match::row(what))
 }

@@ -16,7 +16,7 @@ use crate::history::Message;
 
 pub(in crate::diagnosis) fn found(row: &Message, _: &Tail<'_>) -> Option<Match> {
     if row.prefill_400() && row.removable() {
-        Match::row("a refused request, stored without parts and without finish")
+        Some(Match::row("a refused request, stored without parts and without finish"))
     } else {
         None
     }

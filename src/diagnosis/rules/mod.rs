@@ -1,6 +1,6 @@
 //! One file per rule about a row: `found` says what is wrong with it. Files that end with `_tail` look at a row of a stuck
-//! tail, the others at a row of any session. Their places in the table of problems (`diagnosis/code.rs`) say who is asked
-//! first.
+//! tail, the others at a row of any session of opencode 1. Of the rules about a tail, the first in the table of problems
+//! (`diagnosis/code.rs`) that matches a row names it.
 
 pub(super) mod aborted_text_tail;
 pub(super) mod completed_tool_tail;
@@ -24,8 +24,8 @@ pub struct Match {
 }
 
 impl Match {
-    fn row(detail: impl Into<String>) -> Option<Self> {
-        Some(Self { part_id: None, detail: detail.into() })
+    fn row(detail: impl Into<String>) -> Self {
+        Self { part_id: None, detail: detail.into() }
     }
 
     fn part(part: &Part, detail: impl Into<String>) -> Self {

@@ -19,12 +19,12 @@ pub(in crate::diagnosis) fn found(row: &Message, tail: &Tail<'_>) -> Option<Matc
     if tail.settled(row) {
         return None;
     }
-    Match::row(match (&a.error, a.finish.as_deref()) {
+    Some(Match::row(match (&a.error, a.finish.as_deref()) {
         (Some(error), None) => format!("failed with {}, without finish", name(&error.name)),
         (_, None) => "text without finish".to_owned(),
         (_, Some("tool-calls" | "unknown")) => "finish says that the loop goes on".to_owned(),
         _ => "the newest prompt is not the one that it answers".to_owned(),
-    })
+    }))
 }
 
 /// An error's name, if it is one that opencode writes: a name is not content, but a store can hold anything.
