@@ -162,7 +162,8 @@ pub fn gone(out: &Output, store: &StoreDoc, gone: &[Gone], now: i64) -> String {
         }
     }
     let first = gone.iter().find_map(|gone| Some((&gone.folder.directory, &gone.candidates.first()?.directory)));
-    let (old, new) = first.map_or(("OLD".to_owned(), "NEW".to_owned()), |(old, new)| (word(old), word(new)));
+    let lost = gone.first().map_or("OLD".to_owned(), |gone| word(&gone.folder.directory));
+    let (old, new) = first.map_or((lost, "NEW".to_owned()), |(old, new)| (word(old), word(new)));
     text.push_str(&format!("\nNext: {}\n", out.command(&format!("relink --dry-run {old} {new}"))));
     text
 }

@@ -533,6 +533,8 @@ fn explain_marks_what_is_refused_and_stats_count_it() {
         "{text}"
     );
     assert!(text.contains("What `unstick repair --include media` would do"), "{text}");
+    let line = place.unstick(&["explain", "-q", SHAPE]).exits(0).stdout;
+    assert!(line.lines().count() == 1 && line.contains("stored here: unopenable-row: "), "one line says why: {line}");
     let stats = place.unstick(&["stats", "--json"]).exits(0).json();
     assert_eq!(stats["other_400s_by_class"], json!({"image-pixels": 1, "other": 1}));
     assert_eq!(stats["other_400s"], 2);

@@ -96,6 +96,16 @@ fn a_repository_is_proposed_by_the_id_that_opencode_noted_in_it() {
 }
 
 #[test]
+fn the_next_command_names_the_folder_that_is_gone() {
+    let (place, _, new) = moved();
+    fs::remove_dir_all(&new).unwrap();
+    let said = place.unstick(&["relink"]).exits(1).stdout;
+    let next = said.lines().find(|line| line.starts_with("Next:")).unwrap();
+    let named = place.text("SELECT group_concat(directory) FROM (SELECT DISTINCT directory FROM session)");
+    assert!(named.split(',').any(|old| next.contains(&format!("relink --dry-run {old} NEW "))), "{next}: {named}");
+}
+
+#[test]
 fn what_cannot_be_meant_is_refused() {
     let (place, old, new) = moved();
     let before = place.dump();

@@ -59,9 +59,13 @@ const SHORT_TEXT: usize = 600;
 pub fn explain(out: &Output, explained: &Explained, bound: &str, now: i64, zone: &TimeZone) -> String {
     let told = story(explained, now, zone);
     if out.quiet {
-        let first = match explained.now.as_ref().and_then(Explanation::offending) {
+        let refused = explained.diagnosis.refused;
+        let first = match explained.now.as_ref().filter(|_| !refused).and_then(Explanation::offending) {
             Some((number, row, _)) => format!("the request ends with turn {number} (row {})", clean(&row.message_id)),
-            None => told.first().cloned().unwrap_or_default(),
+            None => match told.as_slice() {
+                [list, item, ..] if list.ends_with(':') => format!("{list} {}", item.trim_start_matches("- ")),
+                told => told.first().cloned().unwrap_or_default(),
+            },
         };
         return format!("{}: {first}\n", standing(&explained.diagnosis));
     }
