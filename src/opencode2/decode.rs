@@ -9,7 +9,7 @@ use super::rows::{
 use super::shape::{Misfit, Shape};
 use super::shapes;
 
-const NO_JSON: Misfit = Misfit { place: String::new(), wanted: "a JSON object" };
+pub(super) const NO_JSON: Misfit = Misfit { place: String::new(), wanted: "a JSON object" };
 
 /// Decodes a row.
 ///

@@ -206,7 +206,7 @@ fn tagged(members: &Object<'_>, by: &'static str, cases: Cases) -> Result<(&'sta
     case.copied().ok_or_else(|| within(by, &misfit("one of the words that are known")))
 }
 
-/// Reads a value once, from its first byte to its last, and ends at the first thing that may not fit: [`Shape::check`]
+/// Reads a value once, from its first byte to its last, and ends at the first thing that may not fit: [`Shape::explain`]
 /// then says what and where. Most rows fit, and most of their bytes are of no interest.
 struct Fits(&'static Shape);
 

@@ -12,7 +12,7 @@ use super::importable::importable;
 use super::mend::mend;
 use super::plan::{SessionPlan, Stop, reason_of};
 use super::proof::{
-    Check, Difference, Mending, blocked, differ, finds_the_same, prove, prove_mended, unchanged, worse,
+    Check, Difference, Mending, blocked, differ, finds_the_same, near_window, prove, prove_mended, unchanged, worse,
 };
 use super::proposals::{Next, ended_calls, next, touches_revert};
 use super::step::Step;
@@ -202,44 +202,54 @@ impl Planner<'_> {
     }
 
     /// Mends the histories that a revert or a fork would cut. One that cannot be helped is no reason to leave the rest.
-    fn reach_cuts(&self, at: Reached, sdks: &[Sdk]) -> Result<Reached, Stop> {
+    ///
+    /// All are tried together first, so that the whole session is compared once and not for each; if that does not hold,
+    /// groups of them, and one by one in the groups that do not hold either.
+    fn reach_cuts(&self, mut at: Reached, sdks: &[Sdk]) -> Result<Reached, Stop> {
         let cuts = latent_cuts(&at.0, self.sdk, self.request.judge);
-        self.mend_cuts(at, &cuts, sdks)
-    }
-
-    /// Mends these histories. All are tried together first, so that the whole session is compared once and not for each; if
-    /// that does not hold, half of them, down to one by itself.
-    fn mend_cuts(&self, at: Reached, cuts: &[String], sdks: &[Sdk]) -> Result<Reached, Stop> {
-        let includes = self.request.includes;
-        if let [cut] = cuts {
-            return match self.reach(&at, Some(cut), sdks) {
-                Ok(further) if !worse(&at.0, &further.0, self.sdk) => Ok(further),
-                Ok(_) | Err(Stop::Leave(..)) => Ok(at),
-                Err(error) => Err(error),
-            };
-        }
-        let Some((first, rest)) = cuts.split_at_checked(cuts.len() / 2).filter(|_| !cuts.is_empty()) else {
-            return Ok(at);
-        };
-        if let Some(further) = self.propose(&at, cuts, sdks)?
-            && unchanged(&at.0, &further.0, sdks, includes).is_none()
-            && !worse(&at.0, &further.0, self.sdk)
-        {
+        if let Some(further) = self.reach_together(&at, &cuts, sdks)? {
             return Ok(further);
         }
-        let at = self.mend_cuts(at, first, sdks)?;
-        self.mend_cuts(at, rest, sdks)
+        for group in cuts.chunks(cuts.len().isqrt().max(1)) {
+            match self.reach_together(&at, group, sdks)? {
+                Some(further) => at = further,
+                None => at = self.reach_one_by_one(at, group, sdks)?,
+            }
+        }
+        Ok(at)
+    }
+
+    fn reach_one_by_one(&self, mut at: Reached, cuts: &[String], sdks: &[Sdk]) -> Result<Reached, Stop> {
+        for cut in cuts {
+            match self.reach(&at, Some(cut), sdks) {
+                Ok(further) if !worse(&at.0, &further.0, self.sdk) => at = further,
+                Ok(_) | Err(Stop::Leave(..)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(at)
+    }
+
+    /// The session with all of these mended; `None` where that cannot be proven at once. Near a model's window each step is
+    /// to be proven by itself: the overflow check may read something else after each of them and the same after all.
+    fn reach_together(&self, at: &Reached, cuts: &[String], sdks: &[Sdk]) -> Result<Option<Reached>, Stop> {
+        let includes = self.request.includes;
+        if cuts.len() < 2 || !includes.has(Include::NearWindow) && near_window(&at.0) {
+            return Ok(None);
+        }
+        let further = self.propose(at, cuts, sdks)?;
+        Ok(further.filter(|further| {
+            unchanged(&at.0, &further.0, sdks, includes).is_none() && !worse(&at.0, &further.0, self.sdk)
+        }))
     }
 
     /// What becomes of a session if for each of the histories that are cut the first change is made that is proposed, and
     /// the first after that, unproven; `None` where that does not bring each of them to its end.
     fn propose(&self, at: &Reached, cuts: &[String], sdks: &[Sdk]) -> Result<Option<Reached>, Stop> {
-        /// A turn takes one or two.
-        const MOST: usize = 8;
         let mut at = at.clone();
         for cut in cuts {
             let search = self.search(Some(cut), sdks);
-            let mut left = MOST;
+            let mut left = MOST_TRIED;
             loop {
                 let change = match search.next(&at.0)? {
                     Next::Resumes => break,
@@ -330,7 +340,8 @@ impl Search<'_> {
                 return Ok(None);
             }
             let Ok(after) = apply_change(now, &change) else { continue };
-            // What is proven of each step holds for all of them together: every proof says that two things are equal.
+            // What is proven of each step holds for all of them together: every proof says that two things are equal, or that
+            // both are far below any model's window.
             if let Some(check) = unchanged(now, &after, self.sdks, self.includes) {
                 self.refused.get_or_insert(reason_of(check));
                 continue;

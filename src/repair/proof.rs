@@ -269,6 +269,12 @@ pub fn worse(before: &Session, after: &Session, sdk: &Sdk) -> bool {
     RULE_SETS.iter().any(|set| resumes(before, set) && !resumes(after, set))
 }
 
+/// Whether the overflow check may read so much of the session that a model's window matters.
+pub(super) fn near_window(session: &Session) -> bool {
+    let far = |message: &Rc<Message>| message.assistant().is_none_or(|a| a.tokens.window() < NEAR_WINDOW);
+    !session.messages.iter().all(far)
+}
+
 fn steering(before: &Session, after: &Session, set: &RuleSet, includes: Includes) -> Option<Check> {
     let seen = (view(&before.messages, set), view(&after.messages, set));
     if pending_task(&seen.0, set) != pending_task(&seen.1, set) {

@@ -89,8 +89,8 @@ impl Values<'_> {
         Ok(())
     }
 
-    /// Shows the import, if anybody asks for it, a row of [`PART`]. Of those that are not on their row's page only files without base64 can stop it;
-    /// any other is taken to decode.
+    /// Shows the import, if anybody asks for it, a row of [`PART`]. Of those that are not on their row's page only files
+    /// without base64 can stop it; any other is taken to decode.
     pub(super) fn show_part(&mut self, row: &rusqlite::Row<'_>, import: Option<&mut Examination>) -> Result<()> {
         let Some(import) = import else { return Ok(()) };
         let (Ok(id), Ok(message)) = (text(row, 1, "id"), text(row, 2, "message_id")) else { return Ok(()) };

@@ -6,8 +6,9 @@ use std::sync::LazyLock;
 use opencode_unstick::history::Session;
 use opencode_unstick::replay::{BlockKind, RULE_SETS, RuleSet, Sdk, TurnRole, after_revert, newest, prompt, view};
 use opencode_unstick::store::{SessionEntry, with_snapshot};
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::built::Built;
 use crate::dump::{Cell, Dump, Row, WRITTEN, copied, int, key, text};
 use crate::fixtures::{self, Fixture};
 use crate::place::{Files, Place, Run, Scan};
@@ -503,4 +504,42 @@ fn a_prompt_that_an_answer_names_stays() {
     assert_eq!(dangling(&place), "0");
     place.repair_with(&["--opencode", "any", &session]);
     assert_eq!(dangling(&place), "0", "the reverted answer can come back, and its prompt is gone");
+}
+
+/// Each step is proven by itself where the overflow check could read something else after it.
+#[test]
+fn a_latent_turn_is_left_where_its_step_moves_the_overflow_check() {
+    let built = Built::new();
+    built.session("ses_a");
+    let ask = || {
+        built.message("ses_a", |at| {
+            let model = json!({"providerID": "anthropic", "modelID": "claude-opus-4-6"});
+            let data = json!({"role": "user", "time": {"created": at}, "agent": "build", "model": model});
+            (data, vec![json!({"type": "text", "text": "And now?"})])
+        })
+    };
+    let answer = |finish: Option<&str>, tokens: u32| {
+        let prompt = ask();
+        built.message("ses_a", |at| {
+            let mut data = json!({"role": "assistant", "time": {"created": at}, "parentID": prompt, "mode": "build",
+                "agent": "build", "modelID": "claude-opus-4-6", "providerID": "anthropic", "cost": 0,
+                "path": {"cwd": "/", "root": "/"},
+                "tokens": {"input": tokens, "output": 0, "reasoning": 0, "cache": {"read": 0, "write": 0}}});
+            if let Some(finish) = finish {
+                data["finish"] = json!(finish);
+            }
+            (data, vec![json!({"type": "text", "text": "words"})])
+        })
+    };
+    answer(Some("stop"), 15);
+    let (far, near) = (answer(None, 150_000), answer(None, 15));
+    ask();
+    let repaired = |include: &str| {
+        let how = ["--include", include, "--sdk", "anthropic=@ai-sdk/anthropic", "ses_a"];
+        let plan = built.place.unstick(&[&["repair", "-n", "--json"], &how[..]].concat()).json();
+        let edits = plan["plan"]["sessions"][0]["edits"].as_array().unwrap().clone();
+        edits.iter().map(|edit| edit["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(repaired("latent"), [near.clone()]);
+    assert_eq!(repaired("latent,near-window"), [far, near]);
 }

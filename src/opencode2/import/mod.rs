@@ -8,6 +8,7 @@ mod shapes;
 
 use std::collections::HashMap;
 
+use super::decode::NO_JSON;
 use super::json::{Members, Raw};
 use super::rows::{SessionRow, Undecodable};
 use super::shape::Misfit;
@@ -156,7 +157,7 @@ impl Examination {
     pub fn message_of(&mut self, id: &str, time_created: i64, data: Option<Object<'_>>) {
         let fits = self.session.starts_with("ses") && id.starts_with("msg");
         let data = fitting(fits).and_then(|()| {
-            let data = Members::of(data.ok_or_else(no_object)?);
+            let data = Members::of(data.ok_or(NO_JSON)?);
             shapes::INFO.check_members(data.object()).map(|()| data)
         });
         if let Err(misfit) = &data {
@@ -185,7 +186,7 @@ impl Examination {
         };
         let fits = self.session.starts_with("ses") && id.starts_with("prt") && message.starts_with("msg");
         let kind = fitting(fits).and_then(|()| {
-            let data = data.ok_or_else(no_object)?;
+            let data = data.ok_or(NO_JSON)?;
             shapes::PART.tag(&data).map(|kind| (kind, Members::of(data)))
         });
         match kind {
@@ -332,10 +333,6 @@ impl<'a> Known<'a> {
         let summary = asked.compaction && self.summaries.get(&parent) == Some(&at);
         !(summary || asked.subtask && seen.holds.task)
     }
-}
-
-fn no_object() -> Misfit {
-    Misfit { place: String::new(), wanted: "a JSON object" }
 }
 
 fn fitting(ids: bool) -> Result<(), Misfit> {
