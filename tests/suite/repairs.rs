@@ -540,6 +540,6 @@ fn a_latent_turn_is_left_where_its_step_moves_the_overflow_check() {
         let edits = plan["plan"]["sessions"][0]["edits"].as_array().unwrap().clone();
         edits.iter().map(|edit| edit["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    assert_eq!(repaired("latent"), [near.clone()]);
+    assert_eq!(repaired("latent"), std::slice::from_ref(&near));
     assert_eq!(repaired("latent,near-window"), [far, near]);
 }
