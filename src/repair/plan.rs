@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use serde::Serialize;
 
 use super::proof::Check;
-use super::step::Step;
+use super::step::{Action, Step};
 use crate::diagnosis::LeftReason;
 use crate::error::Error;
 use crate::rows::RowEdit;
@@ -49,6 +49,12 @@ impl SessionPlan {
     #[must_use]
     pub fn redacts(&self) -> bool {
         self.steps.iter().any(|step| step.redaction().is_some())
+    }
+
+    /// Whether parts are taken out whole whose JSON is broken: then nothing else is done to the session.
+    #[must_use]
+    pub fn takes_out(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.action, Action::TakeOut { .. }))
     }
 
     /// Adds an edit to the step at a place.

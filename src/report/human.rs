@@ -138,6 +138,13 @@ pub fn repaired(out: &Output, plan: &Plan, left: usize, undo: &str) -> String {
     } else {
         "proven to resume with the same next prompt"
     };
+    // Of a session that opencode could not read nothing was sent before, and nothing else was looked at.
+    let taken_out = plan.sessions.iter().filter(|session| session.takes_out()).count();
+    let proven = match taken_out {
+        0 => proven.to_owned(),
+        n if n == plan.sessions.len() => "every other row as it was".to_owned(),
+        _ => format!("those without broken parts {proven}"),
+    };
     let done = format!(
         "Repaired {}: {} of messages and parts changed{log}, read again, {proven}.",
         plural(plan.sessions.len() as u64, "session", "sessions"),
@@ -150,6 +157,10 @@ pub fn repaired(out: &Output, plan: &Plan, left: usize, undo: &str) -> String {
     let mut text = format!("\n{}\n", out.paint("32", &out.wrap(&done, "")));
     if left > 0 {
         text.push_str(&format!("{}\n", remain(left)));
+    }
+    if taken_out > 0 {
+        let line = "How a session stands without its broken part was not looked at: `unstick scan SESSION` tells.";
+        text.push_str(&(out.wrap(line, "") + "\n"));
     }
     match plan.sessions.as_slice() {
         [one] => text.push_str(&format!("Go on with: {}\n", out.bold(&format!("opencode -s {}", clean(&one.id))))),

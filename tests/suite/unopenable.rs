@@ -403,4 +403,8 @@ fn two_broken_parts_of_one_message_go_together() {
     assert!(parts.iter().all(|part| place.dump().row("part", part).is_none()));
     place.unstick(&["undo", "--yes"]).exits(0);
     assert!(before == place.dump());
+    // What the session is without them was not looked at, and nothing is claimed of it.
+    let said = place.unstick(&["repair", "--yes", "--include", "broken-parts"]).exits(0).stdout.replace('\n', " ");
+    assert!(said.contains("every other row as it was") && !said.contains("same next prompt"), "{said}");
+    assert!(said.contains("was not looked at: `unstick scan SESSION` tells"), "{said}");
 }
