@@ -129,10 +129,6 @@ impl Shape {
         }
     }
 
-    fn is_of_members(&self) -> bool {
-        matches!(self, Self::RecordOf(_) | Self::Struct(_) | Self::Tagged(..))
-    }
-
     /// Whether an object decodes whose members are at hand.
     ///
     /// # Errors
@@ -187,9 +183,9 @@ fn list(shape: &Shape, value: Raw<'_>, inner: &'static Shape) -> Result<(), Misf
 fn structure(members: &Object<'_>, fields: &'static [Field]) -> Result<(), Misfit> {
     fields.iter().try_for_each(|field| match members.get(field.name) {
         Some(raw) => {
-            let known = members.known(field.name).filter(|_| field.shape.is_of_members());
-            let fits =
-                known.map_or_else(|| field.shape.check(Raw::inner(raw)), |object| field.shape.check_members(object));
+            let shape = field.shape;
+            let known = members.known(field.name);
+            let fits = known.map_or_else(|| shape.check(Raw::inner(raw)), |object| shape.check_members(object));
             fits.map_err(|e| within(field.name, &e))
         }
         None if field.due => Err(within(field.name, &misfit("is missing"))),
@@ -357,7 +353,7 @@ mod tests {
     static NAMED: Shape = Shape::Struct(&[due("type", &Shape::OneOf(&["b"])), due("x", &Shape::Int(0.0))]);
 
     fn tag(text: &str) -> Result<&'static str, Misfit> {
-        CASES.tag(&Object::parse(text).unwrap())
+        CASES.tag(&Object::parse(text).map_err(|_| misfit("a JSON object"))?)
     }
 
     #[test]
@@ -393,7 +389,9 @@ mod tests {
             }
         }
         assert_eq!(tag(r#"{"type":"b","x":1}"#), Ok("b"));
-        for text in [r#"{"type":"b","x":1,"type":"c"}"#, r#"{"x":1}"#] {
+        for text in
+            [r#"{"type":"b","x":1} x"#, r#"{"type":"b","x":1"#, "3", r#"{"type":"b","x":1,"type":"c"}"#, r#"{"x":1}"#]
+        {
             assert!(tag(text).is_err(), "{text}");
         }
     }
