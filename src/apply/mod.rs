@@ -5,6 +5,7 @@
 //! the commit noted.
 
 mod extract;
+mod newer;
 mod ready;
 mod relink;
 mod repair;
@@ -30,7 +31,7 @@ use crate::journal::{Entry, Header, JournalWriter, Kind, VERSION};
 use crate::repair::undo::{RowsNow, Standing};
 use crate::repair::{Check, Plan, touched};
 use crate::rows::digest;
-use crate::store::{Edits, Exclusive, Loaded, UntouchedDigest, with_snapshot};
+use crate::store::{Edits, Exclusive, Loaded, Touched, UntouchedDigest, with_snapshot};
 
 /// How a plan is carried out.
 pub struct ApplyOptions<'a> {
@@ -84,7 +85,39 @@ pub enum Warning {
 }
 
 /// What must hold of a session before its edits are committed.
-struct Postcondition {
+enum Postcondition {
+    /// Of a session of opencode 1.
+    Older(Box<Older>),
+    /// Of a session of opencode 2.
+    Newer(newer::Newer),
+}
+
+impl Postcondition {
+    fn session(&self) -> &str {
+        match self {
+            Self::Older(older) => &older.info.id,
+            Self::Newer(newer) => newer.session(),
+        }
+    }
+
+    fn check(&self, exclusive: &Exclusive, touched: &Touched<'_>) -> Result<()> {
+        let failed = match self {
+            Self::Older(older) => older.check(exclusive, touched)?,
+            Self::Newer(newer) => newer.check(exclusive, touched)?,
+        };
+        failed.map_or(Ok(()), |check| {
+            let id = self.session();
+            let message = format!("the rows of {id} did not pass the check \"{check}\"; everything was rolled back");
+            Err(Error::new(ErrorCode::ProofFailed, message))
+        })
+    }
+}
+
+/// The check that rows fail which are not what was planned.
+const AS_PLANNED: &str = "the rows are what the plan says";
+
+/// What must hold of a session of opencode 1.
+struct Older {
     info: SessionInfo,
     /// A digest of its rows that no edit names.
     untouched: UntouchedDigest,
@@ -178,44 +211,43 @@ fn write(exclusive: &Exclusive, plan: &Plan, conditions: &[Postcondition], journ
         exclusive.execute(&edits, &mut |session, edit| journal.row(Entry { session: session.to_owned(), edit }))?;
     exclusive.verify(&edits)?;
     for condition in conditions {
-        let edits = edits.iter().find(|(id, _)| *id == condition.info.id).map_or(&[][..], |(_, edits)| edits);
+        let edits = edits.iter().find(|(id, _)| *id == condition.session()).map_or(&[][..], |(_, edits)| edits);
         condition.check(exclusive, &touched(edits))?;
     }
     exclusive.rehearse(&back)?;
     journal.seal()
 }
 
-impl Postcondition {
+impl Older {
     /// The rows that no edit names are as they were, and of the others what the plan says: nothing else is known of them.
     fn of_rows(info: SessionInfo, untouched: UntouchedDigest, log_told: bool) -> Self {
         let (expected, misfits, given_back) = (None, None, Vec::new());
         Self { info, untouched, log_told, expected, misfits, given_back, proof: Box::new(|_| Ok(())) }
     }
 
-    fn check(&self, exclusive: &Exclusive, touched: &crate::store::Touched<'_>) -> Result<()> {
-        let failed = |check: &str| {
-            let id = &self.info.id;
-            let message = format!("the rows of {id} did not pass the check \"{check}\"; everything was rolled back");
-            Error::new(ErrorCode::ProofFailed, message)
-        };
+    /// The check that the rows do not pass, if there is one.
+    fn check(&self, exclusive: &Exclusive, touched: &Touched<'_>) -> Result<Option<String>> {
+        let failed = |check: &str| Ok(Some(check.to_owned()));
         let store = exclusive.store();
         let (Loaded { session, unreadable }, untouched) =
             store.load_guarded(&self.info, touched, self.expected.as_ref())?;
         let as_expected = self.expected.as_ref().is_none_or(|expected| same(&session, expected));
         let known = |row: &UnreadableRow| row.table == "part" && self.given_back.contains(&row.id);
         if !unreadable.iter().all(known) || untouched != self.untouched || !as_expected {
-            return Err(failed("the rows are what the plan says"));
+            return failed(AS_PLANNED);
         }
-        (self.proof)(&session).map_err(|check| failed(&check.to_string()))?;
+        if let Err(check) = (self.proof)(&session) {
+            return failed(&check.to_string());
+        }
         if let Some(n) = self.misfits
             && every_misfit(&store, &session)?.len() != n
         {
-            return Err(failed("opencode can read its rows"));
+            return failed("opencode can read its rows");
         }
         if self.log_told && !matches!(store.log(&session)?, Log::Folds(_)) {
-            return Err(failed("the event log folds to the rows"));
+            return failed("the event log folds to the rows");
         }
-        Ok(())
+        Ok(None)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::{Applied, ApplyOptions, Job, Postcondition};
+use super::{Applied, ApplyOptions, Job, Older, Postcondition};
 use crate::diagnosis::{Left, LeftReason};
 use crate::error::{Error, ErrorCode, Result};
 use crate::history::log::Log;
@@ -99,7 +99,7 @@ impl Planner<'_> {
                 continue;
             }
             let log_told = self.tell_log(&session, &mut plan)?;
-            conditions.push(Postcondition::of_rows(info.clone(), untouched, log_told));
+            conditions.push(Postcondition::Older(Box::new(Older::of_rows(info.clone(), untouched, log_told))));
             out.plan.sessions.push(plan);
         }
         if out.plan.sessions.is_empty() && out.left.is_empty() {

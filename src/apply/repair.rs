@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{Applied, ApplyOptions, Job, Postcondition, Proof};
+use super::{Applied, ApplyOptions, Job, Older, Postcondition, Proof, newer};
 use crate::audit::{self, Audit, audit, every_misfit, fills, replay_sdk, sdk_of};
 use crate::diagnosis::unopenable::Fails;
 use crate::diagnosis::{
-    Applicability, Evidence, Finding, Format, Include, Includes, Judge, Left, LeftReason, Scope, Status, draft,
+    Applicability, Diagnosis, Evidence, Finding, Format, Include, Includes, Judge, Left, LeftReason, Scope, Status,
+    draft,
 };
 use crate::error::Result;
 use crate::history::log::Log;
@@ -76,19 +77,19 @@ pub fn plan_repair(store: &Store<'_>, options: &RepairOptions<'_>) -> Result<Pla
     let tails = named && !options.includes.beyond_tails();
     let want = if tails { audit::Want::Stuck } else { audit::Want::Findings };
     // Whoever names a session is told of it, whichever opencode it is of.
-    let newer = options.audit.newer && named;
+    let newer = options.audit.newer && (named || newer::asked_for(options.includes));
     let deep = options.audit.deep || [Include::Rows, Include::BrokenParts].iter().any(|i| options.includes.has(*i));
     let audit = audit(store, &audit::Options { want, newer, deep, ..options.audit })?;
     let planner =
         Planner { store, judge: &audit.judge, includes: options.includes, now: options.now, keep_proofs: false };
     let mut work = Work::default();
     let mut order: Vec<_> = audit.sessions.iter().collect();
-    // These are what the person came for.
-    order.sort_by_key(|judged| judged.diagnosis.evidence != Some(Evidence::Evidenced));
+    // These are what the person came for. A session that is imported is one of opencode 1 first.
+    order.sort_by_key(|judged| (judged.diagnosis.format, judged.diagnosis.evidence != Some(Evidence::Evidenced)));
     for judged in order {
         let info = &judged.diagnosis.info;
         if judged.diagnosis.format == Format::V2 {
-            work.leave(info, LeftReason::NewerFormat);
+            planner.newer(&judged.diagnosis, named, options.audit.packages, &mut work)?;
         } else if judged.diagnosis.findings.iter().any(Finding::is_broken_part)
             && planner.broken(&store.load(info)?, UntouchedDigest::default(), &mut work)?
         {
@@ -111,7 +112,8 @@ pub fn plan_repair(store: &Store<'_>, options: &RepairOptions<'_>) -> Result<Pla
         }
     }
     let Work { plan, left, titles, cured, .. } = work;
-    let refused = audit.sessions.iter().map(|j| &j.diagnosis).filter(|d| !cured.contains(&d.info.id));
+    let is_cured = |d: &&Diagnosis| cured.iter().any(|(format, id)| *format == d.format && *id == d.info.id);
+    let refused = audit.sessions.iter().map(|j| &j.diagnosis).filter(|d| !is_cured(d));
     let lacking = refused.map(|d| {
         let kinds = d.mended_by().into_iter().filter(|kind| !options.includes.has(*kind));
         (d.info.id.clone(), kinds.collect::<BTreeSet<_>>())
@@ -142,13 +144,13 @@ pub fn repair(
 
 /// Plans as they come together.
 #[derive(Default)]
-struct Work {
-    plan: Plan,
+pub(super) struct Work {
+    pub(super) plan: Plan,
     left: Vec<Left>,
-    titles: Vec<(String, String)>,
-    conditions: Vec<Postcondition>,
+    pub(super) titles: Vec<(String, String)>,
+    pub(super) conditions: Vec<Postcondition>,
     /// Sessions of which every prompt was refused, and is not any more.
-    cured: Vec<String>,
+    pub(super) cured: Vec<(Format, String)>,
 }
 
 impl Work {
@@ -160,7 +162,15 @@ impl Work {
     }
 
     fn leave(&mut self, info: &SessionInfo, reason: LeftReason) {
-        self.left.push(Left::new(&info.id, reason));
+        self.leave_so(info, Left::new(&info.id, reason));
+    }
+
+    fn older(&mut self, condition: Older) {
+        self.conditions.push(Postcondition::Older(Box::new(condition)));
+    }
+
+    pub(super) fn leave_so(&mut self, info: &SessionInfo, left: Left) {
+        self.left.push(left);
         self.titles.push((info.id.clone(), info.title.clone()));
     }
 }
@@ -176,13 +186,13 @@ struct Task<'a> {
     refused: bool,
 }
 
-struct Planner<'a> {
-    store: &'a Store<'a>,
+pub(super) struct Planner<'a> {
+    pub(super) store: &'a Store<'a>,
     judge: &'a Judge,
-    includes: Includes,
+    pub(super) includes: Includes,
     now: i64,
     /// What is to be proven is kept: histories can be large, and a plan that is only shown needs none.
-    keep_proofs: bool,
+    pub(super) keep_proofs: bool,
 }
 
 impl Planner<'_> {
@@ -192,6 +202,12 @@ impl Planner<'_> {
         let scope = if self.includes.beyond_tails() { Scope::All } else { Scope::Tail };
         let mut work = Work::default();
         for session in &shown.sessions {
+            if session.format() == Format::V2 {
+                if let Some(session) = self.store.newer_session(&session.id)? {
+                    self.newer_session(&session, packages, &mut work)?;
+                }
+                continue;
+            }
             let Some(info) = self.store.session(&session.id)? else { continue };
             let (loaded, untouched) = self.store.load_guarded(&info, &touched(&session.edits), None)?;
             if self.broken(&loaded, untouched, &mut work)? {
@@ -252,15 +268,15 @@ impl Planner<'_> {
             plan.still_unread = remaining.iter().map(|finding| said(finding)).collect();
         }
         if refused && !draft(&after, &sdk, &self.judge.counting, Scope::All).settle(self.judge).refused {
-            work.cured.push(session.info.id.clone());
+            work.cured.push((Format::V1, session.info.id.clone()));
         }
         let log_told = self.tell_log(session, &mut plan)?;
         if self.keep_proofs {
             let proof = self.proof(session.clone(), sdk, goal, &plan);
             let info = session.info.clone();
             let misfits = goal.decodable.then_some(remaining.len());
-            let condition = Postcondition::of_rows(info, untouched, log_told);
-            work.conditions.push(Postcondition { expected: Some(after), misfits, proof, ..condition });
+            let condition = Older::of_rows(info, untouched, log_told);
+            work.older(Older { expected: Some(after), misfits, proof, ..condition });
         }
         work.plan.sessions.push(plan);
         Ok(())
@@ -290,9 +306,9 @@ impl Planner<'_> {
         let info = session.info.clone();
         work.titles.push((info.id.clone(), info.title.clone()));
         if self.keep_proofs {
-            let condition = Postcondition::of_rows(info, untouched, log_told);
+            let condition = Older::of_rows(info, untouched, log_told);
             let misfits = Some(others.len());
-            work.conditions.push(Postcondition { expected: Some(after), misfits, ..condition });
+            work.older(Older { expected: Some(after), misfits, ..condition });
         }
         work.plan.sessions.push(plan);
         Ok(true)

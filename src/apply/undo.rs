@@ -6,7 +6,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Applied, ApplyOptions, Job, Postcondition};
+use super::{Applied, ApplyOptions, Job, Older, Postcondition, newer};
 use crate::diagnosis::{Left, LeftReason};
 use crate::error::{Error, ErrorCode, Result};
 use crate::journal::{Found, Header, Journal, Kind};
@@ -317,6 +317,30 @@ struct Work {
     conditions: Vec<Postcondition>,
 }
 
+impl Work {
+    /// Plans the taking back of the edits of a session of opencode 2.
+    fn newer(&mut self, store: &Store<'_>, id: &str, taken: Taken<'_>) -> Result<()> {
+        let Some(session) = store.newer_session(id)? else {
+            self.left.push(gone(id));
+            return Ok(());
+        };
+        self.titles.push((id.to_owned(), session.info.title.clone()));
+        match newer::take_back(store, &session, taken)? {
+            (Undo::Left(left), _) => self.left.push(left),
+            (Undo::Plan(plan), condition) => {
+                self.conditions.push(condition);
+                self.plan.sessions.push(plan);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn gone(id: &str) -> Left {
+    let detail = "the session is gone, or its row cannot be read".to_owned();
+    Left { id: id.to_owned(), reason: LeftReason::RowChanged, detail }
+}
+
 /// What is on record of what is to be taken back.
 #[derive(Clone, Copy)]
 struct Recorded<'a> {
@@ -335,13 +359,18 @@ fn plan(store: &Store<'_>, recorded: Recorded<'_>, now: i64, shown: Option<&Plan
     let done = BySession::of(edits, store)?.undone(found, journal);
     let wanted = |id: &String| shown.is_none_or(|plan| plan.sessions.iter().any(|s| s.id == *id));
     for id in journal.header.sessions.iter().filter(|id| !done.contains(*id) && wanted(id)) {
+        let steps = journal.header.steps.get(id).map_or(&[][..], Vec::as_slice);
+        let of_session = edits.get(id).map_or(&[][..], Vec::as_slice);
+        if of_session.iter().any(|edit| edit.table == Table::SessionMessage) {
+            work.newer(store, id, Taken { edits: of_session, steps })?;
+            continue;
+        }
         let Some(info) = store.session(id)? else {
-            let detail = "the session is gone, or its row cannot be read".to_owned();
-            work.left.push(Left { id: id.clone(), reason: LeftReason::RowChanged, detail });
+            work.left.push(gone(id));
             continue;
         };
         work.titles.push((id.clone(), info.title.clone()));
-        let edits = edits.get(id).map_or(&[][..], Vec::as_slice);
+        let edits = of_session;
         let but: Touched<'_> = touched(edits);
         let (Loaded { session, unreadable }, untouched) = store.load_guarded(&info, &but, None)?;
         if unreadable.iter().any(|row| row.table != "part" || !but.contains(&(Table::Part, row.id.as_str()))) {
@@ -349,15 +378,14 @@ fn plan(store: &Store<'_>, recorded: Recorded<'_>, now: i64, shown: Option<&Plan
             continue;
         }
         let log = store.log(&session)?;
-        let steps = journal.header.steps.get(id).map_or(&[][..], Vec::as_slice);
         match crate::repair::undo::plan_undo(&session, Taken { edits, steps }, &log, store, now)? {
             Undo::Left(left) => work.left.push(left),
             Undo::Plan(plan) => {
                 // A repair that did not tell the log may have made rows what it says by chance.
                 let log_told = plan.edits.iter().any(|edit| edit.table.is_log());
                 let given_back = broken_parts(&plan.edits);
-                let condition = Postcondition::of_rows(info, untouched, log_told);
-                work.conditions.push(Postcondition { given_back, ..condition });
+                let condition = Older { given_back, ..Older::of_rows(info, untouched, log_told) };
+                work.conditions.push(Postcondition::Older(Box::new(condition)));
                 work.plan.sessions.push(plan);
             }
         }

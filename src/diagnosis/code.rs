@@ -205,16 +205,16 @@ problems! {
     UndecodableSession = "undecodable-session", Report, Elsewhere,
         "session row that opencode 2 cannot decode",
         "a session's own row that opencode 2 does not decode: it lists it no more";
-    UndecodableRow = "undecodable-row", Report, Elsewhere,
+    UndecodableRow = "undecodable-row", OptIn(Include::Rows), Elsewhere,
         "message row that opencode 2 cannot decode",
         "a message's row that opencode 2 does not decode: the session cannot be opened, nor prompted from that row on";
     UndecodablePrompt = "undecodable-prompt", Report, Elsewhere,
         "waiting prompt that opencode 2 cannot decode",
         "a waiting prompt that opencode 2 does not decode: no run gets past it when its turn has come";
-    RefusedState = "refused-state", Report, Elsewhere,
+    RefusedState = "refused-state", Redact(Include::Reasoning), Elsewhere,
         "provider's state refused",
-        "state that the provider gave (a signature, encrypted reasoning), is sent back, and is refused for";
-    UnsignedThinking = "unsigned-thinking", Report, Elsewhere,
+        "state that the provider gave (encrypted reasoning, an item's id), that opencode 2 sends back, and that is refused";
+    UnsignedThinking = "unsigned-thinking", Redact(Include::Signatures), Elsewhere,
         "thinking without a signature",
         "thinking without a signature, which the preview of opencode 2 sends and Claude refuses";
     LostRevert = "lost-revert", Report, Elsewhere,

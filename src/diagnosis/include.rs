@@ -52,7 +52,9 @@ impl Include {
                 "Tool calls that every prompt is refused for: they get another id, or are sent as ordinary calls, in one \
                  turn with the words before them, or with a stand-in for their signature"
             }
-            Self::Signatures => "Thinking that every prompt is refused for: it is left out of what is sent",
+            Self::Signatures => {
+                "Thinking that every prompt is refused for: it is left out of what is sent, or sent as text (opencode 2)"
+            }
             Self::Reasoning => {
                 "Encrypted reasoning that every prompt is refused for: it is left out of what is sent, no word that you \
                  can read goes"

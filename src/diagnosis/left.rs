@@ -38,7 +38,7 @@ pub enum LeftReason {
     RowChanged,
     /// Something newer names an id that undo would take away.
     Referenced,
-    /// A session of opencode 2, for which nothing is written.
+    /// A session of opencode 2, of which what would have to change was not measured.
     NewerFormat,
     /// opencode cannot read a row of it.
     Unopenable,
@@ -77,7 +77,7 @@ impl LeftReason {
             Self::Referenced => "something newer refers to a row that undo would take away",
             Self::Unopenable => "opencode cannot read a row of it, and no other row says without doubt what it lacks",
             Self::NewerFormat => {
-                "it is a session of opencode 2; what would have to change was not measured on a released program"
+                "it is a session of opencode 2; what would have to change was not measured on one of its programs"
             }
         }
     }

@@ -140,7 +140,8 @@ impl Finding {
     /// What `repair --include` has to name so that opencode can read the row, where anything helps.
     #[must_use]
     pub fn read_by(&self) -> Option<Include> {
-        let helps = self.misfit.is_some() && self.applicability == Applicability::OptIn;
+        let unread = self.misfit.is_some() || self.code == Code::UndecodableRow;
+        let helps = unread && self.applicability == Applicability::OptIn;
         helps.then_some(if self.is_broken_part() { Include::BrokenParts } else { Include::Rows })
     }
 }

@@ -147,7 +147,7 @@ fn status(
     if found.iter().any(closes) || prompt.sends == Sends::Unreadable {
         return (Status::Unreadable, None);
     }
-    if found.iter().any(|f| f.code == C::RefusedState) {
+    if found.iter().any(|f| matches!(f.code, C::RefusedState | C::RefusedSignature)) {
         return (Status::Dead, Some(Evidence::Evidenced));
     }
     match prompt {
@@ -214,37 +214,44 @@ fn report(code: Code, row: &str, part: Option<usize>, detail: impl Into<String>)
     Finding { applicability: Applicability::ReportOnly, ..finding(code, row, place.as_deref(), detail) }
 }
 
+/// The code that a finding is reported by.
+#[must_use]
+pub fn code_of(code: findings::Code) -> Code {
+    use findings::Code as C;
+    match code {
+        C::UndecodableSession => Code::UndecodableSession,
+        C::UndecodableRow => Code::UndecodableRow,
+        C::UndecodablePrompt => Code::UndecodablePrompt,
+        C::RefusedState => Code::RefusedState,
+        C::RefusedSignature => Code::BadSignature,
+        C::ProviderCall => Code::ProviderCall,
+        C::CallIdTwice => Code::CallId,
+        C::UnsignedThinking => Code::UnsignedThinking,
+        C::PrefillRefusal => Code::PrefillRefusal,
+    }
+}
+
 fn said(found: &findings::Finding<'_>, imported: bool) -> Finding {
     use findings::Code as C;
     let misfit = found.misfit.as_ref().map(ToString::to_string).unwrap_or_default();
-    let (code, detail) = match found.code {
-        C::UndecodableSession => {
-            (Code::UndecodableSession, format!("{misfit}; opencode 2 lists the session no more, nor takes a prompt"))
+    let detail = match found.code {
+        C::UndecodableSession => format!("{misfit}; opencode 2 lists the session no more, nor takes a prompt"),
+        C::UndecodableRow if found.blocks => format!("{misfit}; the session can neither be opened nor prompted"),
+        C::UndecodableRow => {
+            format!("{misfit}; its messages cannot be listed, but prompts work, for a compaction came after it")
         }
-        C::UndecodableRow if found.blocks => {
-            (Code::UndecodableRow, format!("{misfit}; the session can neither be opened nor prompted"))
+        C::UndecodablePrompt if found.blocks => format!("{misfit}; no run gets past this waiting prompt"),
+        C::UndecodablePrompt => format!("{misfit}; this waiting prompt is never delivered"),
+        C::RefusedState | C::RefusedSignature => {
+            "the stored refusal is about what the provider wants sent back with this part, and it is still sent".into()
         }
-        C::UndecodableRow => (
-            Code::UndecodableRow,
-            format!("{misfit}; its messages cannot be listed, but prompts work, for a compaction came after it"),
-        ),
-        C::UndecodablePrompt if found.blocks => {
-            (Code::UndecodablePrompt, format!("{misfit}; no run gets past this waiting prompt"))
+        C::ProviderCall => {
+            "a call that a provider ran itself, which cannot be sent to this model: opencode sends nothing".into()
         }
-        C::UndecodablePrompt => (Code::UndecodablePrompt, format!("{misfit}; this waiting prompt is never delivered")),
-        C::RefusedState => (
-            Code::RefusedState,
-            "the stored refusal is about what the provider wants sent back with this part, and it is still sent".into(),
-        ),
-        C::ProviderCall => (
-            Code::ProviderCall,
-            "a call that a provider ran itself, which cannot be sent to this model: opencode sends nothing".into(),
-        ),
-        C::CallIdTwice => (Code::CallId, "the id of this tool call is that of an earlier one".into()),
-        C::UnsignedThinking => (
-            Code::UnsignedThinking,
-            "thinking without a signature: the preview sends it as it is, released programs as text".into(),
-        ),
+        C::CallIdTwice => "the id of this tool call is that of an earlier one".into(),
+        C::UnsignedThinking => {
+            "thinking without a signature: the preview sends it as it is, released programs as text".into()
+        }
         C::PrefillRefusal => {
             let why = match found.prefill {
                 _ if imported => "refused before the import, or for a step limit; nothing of it is sent any more",
@@ -253,8 +260,10 @@ fn said(found: &findings::Finding<'_>, imported: bool) -> Finding {
                 }
                 _ => "the program resumed the session without a notice; released programs end with the user's turn",
             };
-            (Code::PrefillRefusal, format!("nothing to repair: {why}"))
+            format!("nothing to repair: {why}")
         }
     };
-    report(code, found.row, found.part, detail)
+    let code = code_of(found.code);
+    let applicability = if found.edit.is_some() { code.applicability() } else { Applicability::ReportOnly };
+    Finding { applicability, ..report(code, found.row, found.part, detail) }
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::opencode2::generation::Generation;
 use crate::opencode2::predict::{self, Outcome, Session, Target, Way};
-use crate::opencode2::wire::{Block, Kind, Role};
+use crate::opencode2::wire::{Block, Role};
 
 /// A turn of the request that a new prompt makes.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -44,19 +44,9 @@ pub fn turns(own: &Generation, session: &Session<'_>, target: Target, text: bool
 }
 
 fn shown(block: &Block<'_>, text: bool) -> NewerBlock {
-    let (kind, words) = match &block.kind {
-        Kind::Text(words) => ("text", Some(words.render())),
-        Kind::Media => ("media", None),
-        Kind::Thinking(words, _) => ("thinking", Some(words.decode())),
-        Kind::Encrypted => ("encrypted", None),
-        Kind::Call(id) => ("call", Some(id.decode())),
-        Kind::HostedCall(id) => ("hosted-call", Some(id.decode())),
-        Kind::Result(id, false) => ("result", Some(id.decode())),
-        Kind::Result(id, true) => ("error-result", Some(id.decode())),
-        Kind::HostedResult(id) => ("hosted-result", Some(id.decode())),
-    };
+    let words = block.kind.words();
     NewerBlock {
-        kind,
+        kind: block.kind.name(),
         message_id: Some(block.row.to_owned()),
         part: block.part,
         bytes: words.as_ref().map_or(0, |words| words.len()),

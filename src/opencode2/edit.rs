@@ -1,15 +1,15 @@
 //! Changes of a row's JSON. Every byte outside of what is changed stays as it is.
 //!
 //! Each of them was tried on the preview: refused before, taken after (docs/opencode.md §16). None changes an id, a
-//! `seq` or the order of rows, so the counter in `event_sequence` stays as high as the rows need it.
+//! `seq` or the order of rows, so the counter in `event_sequence` stays as high as the rows need it. A completed call
+//! without `content` is not among them: what its `metadata` holds need not be what the model was sent.
 
-use super::json::{Kind, Members, Raw, offset, quote};
+use super::json::{Members, Raw, offset, quote};
 
 /// A change of one row's `data`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Edit {
-    /// Takes the provider's state out of a part: `state` of text and thinking, `providerState` and
-    /// `providerResultState` of a call.
+    /// Takes the provider's state out of thinking.
     DropState {
         /// The place in `content`.
         part: usize,
@@ -24,11 +24,6 @@ pub enum Edit {
     Created {
         /// `time_created` of the row, in ms since the epoch.
         ms: i64,
-    },
-    /// Fills the missing or empty `content` of a completed call with the output that its `metadata` tells.
-    Output {
-        /// The place in `content`.
-        part: usize,
     },
 }
 
@@ -53,8 +48,38 @@ pub fn apply(data: &str, edit: Edit) -> Result<String, EditError> {
         Edit::Created { ms } => created(data, row, ms),
         Edit::DropState { part } => change(data, row, part, drop_state),
         Edit::ThinkingAsText { part } => change(data, row, part, as_text),
-        Edit::Output { part } => change(data, row, part, output),
     }
+}
+
+/// Whether nothing has changed but what the edit names: every other part and every other member is the same, byte for byte.
+#[must_use]
+pub fn keeps(before: &str, after: &str, edit: Edit) -> bool {
+    let (Some(was), Some(is)) = (Raw::parse(before), Raw::parse(after)) else { return false };
+    let same = |a: Raw<'_>, b: Raw<'_>, name: &str| others(a, name).is_some_and(|a| others(b, name) == Some(a));
+    match edit {
+        Edit::Created { .. } => same(was, is, "time") && same(member(was, "time"), member(is, "time"), "created"),
+        Edit::DropState { part: at } | Edit::ThinkingAsText { part: at } => {
+            let name = if matches!(edit, Edit::DropState { .. }) { "state" } else { "type" };
+            let (mut was_parts, mut is_parts) = (member(was, "content").items(), member(is, "content").items());
+            if at >= was_parts.len() || was_parts.len() != is_parts.len() {
+                return false;
+            }
+            let (a, b) = (was_parts.remove(at), is_parts.remove(at));
+            same(was, is, "content") && was_parts == is_parts && same(a, b, name)
+        }
+    }
+}
+
+/// A member of an object; an object without members where there is none.
+fn member<'a>(object: Raw<'a>, name: &str) -> Raw<'a> {
+    object.members().and_then(|members| members.get(name)).unwrap_or(Raw::EMPTY)
+}
+
+/// An object's members but for one; `None` for what is no object.
+fn others<'a>(object: Raw<'a>, name: &str) -> Option<Vec<(String, &'a str)>> {
+    let members = object.members()?;
+    let kept = members.object().members().filter(|(other, _)| *other != name);
+    Some(kept.map(|(name, raw)| (name.to_owned(), raw)).collect())
 }
 
 /// A text with a part of it replaced.
@@ -77,16 +102,10 @@ fn change(
 }
 
 fn drop_state(part: &Members<'_>) -> Result<String, EditError> {
-    let names: &[&str] = match part.text("type") {
-        Some(kind) if kind == *"tool" => &["providerState", "providerResultState"],
-        Some(_) => &["state"],
-        None => return Err(EditError::NoSuchPart),
-    };
-    let mut names = names.iter().filter(|name| part.get(name).is_some());
-    let first = part.without(names.next().ok_or(EditError::NothingToDo)?);
-    let Some(second) = names.next() else { return Ok(first) };
-    let rest = Raw::parse(&first).and_then(Raw::members).ok_or(EditError::NoSuchPart)?;
-    Ok(rest.without(second))
+    match part.text("type") {
+        Some(kind) if kind == *"reasoning" && part.get("state").is_some() => Ok(part.without("state")),
+        _ => Err(EditError::NothingToDo),
+    }
 }
 
 fn as_text(part: &Members<'_>) -> Result<String, EditError> {
@@ -110,20 +129,6 @@ fn created(data: &str, row: Raw<'_>, ms: i64) -> Result<String, EditError> {
     }
 }
 
-fn output(part: &Members<'_>) -> Result<String, EditError> {
-    let state = part.get("state").ok_or(EditError::NoSuchPart)?;
-    let members = state.members().ok_or(EditError::NoSuchPart)?;
-    let completed = members.text("status").is_some_and(|status| status == *"completed");
-    let told = members.get("metadata").and_then(|metadata| metadata.string("output"));
-    let missing = match members.get("content") {
-        None => true,
-        Some(content) => content.kind() == Kind::Array && content.items().is_empty(),
-    };
-    let Some(told) = told.filter(|_| completed && missing) else { return Err(EditError::NothingToDo) };
-    let content = format!("[{{\"type\":\"text\",\"text\":{}}}]", told.as_raw().as_str());
-    Ok(part.with("state", &members.with("content", &content)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,28 +140,32 @@ mod tests {
     fn edits_touch_nothing_else() {
         let edited = |edit| apply(ROW, edit).unwrap();
         assert_eq!(edited(Edit::DropState { part: 0 }), ROW.replace(r#","state":{"signature":"s"}"#, ""));
-        assert_eq!(
-            edited(Edit::DropState { part: 1 }),
-            ROW.replace(r#","providerState":{"a":1}"#, "").replace(r#","providerResultState":{"b":1}"#, "")
-        );
         assert_eq!(edited(Edit::ThinkingAsText { part: 0 }), ROW.replacen("\"reasoning\"", "\"text\"", 1));
         assert_eq!(edited(Edit::Created { ms: 7 }), ROW.replace(r#""x":1.0}"#, r#""x":1.0,"created":7}"#));
-        assert_eq!(
-            edited(Edit::Output { part: 1 }),
-            ROW.replace(r#""content":[]"#, r#""content":[{"type":"text","text":"o\n"}]"#)
-        );
+    }
+
+    #[test]
+    fn what_else_changes_is_seen() {
+        let edits = [Edit::DropState { part: 0 }, Edit::ThinkingAsText { part: 0 }];
+        for edit in edits.into_iter().chain([Edit::Created { ms: 7 }]) {
+            let made = apply(ROW, edit).unwrap();
+            assert!(keeps(ROW, &made, edit), "{edit:?}");
+            for (word, other) in [("1.0", "1"), ("\\u00e9", "é"), ("\"c\"", "\"d\""), ("o\\n", "o"), ("\\ud800", "")] {
+                assert!(!keeps(ROW, &made.replace(word, other), edit), "{edit:?}: {word}");
+            }
+            assert!(!keeps(ROW, "[]", edit));
+        }
+        assert!(!keeps(ROW, ROW, Edit::DropState { part: 2 }));
     }
 
     #[test]
     fn nothing_is_made_up() {
-        assert_eq!(apply(ROW, Edit::Output { part: 0 }), Err(EditError::NothingToDo));
         assert_eq!(apply(ROW, Edit::ThinkingAsText { part: 1 }), Err(EditError::NothingToDo));
+        assert_eq!(apply(ROW, Edit::DropState { part: 1 }), Err(EditError::NothingToDo));
         assert_eq!(apply(ROW, Edit::DropState { part: 2 }), Err(EditError::NoSuchPart));
         let whole = apply(ROW, Edit::Created { ms: 7 }).unwrap();
         assert_eq!(apply(&whole, Edit::Created { ms: 8 }), Err(EditError::NothingToDo));
         assert_eq!(apply("[1]", Edit::Created { ms: 8 }), Err(EditError::NoSuchPart));
-        let full = apply(ROW, Edit::Output { part: 1 }).unwrap();
-        assert_eq!(apply(&full, Edit::Output { part: 1 }), Err(EditError::NothingToDo));
         assert_eq!(apply("{}", Edit::Created { ms: 8 }).unwrap(), r#"{"time":{"created":8}}"#);
     }
 }

@@ -1,6 +1,7 @@
 //! What is wrong with a session of opencode 2, row by row.
 
 use super::decode;
+use super::edit::{self, Edit};
 use super::generation::Generation;
 use super::history::{self, Entry};
 use super::json::{Raw, Text};
@@ -21,8 +22,10 @@ pub enum Code {
     UndecodableRow,
     /// A waiting prompt does not decode: no run gets past it when its turn has come.
     UndecodablePrompt,
-    /// The provider's state that the stored refusal is about is still sent.
+    /// The provider's state that the stored refusal is about is still sent: encrypted reasoning, or an item's id.
     RefusedState,
+    /// The signature of thinking that the stored refusal is about is still sent.
+    RefusedSignature,
     /// A call that a provider ran, which the session's model cannot be sent.
     ProviderCall,
     /// The id of a call that an earlier call has.
@@ -59,11 +62,13 @@ pub struct Finding<'a> {
     pub prefill: Option<Prefill>,
     /// For rows that do not decode: whether prompts fail too.
     pub blocks: bool,
+    /// The change of the row that mends it, where one was measured.
+    pub edit: Option<Edit>,
 }
 
 impl<'a> Finding<'a> {
     fn new(code: Code, row: &'a str) -> Self {
-        Self { code, row, part: None, misfit: None, prefill: None, blocks: false }
+        Self { code, row, part: None, misfit: None, prefill: None, blocks: false, edit: None }
     }
 
     fn at(code: Code, row: &'a str, part: Option<usize>) -> Self {
@@ -93,7 +98,7 @@ pub fn all<'a>(generation: &Generation, session: &Session<'a>, api: Api) -> Vec<
     provider_calls(api, &said, &mut out);
     calls_twice(&said, &mut out);
     unsigned(generation, api, &said, &mut out);
-    refused_state(&entries, &said, &mut out);
+    refused_state(api, &entries, &said, &mut out);
     prefills(generation, &entries, model, &mut out);
     out
 }
@@ -111,11 +116,21 @@ fn decodable<'a>(generation: &Generation, messages: &[MessageRow<'a>], out: &mut
             Ok(_) => {}
             Err(bad) => {
                 let stops = beginning.as_ref().is_err_and(|first| first.id == row.id);
-                out.push(Finding::misfit(Code::UndecodableRow, bad, stops || row.seq >= from));
+                let edit = fills(generation, row, &bad.why);
+                let found = Finding::misfit(Code::UndecodableRow, bad, stops || row.seq >= from);
+                out.push(Finding { edit, ..found });
             }
         }
     }
     entries
+}
+
+/// The change after which a row decodes, where nothing but its `time.created` is missing: opencode writes the row's own column
+/// with the same number.
+fn fills(generation: &Generation, row: &MessageRow<'_>, why: &Misfit) -> Option<Edit> {
+    let edit = Edit::Created { ms: row.time_created };
+    let filled = edit::apply(row.data, edit).ok().filter(|_| matches!(why.place.as_str(), "time" | "time.created"))?;
+    decode::message(generation, &MessageRow { data: &filled, ..*row }).is_ok().then_some(edit)
 }
 
 fn provider_calls<'a>(api: Api, said: &[Said<'a, '_>], out: &mut Vec<Finding<'a>>) {
@@ -150,12 +165,15 @@ fn unsigned<'a>(generation: &Generation, api: Api, said: &[Said<'a, '_>], out: &
     }
     for one in said {
         for (part, piece) in &one.pieces {
-            let Piece::Reasoning(_, state) = piece else { continue };
+            let Piece::Reasoning(words, state) = piece else { continue };
             let member = |name| state.and_then(|state: Raw<'_>| state.string(name));
             let signed = member("signature").is_some_and(|signature| !signature.is_empty());
             let redacted = member("signature").is_none() && member("redactedData").is_some();
             if !signed && !redacted {
-                out.push(Finding::at(Code::UnsignedThinking, one.row, *part));
+                // Claude refuses blank text as well, and an empty one is not sent.
+                let text = part.filter(|_| words.is_empty() || !words.is_blank());
+                let edit = text.map(|part| Edit::ThinkingAsText { part });
+                out.push(Finding { edit, ..Finding::at(Code::UnsignedThinking, one.row, *part) });
             }
         }
     }
@@ -164,12 +182,15 @@ fn unsigned<'a>(generation: &Generation, api: Api, said: &[Said<'a, '_>], out: &
 /// Words of a refusal that is about state, and the name of the state. Lower case; the sources are the texts of
 /// opencode's issues 48741, 48973, 49247 and 50397, and those of docs/opencode.md §12.
 const STATE_TEXTS: [(&str, &str); 5] = [
-    ("encrypted content", "reasoningEncryptedContent"),
-    ("encrypted_content", "reasoningEncryptedContent"),
-    ("without its required following item", "itemId"),
-    ("invalid `signature` in `thinking` block", "signature"),
-    ("invalid signature in thinking block", "signature"),
+    ("encrypted content", ENCRYPTED),
+    ("encrypted_content", ENCRYPTED),
+    ("without its required following item", ITEM),
+    ("invalid `signature` in `thinking` block", SIGNATURE),
+    ("invalid signature in thinking block", SIGNATURE),
 ];
+const ENCRYPTED: &str = "reasoningEncryptedContent";
+const SIGNATURE: &str = "signature";
+const ITEM: &str = "itemId";
 
 /// The refusal that the history ends with, if it is about state: the name of that state, and its row.
 fn state_refusal<'a>(entries: &[Entry<'a>]) -> Option<(&'static str, &'a str)> {
@@ -182,8 +203,13 @@ fn state_refusal<'a>(entries: &[Entry<'a>]) -> Option<(&'static str, &'a str)> {
     STATE_TEXTS.iter().find(|(words, _)| message.contains(words)).map(|(_, name)| (*name, last.0))
 }
 
-fn refused_state<'a>(entries: &[Entry<'a>], said: &[Said<'a, '_>], out: &mut Vec<Finding<'a>>) {
+fn refused_state<'a>(api: Api, entries: &[Entry<'a>], said: &[Said<'a, '_>], out: &mut Vec<Finding<'a>>) {
     let Some((name, _)) = state_refusal(entries) else { return };
+    let (code, measured) = match (name, api) {
+        (SIGNATURE, api) => (Code::RefusedSignature, api == Api::Anthropic),
+        (name, Api::Responses { stateless: true }) => (Code::RefusedState, name == ENCRYPTED),
+        _ => (Code::RefusedState, false),
+    };
     for one in said {
         for (part, piece) in &one.pieces {
             let (Piece::Text(_, state) | Piece::Reasoning(_, state) | Piece::Call(_, state) | Piece::Result(_, state)) =
@@ -191,8 +217,11 @@ fn refused_state<'a>(entries: &[Entry<'a>], said: &[Said<'a, '_>], out: &mut Vec
             else {
                 continue;
             };
-            if state.is_some_and(|state| state.string(name).is_some()) {
-                out.push(Finding::at(Code::RefusedState, one.row, *part));
+            // Signatures and encrypted content are sent with thinking alone.
+            let sent = name == ITEM || matches!(piece, Piece::Reasoning(..));
+            if sent && state.is_some_and(|state| state.string(name).is_some()) {
+                let edit = part.filter(|_| measured).map(|part| Edit::DropState { part });
+                out.push(Finding { edit, ..Finding::at(code, one.row, *part) });
             }
         }
     }

@@ -85,6 +85,35 @@ pub enum Kind<'a> {
     HostedResult(Text<'a>),
 }
 
+impl Kind<'_> {
+    /// Its name in documents.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "text",
+            Self::Media => "media",
+            Self::Thinking(..) => "thinking",
+            Self::Encrypted => "encrypted",
+            Self::Call(_) => "call",
+            Self::HostedCall(_) => "hosted-call",
+            Self::Result(_, false) => "result",
+            Self::Result(_, true) => "error-result",
+            Self::HostedResult(_) => "hosted-result",
+        }
+    }
+
+    /// Its words, or the id of its call.
+    #[must_use]
+    pub fn words(&self) -> Option<std::borrow::Cow<'_, str>> {
+        match self {
+            Self::Text(words) => Some(words.render()),
+            Self::Thinking(words, _) => Some(words.decode()),
+            Self::Media | Self::Encrypted => None,
+            Self::Call(id) | Self::HostedCall(id) | Self::Result(id, _) | Self::HostedResult(id) => Some(id.decode()),
+        }
+    }
+}
+
 /// A block of a turn.
 #[derive(Debug, Clone, Copy)]
 pub struct Block<'a> {

@@ -97,7 +97,7 @@ impl Writer<'_> {
             Table::Message => Ok(self.of_message(edit)),
             Table::Part => self.of_part(edit),
             Table::Session => Ok(Some(self.of_session(edit).into_iter().collect())),
-            Table::Event | Table::EventSequence | Table::Project => Ok(Some(Vec::new())),
+            Table::Event | Table::EventSequence | Table::Project | Table::SessionMessage => Ok(Some(Vec::new())),
         }
     }
 

@@ -6,6 +6,7 @@ mod diff;
 mod importable;
 pub mod log;
 mod mend;
+pub mod newer;
 mod plan;
 mod planner;
 mod proof;

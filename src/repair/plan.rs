@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::proof::Check;
 use super::step::{Action, Step};
-use crate::diagnosis::LeftReason;
+use crate::diagnosis::{Format, LeftReason};
 use crate::error::Error;
-use crate::rows::RowEdit;
+use crate::rows::{RowEdit, Table};
 
 /// All edits of a repair, or of an undo.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -48,7 +48,14 @@ impl SessionPlan {
     /// Whether the model is told less by it, or otherwise.
     #[must_use]
     pub fn redacts(&self) -> bool {
-        self.steps.iter().any(|step| step.redaction().is_some())
+        self.steps.iter().any(Step::redacts)
+    }
+
+    /// Which opencode the session is of.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        let newer = self.edits.iter().any(|edit| edit.table == Table::SessionMessage);
+        if newer { Format::V2 } else { Format::V1 }
     }
 
     /// Whether parts are taken out whole whose JSON is broken: then nothing else is done to the session.
@@ -113,6 +120,6 @@ pub(super) fn last_steps(steps: &[Step]) -> HashMap<&str, usize> {
 
 /// The rows that a session's edits name, by table and id.
 #[must_use]
-pub fn touched(edits: &[RowEdit]) -> HashSet<(crate::rows::Table, &str)> {
+pub fn touched(edits: &[RowEdit]) -> HashSet<(Table, &str)> {
     edits.iter().map(|edit| (edit.table, edit.id.as_str())).collect()
 }

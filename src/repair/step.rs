@@ -77,6 +77,16 @@ pub enum Action {
     },
     /// Content is taken out of what the model is sent, or sent otherwise.
     Redact(Redaction),
+    /// A row of opencode 2: what the provider wants back with a part is taken out.
+    DropState {
+        /// The place in the row's `content`.
+        part: usize,
+    },
+    /// A row of opencode 2: thinking is made plain text.
+    ThinkingAsText {
+        /// The place in the row's `content`.
+        part: usize,
+    },
 }
 
 /// One thing that the model is no longer sent, or is sent otherwise.
@@ -168,6 +178,12 @@ impl Step {
             Action::Redact(redaction) => Some(redaction),
             _ => None,
         }
+    }
+
+    /// Whether the model is told less by it, or otherwise.
+    #[must_use]
+    pub fn redacts(&self) -> bool {
+        matches!(self.action, Action::Redact(_) | Action::DropState { .. } | Action::ThinkingAsText { .. })
     }
 
     /// The messages that it touches or makes.

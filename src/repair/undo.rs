@@ -120,6 +120,22 @@ pub fn plan_undo(session: &Session, taken: Taken<'_>, log: &Log, rows: &dyn Look
     Ok(Undo::Plan(plan))
 }
 
+/// Plans the taking back of the edits of a session of opencode 2: they have changed rows and made or removed none.
+///
+/// # Errors
+/// When a row cannot be read.
+pub fn plan_newer_undo(id: &str, taken: Taken<'_>, rows: &dyn Lookup) -> Result<Undo> {
+    let mut plan = SessionPlan { id: id.to_owned(), steps: taken.steps.to_vec(), ..SessionPlan::default() };
+    for edit in taken.edits.iter().rev() {
+        if rows.whole(edit.table, &edit.id)? != edit.after {
+            let detail = format!("{} {} has changed since the repair", edit.table, edit.id);
+            return Ok(Undo::Left(Left { id: id.to_owned(), reason: LeftReason::RowChanged, detail }));
+        }
+        plan.push(edit.reversed(), 0);
+    }
+    Ok(Undo::Plan(plan))
+}
+
 /// The first row that is not what the edits left, or whose place is taken.
 fn changed_since(session: &Session, edits: &[RowEdit], rows: &dyn Lookup) -> Result<Option<String>> {
     for edit in edits.iter().filter(|e| !e.table.is_log()) {

@@ -292,6 +292,8 @@ pub struct PlanDoc {
 pub struct SessionPlanDoc {
     /// The session.
     pub id: String,
+    /// Which opencode it is of.
+    pub format: Format,
     /// Its edits in order.
     pub edits: Vec<EditDoc>,
     /// What is done, step by step.
@@ -373,6 +375,7 @@ impl SessionPlanDoc {
         });
         Self {
             id: plan.id.clone(),
+            format: plan.format(),
             edits: plan.edits().map(|(edit, step)| EditDoc::new(edit, step.map(|s| s.reason), text)).collect(),
             leaves: leaves.collect(),
             still_unread: plan.still_unread.clone(),

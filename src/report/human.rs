@@ -7,7 +7,7 @@ use super::listing::cause;
 use super::words::{plural, sentences, size};
 use super::{Output, StoreDoc, clean};
 use crate::apply::PlannedRepair;
-use crate::diagnosis::{Format, Left};
+use crate::diagnosis::Left;
 use crate::error::Error;
 use crate::repair::{Plan, SessionPlan};
 use crate::rows::Table;
@@ -69,8 +69,9 @@ pub fn session_plan(out: &Output, planned: &PlannedRepair, session: &SessionPlan
     let mut text = String::new();
     let title = planned.titles.iter().find(|(id, _)| *id == session.id).map_or("", |(_, t)| t);
     text.push_str(&named(out, &session.id, title));
+    let format = session.format();
     let judged =
-        planned.audit.sessions.iter().find(|j| j.diagnosis.format == Format::V1 && j.diagnosis.info.id == session.id);
+        planned.audit.sessions.iter().find(|j| j.diagnosis.format == format && j.diagnosis.info.id == session.id);
     if let Some(cause) = judged.map(|j| cause(&j.diagnosis)).filter(|cause| !cause.is_empty()) {
         text.push_str(&(out.wrap(&format!("  cause: {cause}"), "    ") + "\n"));
     }

@@ -228,7 +228,9 @@ fn advice(out: &Output, scan: &Scan<'_>, sessions: &[&Shown<'_>]) -> Vec<String>
     let mut say = |text: &str| said.push(out.wrap(&format!("{text}\n"), ""));
     let listed = |s: &&&Shown<'_>| scan.listed == Listed::Full || s.diagnosis.status.needs_action();
     if sessions.iter().filter(listed).any(|s| s.diagnosis.format == Format::V2) {
-        say("Of sessions of opencode 2 it is only said what is wrong: none of it was measured on a released program.");
+        say(
+            "Of sessions of opencode 2 a repair changes, if `--include` asks for it, what was measured on its preview; the rest is only said.",
+        );
     }
     if let Some(text) = unopenable::advice(sessions) {
         say(&text);

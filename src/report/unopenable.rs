@@ -25,7 +25,7 @@ pub(super) fn advice(sessions: &[&Shown<'_>]) -> Option<String> {
 
 /// What `repair --include` has to name to help them.
 pub(super) fn mended_by(sessions: &[&Shown<'_>]) -> BTreeSet<Include> {
-    sessions.iter().flat_map(|shown| misfits(shown.diagnosis)).filter_map(Finding::read_by).collect()
+    sessions.iter().flat_map(|shown| &shown.diagnosis.findings).filter_map(Finding::read_by).collect()
 }
 
 /// What opencode cannot read of a session, sentence by sentence.

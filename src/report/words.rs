@@ -77,21 +77,38 @@ pub(super) fn ago(ms: i64, now: i64, zone: &TimeZone) -> String {
     }
 }
 
-/// What is done to a session, a sentence for each step, in the order of the rows.
-pub(super) fn sentences(steps: &[Step], now: i64, zone: &TimeZone) -> Vec<String> {
+/// How many answers steps are about; `None` where there is none.
+fn answers(steps: &[Step], about: impl Fn(&Step) -> bool) -> Option<String> {
+    let answers: BTreeSet<&str> = steps.iter().filter(|s| about(s)).map(|s| s.message_id.as_str()).collect();
+    (!answers.is_empty()).then(|| plural(answers.len() as u64, "answer", "answers"))
+}
+
+/// What is done many times, in a sentence for all of it, each with its place among the others.
+fn summed(steps: &[Step]) -> Vec<(i64, String)> {
     let mut out: Vec<(i64, String)> = Vec::new();
     let ended = steps.iter().filter(|step| matches!(step.action, Action::EndCall { .. })).count();
     if ended > 0 {
         let calls = if ended == 1 { "tool call that never ended" } else { "tool calls that never ended" };
         out.push((i64::MAX, format!("settles {ended} {calls}")));
     }
-    let hidden = steps.iter().filter(|step| step.reason == Code::BadEncryptedReasoning);
-    let answers: BTreeSet<&str> = hidden.map(|step| step.message_id.as_str()).collect();
-    if !answers.is_empty() {
-        let of = if answers.len() == 1 { "1 answer".to_owned() } else { format!("{} answers", answers.len()) };
+    let hidden = |step: &Step| matches!(step.reason, Code::BadEncryptedReasoning | Code::RefusedState);
+    if let Some(of) = answers(steps, hidden) {
         let words = "every word that you can read stays stored, and the answers themselves are sent as before";
         out.push((i64::MIN, format!("the model no longer sees its hidden reasoning of {of}; {words}")));
     }
+    let unsigned = |step: &Step| step.reason == Code::BadSignature && matches!(step.action, Action::DropState { .. });
+    if let Some(of) = answers(steps, unsigned) {
+        out.push((i64::MIN, format!("takes the refused signature from the thinking of {of}; its words stay stored")));
+    }
+    if let Some(of) = answers(steps, |step| matches!(step.action, Action::ThinkingAsText { .. })) {
+        out.push((i64::MIN, format!("makes the thinking of {of} plain text, as released programs send it")));
+    }
+    out
+}
+
+/// What is done to a session, a sentence for each step, in the order of the rows.
+pub(super) fn sentences(steps: &[Step], now: i64, zone: &TimeZone) -> Vec<String> {
+    let mut out = summed(steps);
     for step in steps {
         let time = moment(step.time_ms, now, zone);
         let mut say = |sentence: String| out.push((step.time_ms, sentence));
@@ -113,9 +130,12 @@ pub(super) fn sentences(steps: &[Step], now: i64, zone: &TimeZone) -> Vec<String
                     say(format!("makes the answer of {time} the one to the newest prompt"));
                 }
             }
-            Action::EndCall { .. } => {}
+            Action::EndCall { .. } | Action::DropState { .. } | Action::ThinkingAsText { .. } => {}
             Action::Redact(_) if step.reason == Code::BadEncryptedReasoning => {}
             Action::EncodeUrl { .. } => say(format!("encodes the URL of a file of {time}, so that it can be decoded")),
+            Action::FillIn { .. } if step.reason == Code::UndecodableRow => {
+                say(format!("fills in the time of the row of {time}, as its own column says it"));
+            }
             Action::FillIn { members } => {
                 let members: Vec<String> = members.iter().map(|name| format!("`{}`", clean(name))).collect();
                 say(format!("fills in {} of the row of {time}, as other rows say it", members.join(", ")));
@@ -140,6 +160,14 @@ pub(super) fn sentences(steps: &[Step], now: i64, zone: &TimeZone) -> Vec<String
 pub fn discards(steps: &[Step]) -> String {
     let mut counts: BTreeMap<&str, BTreeSet<(&str, Option<usize>)>> = BTreeMap::new();
     for step in steps {
+        let newer = match step.action {
+            Action::DropState { .. } if step.reason == Code::BadSignature => Some("the signatures of # answer"),
+            Action::DropState { .. } => Some("the hidden reasoning of # answer"),
+            _ => None,
+        };
+        if let Some(what) = newer {
+            counts.entry(what).or_default().insert((step.message_id.as_str(), None));
+        }
         let Some(redaction) = step.redaction() else { continue };
         let (what, whose) = match step.reason {
             Code::BadEncryptedReasoning | Code::ReasoningAlone => {

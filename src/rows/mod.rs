@@ -28,6 +28,8 @@ pub enum Table {
     Session,
     /// Projects: where they are, and nothing else.
     Project,
+    /// Messages, opencode 2: their JSON and their place, and nothing else.
+    SessionMessage,
 }
 
 impl Table {
@@ -36,7 +38,7 @@ impl Table {
     pub fn key(self) -> &'static str {
         match self {
             Self::EventSequence => "aggregate_id",
-            Self::Message | Self::Part | Self::Event | Self::Session | Self::Project => "id",
+            Self::Message | Self::Part | Self::Event | Self::Session | Self::Project | Self::SessionMessage => "id",
         }
     }
 
@@ -47,6 +49,7 @@ impl Table {
         match self {
             Self::Session => Some(&["id", "project_id", "directory", "path"]),
             Self::Project => Some(&["id", "worktree", "sandboxes"]),
+            Self::SessionMessage => Some(&["id", "session_id", "type", "seq", "time_created", "data"]),
             Self::Message | Self::Part | Self::Event | Self::EventSequence => None,
         }
     }

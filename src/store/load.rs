@@ -69,11 +69,16 @@ impl UntouchedDigest {
     fn add(&mut self, values: &Values<'_>, row: &rusqlite::Row<'_>) -> rusqlite::Result<()> {
         let mut digest = Sha256::new();
         values.add_to(&mut digest, row)?;
+        self.add_row(digest);
+        Ok(())
+    }
+
+    /// Takes in the digest of one row.
+    pub(super) fn add_row(&mut self, digest: Sha256) {
         self.rows += 1;
         for (sum, bytes) in self.sum.iter_mut().zip(digest.finalize().chunks_exact(8)) {
             *sum = sum.wrapping_add(bytes.iter().fold(0, |n, byte| n << 8 | u64::from(*byte)));
         }
-        Ok(())
     }
 }
 

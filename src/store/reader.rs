@@ -289,6 +289,9 @@ impl Lookup for Store<'_> {
     }
 
     fn whole(&self, table: Table, id: &str) -> Result<Option<Row>> {
+        if !self.schema.has_table(table.into()) {
+            return Ok(None);
+        }
         match self.rowid(table, id)? {
             Some(rowid) => self.row(table, rowid),
             None => Ok(None),

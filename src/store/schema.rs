@@ -138,6 +138,9 @@ impl Schema {
             }
             schema.columns.insert((*table).to_owned(), check_table(db, table, columns)?);
         }
+        if schema.newer.as_ref().is_some_and(Newer::has_messages) {
+            schema.columns.insert("session_message".to_owned(), column_names(db, "session_message")?);
+        }
         // What a session names.
         for table in ["project", "workspace"].into_iter().filter(|table| schema.v1 && !(watched && *table == "project"))
         {

@@ -1,20 +1,24 @@
 //! Sessions of opencode 2: `session_v2`, or `session` in a store of the preview, with `session_message` and what waits
 //! (docs/opencode.md §16).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row};
+use sha2::{Digest as _, Sha256};
 
 use super::Store;
 use super::blob;
 use super::columns::{bad_row, integer, optional_text, text};
 use super::form::{check_table, column_names};
+use super::load::{Touched, UntouchedDigest};
 use crate::error::{ErrorCode, Result};
 use crate::history::{SessionInfo, UnreadableRow};
 use crate::json::{ShapeError, shortened};
 use crate::opencode2::generation::{Generation, PREVIEW, RELEASED};
 use crate::opencode2::stored::{StoredMessage, StoredRows, StoredSession, StoredWaiting};
+use crate::rows::Table;
 
 /// Values beyond this size are read piece by piece with their long strings cut short, in bytes.
 const LARGE: i64 = 1 << 20;
@@ -102,7 +106,15 @@ pub(super) fn find(db: &Connection, objects: &BTreeMap<String, String>) -> Resul
     Ok(Some(Newer { generation, table, columns, shared, waiting, sessions_lack, messages_lack }))
 }
 
+/// The columns of `session_message` (measured on the preview, read in 2.0.26).
+const COLUMNS: [&str; 7] = ["id", "session_id", "type", "seq", "time_created", "time_updated", "data"];
+
 impl Newer {
+    /// Whether the messages can be read.
+    pub(super) fn has_messages(&self) -> bool {
+        self.messages_lack.is_none()
+    }
+
     /// Of the preview's `session`: opencode 1's sessions.
     pub(super) fn others(&self) -> &'static str {
         if self.shared { "WHERE EXISTS (SELECT 1 FROM message WHERE session_id = session.id)" } else { "" }
@@ -281,6 +293,43 @@ impl Store<'_> {
         Ok(Ok(message))
     }
 
+    /// The row of one session of opencode 2; `None` where there is none that can be understood.
+    ///
+    /// # Errors
+    /// When SQLite cannot read it.
+    pub fn newer_session(&self, id: &str) -> Result<Option<StoredSession>> {
+        Ok(self.newer_sessions()?.0.into_iter().find(|session| session.info.id == id))
+    }
+
+    /// A column of `session_message` that was never seen; rows of such a table are not written.
+    #[must_use]
+    pub fn newer_unknown_column(&self) -> Option<&str> {
+        let mut columns = self.schema().columns("session_message").iter().map(String::as_str);
+        columns.find(|name| !COLUMNS.contains(name))
+    }
+
+    /// A digest of the messages of a session of opencode 2 but for those that are `touched`.
+    ///
+    /// # Errors
+    /// When SQLite cannot read it.
+    pub fn newer_untouched(&self, session: &str, touched: &Touched<'_>) -> Result<UntouchedDigest> {
+        let mut out = UntouchedDigest::default();
+        let mut statement = self.cached("SELECT id, rowid, * FROM session_message WHERE session_id = ?1")?;
+        let columns = statement.column_count();
+        let mut rows = statement.query([session])?;
+        while let Some(row) = rows.next()? {
+            if text(row, 0, "id").is_ok_and(|id| touched.contains(&(Table::SessionMessage, id))) {
+                continue;
+            }
+            let mut digest = Sha256::new();
+            for at in 1..columns {
+                add_value(&mut digest, row.get_ref(at)?);
+            }
+            out.add_row(digest);
+        }
+        Ok(out)
+    }
+
     /// Messages of opencode 2 whose session is not there.
     ///
     /// # Errors
@@ -347,6 +396,20 @@ fn stored_session(row: &Row<'_>) -> std::result::Result<StoredSession, ShapeErro
         time_suspended: number(13, "time_suspended")?,
         resume_attempts: number(14, "resume_attempts")?.unwrap_or_default(),
     })
+}
+
+/// A value with its type and size, so that no two rows read alike.
+fn add_value(digest: &mut Sha256, value: ValueRef<'_>) {
+    let (kind, bytes): (u8, Cow<'_, [u8]>) = match value {
+        ValueRef::Null => (0, Cow::Borrowed(&[])),
+        ValueRef::Integer(n) => (1, Cow::Owned(n.to_be_bytes().to_vec())),
+        ValueRef::Real(n) => (2, Cow::Owned(n.to_be_bytes().to_vec())),
+        ValueRef::Text(bytes) => (3, Cow::Borrowed(bytes)),
+        ValueRef::Blob(bytes) => (4, Cow::Borrowed(bytes)),
+    };
+    digest.update([kind]);
+    digest.update((bytes.len() as u64).to_be_bytes());
+    digest.update(bytes);
 }
 
 fn stored_waiting(row: &Row<'_>) -> std::result::Result<StoredWaiting, ShapeError> {

@@ -36,6 +36,7 @@ mod large;
 mod links;
 mod log;
 mod newer;
+mod newer_repairs;
 mod opencode2;
 #[cfg(target_os = "linux")]
 mod others;

@@ -9,7 +9,7 @@ use crate::opencode2::{document, folder};
 use crate::place::Place;
 
 /// A place with a copy of a store of `fixtures/stores2`, and the package behind its models named.
-fn place(store: &str) -> Place {
+pub(crate) fn place(store: &str) -> Place {
     let place = Place::empty();
     let from = folder().join(store);
     let db = ["opencode.db", "opencode-next.db"].map(|name| from.join(name)).into_iter().find(|p| p.is_file()).unwrap();
@@ -18,13 +18,13 @@ fn place(store: &str) -> Place {
 }
 
 /// The package behind the models of a captured store, as a flag.
-fn sdk(store: &str) -> String {
+pub(crate) fn sdk(store: &str) -> String {
     let header = document(&folder().join(store).join("sessions.json"));
     let (provider, package) = header["sdk"].as_object().unwrap().iter().next().unwrap();
     format!("--sdk={provider}={}", package.as_str().unwrap())
 }
 
-const CLAUDE: &str = "--sdk=mock=@ai-sdk/anthropic";
+pub(crate) const CLAUDE: &str = "--sdk=mock=@ai-sdk/anthropic";
 
 /// The sessions of a scan, by format and id.
 fn sessions(document: &Value) -> BTreeMap<(String, String), Value> {
@@ -97,6 +97,8 @@ fn a_store_of_both_lists_both_and_says_so_first() {
     assert_eq!(done["plan"]["sessions"].as_array().unwrap().len(), 5, "{done}");
     let rows = |place: &Place| place.text("SELECT group_concat(id || data) FROM session_message ORDER BY id");
     assert_eq!(rows(&place), rows(&self::place("imported-1.18.33")));
+    let said = found.iter().find(|((format, _), session)| format == "v2" && session["status"] == "recovered");
+    let ((_, id), _) = said.unwrap();
     let named = place.unstick(&["repair", id, "--format", "v2", "--yes", "--json", CLAUDE]).exits(1).json();
     assert_eq!(named["left"][0]["reason"], "newer-format");
     place.unstick(&["undo", "--yes"]).exits(0);

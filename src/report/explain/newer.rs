@@ -1,7 +1,9 @@
 //! `explain` of a session of opencode 2.
 
+use std::collections::BTreeSet;
+
 use crate::diagnosis::v2::{Forecast, Program, Sends};
-use crate::diagnosis::{Diagnosis, Status};
+use crate::diagnosis::{Applicability, Diagnosis, Status};
 use crate::explain::NewerTurn;
 use crate::opencode2::predict::Refused;
 use crate::opencode2::wire::Role;
@@ -22,6 +24,14 @@ pub(super) fn story(d: &Diagnosis) -> Vec<String> {
         let part = f.part_id.as_deref().map(|part| format!(" {}", clean(part))).unwrap_or_default();
         format!("- {}: {} ({}{part})", f.code, clean(&f.detail), clean(&f.message_id))
     }));
+    let mendable = d.findings.iter().filter(|f| f.applicability == Applicability::OptIn);
+    let kinds: BTreeSet<&str> = mendable.filter_map(|f| f.code.include()).map(Into::into).collect();
+    if !kinds.is_empty() {
+        let (kinds, id) = (kinds.into_iter().collect::<Vec<_>>().join(","), clean(&d.info.id));
+        out.push(format!(
+            "`unstick repair --dry-run --include {kinds} {id} --format v2` shows what a repair would change."
+        ));
+    }
     for (key, Program { resume, prompt }) in &d.programs {
         let who = if *key == "2.0" { "Released programs" } else { "The preview" };
         out.push(format!("{who}: a new prompt {}; resumed by the service, it {}.", words(*prompt), words(*resume)));

@@ -95,7 +95,25 @@ pub(crate) fn judge(store: &Path, how: How) -> BTreeMap<String, Seen> {
 /// [`judge`], with another preparation of the copy: it gets the copy and the work folder.
 pub(crate) fn judge_prepared(store: &Path, how: How, prepare: impl Fn(&Path, &Path)) -> BTreeMap<String, Seen> {
     let provider = Provider::start();
+    judge_at(&Home::new(provider.port()), &provider, store, how, prepare)
+}
+
+/// [`judge`] by prompts; the store as it is then, with the refusals in it, is kept as `kept`.
+pub(crate) fn judge_and_keep(store: &Path, kept: &Path) -> BTreeMap<String, Seen> {
+    let provider = Provider::start();
     let home = Home::new(provider.port());
+    let seen = judge_at(&home, &provider, store, How::Prompt, settle_in);
+    rows::copy(&home.store(), kept);
+    seen
+}
+
+fn judge_at(
+    home: &Home,
+    provider: &Provider,
+    store: &Path,
+    how: How,
+    prepare: impl Fn(&Path, &Path),
+) -> BTreeMap<String, Seen> {
     fs::copy(store, home.store()).expect("a copy of the store");
     prepare(&home.store(), &home.work());
     let ids = sessions(&home.store());
@@ -112,8 +130,8 @@ pub(crate) fn judge_prepared(store: &Path, how: How, prepare: impl Fn(&Path, &Pa
     rows::open(&home.store()).execute("UPDATE session SET time_suspended = NULL", []).expect("sessions at rest");
     let before = last_event(&home.store());
     let runs = match how {
-        How::Retry => resume(&home, &ids, before),
-        How::Prompt => prompt(&home, &ids, before),
+        How::Retry => resume(home, &ids, before),
+        How::Prompt => prompt(home, &ids, before),
     };
     ids.iter()
         .map(|id| {
