@@ -1,5 +1,6 @@
 //! Packages that speak OpenAI's chat completions, each in its dialect: one message for each answer, whatever is in it. The
-//! texts of an answer are one text, its calls a list beside it.
+//! texts of an answer are one text, which is sent as `""` where it is empty, its calls a list beside it. Of a call that the
+//! provider ran the call alone is sent (but see `MISTRAL`).
 //!
 //! Source: `convertToOpenAICompatibleChatMessages` (2.0.41), `convertToMistralChatMessages` (3.0.27, 3.0.51),
 //! `convertToGroqChatMessages` (3.0.31), `convertToXaiChatMessages` (3.0.82, 3.0.102), `convertToOpenAIChatMessages`

@@ -2,7 +2,8 @@
 //!
 //! One message for each answer, whatever is in it. Its texts are one text. Thinking is sent as `reasoning_details`: those of
 //! the first call that has any, else of the first thinking; each of them once in a request, and those of Claude and Gemini
-//! only where they are signed. Beside them the words of the thinking are sent as well.
+//! only where they are signed. Beside them the words of the thinking are sent as well. Empty text is sent as `""`, and of
+//! a call that the provider ran the call alone.
 //!
 //! Source: `convertToOpenRouterChatMessages` of 2.8.1 and 2.9.0; measured on 1.14.48 and 1.18.34.
 

@@ -4,7 +4,7 @@
 //! Thinking is an item where it is encrypted (`reasoningEncryptedContent`); other thinking is not sent, nor is a call that
 //! the provider ran. An empty text is an item where it carries metadata of any kind. With `store: true` an item is sent by
 //! its name alone (`itemId`); without, opencode takes the names out. As Copilot's copy sends only thinking that has a
-//! name, it sends none since 1.17.11.
+//! name, it sends none since 1.17.11. `@ai-sdk/xai` sends thinking since 1.18.14, where it has a name or encrypted content.
 //!
 //! Source: `convertToOpenAIResponsesInput` of `@ai-sdk/openai` 3.0.53 and 3.0.84, `convertToXaiResponsesInput` of
 //! `@ai-sdk/xai` 3.0.82 and 3.0.102, opencode's own copy for Copilot; measured on 1.14.48 and 1.18.34.
