@@ -8,7 +8,7 @@
 //! Rows after:  `user` · `assistant (step-start, tool error)` · `user` · `assistant (text, finish "stop")`
 //! Asked: `--include unsettled`
 //!
-//! Source: every measured version (docs/opencode.md §9).
+//! Source: every measured version (docs/opencode.md §7).
 
 use super::Match;
 use crate::history::Message;
