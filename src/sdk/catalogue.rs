@@ -12,7 +12,7 @@ use crate::environment::Environment;
 /// The catalogue of 1.18.33 has 5 MB; this only keeps a wrong file from filling the memory.
 const LIMIT: u64 = 128 << 20;
 
-/// Addresses whose catalogue is `models.json`: the default up to 1.17, and the one since 1.18.
+/// Addresses whose catalogue is `models.json`: the default up to 1.17.11, and the one since 1.18.14 (read).
 const DEFAULT_URLS: &[&str] = &["https://models.dev", "https://models.opencode.ai"];
 
 /// Packages by provider and model.
@@ -111,7 +111,8 @@ fn string(value: Option<&Value>) -> Option<String> {
     value.and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
-/// OPENCODE_MODELS_PATH; else `models.json` in the cache folder; with OPENCODE_MODELS_URL `models-<hash of it>.json`.
+/// OPENCODE_MODELS_PATH; else `models.json` in the cache folder; from 1.14.34 on, with another OPENCODE_MODELS_URL than the
+/// default, `models-<SHA-1 of it>.json`.
 ///
 /// The hash is not computed here: the one file with such a name is taken, and none if there are several.
 fn path(env: &Environment) -> Option<PathBuf> {

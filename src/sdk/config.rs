@@ -150,7 +150,8 @@ fn entries(value: Option<&Value>) -> impl Iterator<Item = (&String, &Value)> {
     value.and_then(Value::as_object).into_iter().flatten().filter(|(_, value)| value.is_object())
 }
 
-/// Replaces `{env:NAME}` by the variable's value, or by nothing if it is not set.
+/// Replaces `{env:NAME}` by the variable's value, or by nothing if it is not set, as opencode does; it also replaces
+/// `{file:PATH}` by the file's text, as the inside of a JSON string.
 fn substitute(text: &str, env: &Environment) -> String {
     const OPEN: &str = "{env:";
     let mut out = String::with_capacity(text.len());
