@@ -12,7 +12,7 @@ use crate::environment::Environment;
 /// The catalogue of 1.18.33 has 5 MB; this only keeps a wrong file from filling the memory.
 const LIMIT: u64 = 128 << 20;
 
-/// Addresses whose catalogue is `models.json`: the default up to 1.17.11, and the one since 1.18.14 (read).
+/// Addresses whose catalogue is `models.json`: the default up to 1.17.11, and the one since 1.18.14.
 const DEFAULT_URLS: &[&str] = &["https://models.dev", "https://models.opencode.ai"];
 
 /// Packages by provider and model.
