@@ -44,7 +44,7 @@ const DOCUMENTS: [&str; 9] = [
     "text/markdown",
 ];
 
-/// From 1.18.21 on only for models that opencode knows to take them, by their id at the service.
+/// From 1.14 on images alone, from 1.18.21 on only for models that opencode knows to take them, by their id at the service.
 fn takes_media(ask: &Ask<'_>, mime: &str) -> bool {
     let known = || {
         let id = ask.api_id();
