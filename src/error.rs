@@ -351,7 +351,7 @@ impl ErrorCode {
             Self::Backup => "name another file with `unstick repair --backup FILE`",
             Self::Usage => "see `unstick --help`, or `unstick COMMAND --help`",
             Self::NoSuchSession | Self::SeveralSessions => {
-                "name it by its id, the beginning of it, or its exact title; `unstick scan --all` lists them"
+                "name it by its id, the beginning of it, or its exact title if no other has it; `unstick scan --all` lists them"
             }
             Self::SeveralStores => "name one with --db PATH",
             Self::BadTime => "give a date (2026-11-20), a local time (2026-11-20T08:00) or an age (90m, 36h, 7d, 4w)",

@@ -20,7 +20,7 @@ use jiff::Timestamp;
 
 pub use ready::{Places, obstacles};
 pub use relink::{PlannedRelink, plan_relink, relink};
-pub use repair::{PlannedRepair, RepairOptions, plan_repair, repair};
+pub use repair::{Lacking, PlannedRepair, RepairOptions, plan_repair, repair};
 pub use undo::{JournalLine, JournalState, PlannedUndo, list_journals, pick_journal, plan_undo, undo};
 
 use crate::audit::every_misfit;

@@ -1,14 +1,16 @@
 //! Sessions of opencode 2 in a repair and in an undo.
 
+use std::collections::BTreeSet;
+
 use super::repair::{Planner, Work};
 use super::{AS_PLANNED, Postcondition};
 use crate::audit::target;
-use crate::diagnosis::{Applicability, Code, Diagnosis, Finding, Include, Includes, Left, LeftReason, Status};
+use crate::diagnosis::{Applicability, Code, Diagnosis, Finding, Includes, Left, LeftReason, Status};
 use crate::error::Result;
 use crate::opencode2::generation::RELEASED;
 use crate::opencode2::predict::Target;
 use crate::opencode2::stored::{StoredRows, StoredSession};
-use crate::repair::newer::{NewerTask, PlannedNewer, plan_newer, prove_newer};
+use crate::repair::newer::{Before, NewerTask, PlannedNewer, plan_newer, prove_newer};
 use crate::repair::undo::{Taken, Undo, plan_newer_undo};
 use crate::repair::{Check, Step, touched};
 use crate::sdk::SdkResolver;
@@ -42,33 +44,30 @@ impl Newer {
     }
 }
 
-/// What of [`Includes`] a session of opencode 2 may be repaired by.
-const INCLUDES: [Include; 3] = [Include::Reasoning, Include::Signatures, Include::Rows];
-
-/// Whether anything was asked for that may be done to sessions of opencode 2.
-pub(super) fn asked_for(includes: Includes) -> bool {
-    INCLUDES.into_iter().any(|include| includes.has(include))
-}
-
 /// Why a session of opencode 2 of which nothing is done is left, where it was asked for by name.
 fn left(diagnosis: &Diagnosis, includes: Includes) -> Option<Left> {
     let id = &diagnosis.info.id;
-    let mendable =
-        |f: &&Finding| f.applicability == Applicability::OptIn && !f.code.include().is_some_and(|i| includes.has(i));
-    let first = diagnosis.findings.iter().find(mendable);
-    match first {
-        Some(finding) if finding.code == Code::UndecodableRow => {
-            let what = "(--include rows fills in what the row tells elsewhere)";
-            let detail = format!("opencode 2 cannot read a row of it: {} {what}", finding.detail);
-            Some(Left { id: id.clone(), reason: LeftReason::Unopenable, detail })
+    let lacks = |f: &Finding| {
+        let include = f.code.include().filter(|_| f.applicability == Applicability::OptIn)?;
+        (!includes.has(include)).then_some(include)
+    };
+    let lacking: BTreeSet<&str> = diagnosis.findings.iter().filter_map(lacks).map(Into::into).collect();
+    let left = |reason: LeftReason, detail: String| Some(Left { id: id.clone(), reason, detail });
+    match diagnosis.status {
+        Status::Healthy | Status::Recovered | Status::Latent => None,
+        // Of what would have to be included, the dead and those that cannot be read are told with.
+        _ if !lacking.is_empty() && diagnosis.needs_action() => None,
+        _ if !lacking.is_empty() => {
+            let kinds = lacking.into_iter().collect::<Vec<_>>().join(",");
+            left(LeftReason::NotIncluded, format!("what its model may refuse is changed with --include {kinds}"))
         }
-        // Of what would have to be included, the dead are told with.
-        Some(_) if diagnosis.refused => None,
-        _ if diagnosis.status == Status::Healthy => None,
         _ if diagnosis.findings.iter().any(|f| f.code == Code::UnreadableRow) => {
-            Some(Left::new(id, LeftReason::Unreadable))
+            left(LeftReason::Unreadable, LeftReason::Unreadable.description().to_owned())
         }
-        _ => Some(Left::new(id, LeftReason::NewerFormat)),
+        _ => {
+            let why = diagnosis.findings.first().map(|f| format!(" ({} {})", f.code, f.message_id)).unwrap_or_default();
+            left(LeftReason::NewerFormat, format!("{}{why}", LeftReason::NewerFormat.description()))
+        }
     }
 }
 
@@ -131,7 +130,7 @@ impl Planner<'_> {
         work.titles.push((session.info.id.clone(), session.info.title.clone()));
         if self.keep_proofs {
             let untouched = self.store.newer_untouched(&session.info.id, &touched(&plan.edits))?;
-            let proof = proof(rows, plan.steps.clone(), target, self);
+            let proof = proof(Before::of(task, &rows), plan.steps.clone(), target, self);
             work.conditions.push(Postcondition::Newer(Newer { id: session.info.id.clone(), untouched, proof }));
         }
         work.plan.sessions.push(plan);
@@ -150,7 +149,7 @@ impl Planner<'_> {
 }
 
 /// What is proven of the rows once they are written.
-fn proof(before: StoredRows, steps: Vec<Step>, target: Target, planner: &Planner<'_>) -> Proof {
+fn proof(before: Before, steps: Vec<Step>, target: Target, planner: &Planner<'_>) -> Proof {
     let (includes, generation) = (planner.includes, planner.store.generation().unwrap_or(&RELEASED));
     Box::new(move |session, after| {
         prove_newer(NewerTask { generation, session, target, includes }, &before, after, &steps)

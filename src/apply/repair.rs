@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{Applied, ApplyOptions, Job, Older, Postcondition, Proof, newer};
+use super::{Applied, ApplyOptions, Job, Older, Postcondition, Proof};
 use crate::audit::{self, Audit, audit, every_misfit, fills, replay_sdk, sdk_of};
 use crate::diagnosis::unopenable::Fails;
 use crate::diagnosis::{
@@ -46,24 +46,52 @@ pub struct PlannedRepair {
     pub left: Vec<Left>,
     /// Sessions of which every prompt stays refused, as nothing was said of taking out what it is refused for; each with
     /// what would have to be included.
-    pub dead: Vec<(String, BTreeSet<Include>)>,
+    pub dead: Vec<Lacking>,
+    /// Sessions that opencode cannot read, as nothing was said of filling in what it lacks; each with what would have to be
+    /// included.
+    pub closed: Vec<Lacking>,
     /// The titles of the sessions of both, by id.
     pub titles: Vec<(String, String)>,
+}
+
+/// A session, and what would have to be included to help it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lacking {
+    /// Which opencode it is of.
+    pub format: Format,
+    /// The session.
+    pub id: String,
+    /// What would have to be included.
+    pub kinds: BTreeSet<Include>,
+}
+
+impl Lacking {
+    /// Of what helps a session, that which was not included; `None` where all was, or nothing helps.
+    fn of(d: &Diagnosis, helps: BTreeSet<Include>, included: Includes) -> Option<Self> {
+        let kinds: BTreeSet<Include> = helps.into_iter().filter(|kind| !included.has(*kind)).collect();
+        (!kinds.is_empty()).then(|| Self { format: d.format, id: d.info.id.clone(), kinds })
+    }
 }
 
 impl PlannedRepair {
     /// [`PlannedRepair::left`], and the dead sessions of which nothing is said otherwise.
     #[must_use]
     pub fn all_left(&self) -> Vec<Left> {
-        let planned = |id: &str| self.plan.sessions.iter().any(|plan| plan.id == id);
-        let known = |id: &str| planned(id) || self.left.iter().any(|left| left.id == id);
-        let dead = self.dead.iter().filter(|(id, _)| !known(id));
-        let dead = dead.map(|(id, kinds)| {
-            let kinds: Vec<&str> = kinds.iter().map(|kind| (*kind).into()).collect();
-            let detail = format!("{} {}", LeftReason::NotIncluded.description(), kinds.join(","));
-            Left { id: id.clone(), reason: LeftReason::NotIncluded, detail }
-        });
-        self.left.iter().cloned().chain(dead).collect()
+        let planned =
+            |of: &Lacking| self.plan.sessions.iter().any(|plan| plan.id == of.id && plan.format() == of.format);
+        let known = |of: &Lacking| planned(of) || self.left.iter().any(|left| left.id == of.id);
+        let lacking = |of: &[Lacking], reason: LeftReason, what: &str| -> Vec<Left> {
+            let of = of.iter().filter(|of| !known(of));
+            let left = of.map(|Lacking { id, kinds, .. }| {
+                let kinds: Vec<&str> = kinds.iter().map(|kind| (*kind).into()).collect();
+                Left { id: id.clone(), reason, detail: format!("{what} {}", kinds.join(",")) }
+            });
+            left.collect()
+        };
+        let dead = lacking(&self.dead, LeftReason::NotIncluded, LeftReason::NotIncluded.description());
+        let filled = "opencode cannot read a row of it; what the store tells of that is filled in with --include";
+        let closed = lacking(&self.closed, LeftReason::Unopenable, filled);
+        self.left.iter().cloned().chain(dead).chain(closed).collect()
     }
 }
 
@@ -76,10 +104,8 @@ pub fn plan_repair(store: &Store<'_>, options: &RepairOptions<'_>) -> Result<Pla
     let named = options.audit.selection.names_sessions();
     let tails = named && !options.includes.beyond_tails();
     let want = if tails { audit::Want::Stuck } else { audit::Want::Findings };
-    // Whoever names a session is told of it, whichever opencode it is of.
-    let newer = options.audit.newer && (named || newer::asked_for(options.includes));
     let deep = options.audit.deep || [Include::Rows, Include::BrokenParts].iter().any(|i| options.includes.has(*i));
-    let audit = audit(store, &audit::Options { want, newer, deep, ..options.audit })?;
+    let audit = audit(store, &audit::Options { want, deep, ..options.audit })?;
     let planner =
         Planner { store, judge: &audit.judge, includes: options.includes, now: options.now, keep_proofs: false };
     let mut work = Work::default();
@@ -114,12 +140,10 @@ pub fn plan_repair(store: &Store<'_>, options: &RepairOptions<'_>) -> Result<Pla
     let Work { plan, left, titles, cured, .. } = work;
     let is_cured = |d: &&Diagnosis| cured.iter().any(|(format, id)| *format == d.format && *id == d.info.id);
     let refused = audit.sessions.iter().map(|j| &j.diagnosis).filter(|d| !is_cured(d));
-    let lacking = refused.map(|d| {
-        let kinds = d.mended_by().into_iter().filter(|kind| !options.includes.has(*kind));
-        (d.info.id.clone(), kinds.collect::<BTreeSet<_>>())
-    });
-    let dead = lacking.filter(|(_, kinds)| !kinds.is_empty()).collect();
-    Ok(PlannedRepair { audit, plan, left, dead, titles })
+    let dead = refused.filter_map(|d| Lacking::of(d, d.mended_by(), options.includes)).collect();
+    let closed = audit.sessions.iter().map(|j| &j.diagnosis).filter(|d| d.undecodable());
+    let closed = closed.filter_map(|d| Lacking::of(d, d.read_by(), options.includes)).collect();
+    Ok(PlannedRepair { audit, plan, left, dead, closed, titles })
 }
 
 /// Carries out a plan that was shown, for the store at `path`.

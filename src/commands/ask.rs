@@ -52,6 +52,9 @@ pub(crate) fn choose_by(
             Some("y" | "yes" | "a" | "all") => return Ok(all()),
             Some("e" | "each") if choices.len() > 1 => break,
             Some("" | "n" | "no" | "q" | "quit") | None => return Ok(Vec::new()),
+            Some(_) if choices.len() > 1 => {
+                context.out.note("Please answer y (go on), n (change nothing) or each (ask for every session).");
+            }
             Some(_) => context.out.note("Please answer y (go on) or n (change nothing)."),
         }
     }

@@ -82,6 +82,7 @@ impl Call<'_> {
         };
         let nothing_left = shown.left.is_empty()
             && shown.dead.is_empty()
+            && shown.closed.is_empty()
             && shown.plan.sessions.iter().all(|s| s.still_unread.is_empty());
         let obstacles = context.obstacles(&target.path, &shown.plan, args.dry_run, args.wait)?;
         if !context.global.json {
@@ -201,19 +202,30 @@ impl Call<'_> {
         text
     }
 
-    /// What stays dead because nothing was said of taking out what is refused, and how to say it: lines, or nothing.
+    /// What stays as it is because nothing was said of taking out what is refused or of filling in what is missing, and how to
+    /// say it: lines, or nothing.
     fn still_dead(&self, planned: &PlannedRepair) -> String {
-        let (kinds, dead) = (lacking(planned), planned.dead.len());
-        if dead == 0 || self.context.global.quiet {
+        let (kinds, dead, closed) = (lacking(planned), planned.dead.len(), planned.closed.len());
+        if dead + closed == 0 || self.context.global.quiet {
             return String::new();
         }
         let out = &self.context.out;
-        let these = if dead == 1 { "1 session is dead".to_owned() } else { format!("{dead} sessions are dead") };
-        let text = format!(
-            "{these}: rejected content is removed only if you ask for it (`--include`), because it is lost to the model."
-        );
+        let mut text = String::new();
+        let mut say = |words: String| text.push_str(&format!("{}\n", out.wrap(&words, "")));
+        if dead > 0 {
+            let these = if dead == 1 { "1 session is dead".to_owned() } else { format!("{dead} sessions are dead") };
+            say(format!(
+                "{these}: rejected content is removed only if you ask for it (`--include`), because it is lost to the model."
+            ));
+        }
+        if closed > 0 {
+            let these = if closed == 1 { "1 session".to_owned() } else { format!("{closed} sessions") };
+            say(format!(
+                "{these} cannot be read by opencode 2: what the store tells of the missing is filled in only if you ask for it."
+            ));
+        }
         let kinds: Vec<Include> = kinds.into_iter().collect();
-        format!("{}\nNext: {}\n", out.wrap(&text, ""), out.command(&self.next(&kinds)))
+        format!("{text}Next: {}\n", out.command(&self.next(&kinds)))
     }
 
     /// The same call with `more` included, which is shown first, or without `--dry-run` where there is no more.
@@ -232,7 +244,7 @@ impl Call<'_> {
     }
 }
 
-/// What would have to be included for dead sessions.
+/// What would have to be included for sessions that are dead or cannot be read.
 fn lacking(planned: &PlannedRepair) -> BTreeSet<Include> {
-    planned.dead.iter().flat_map(|(_, kinds)| kinds.iter().copied()).collect()
+    planned.dead.iter().chain(&planned.closed).flat_map(|lacking| lacking.kinds.iter().copied()).collect()
 }

@@ -104,7 +104,10 @@ pub(crate) fn check(context: &Context<'_>) -> Result<Exit> {
 
 /// Whether its owner has to do something about a session.
 fn needs_action(summary: &Summary) -> bool {
-    [Some(summary.stuck), summary.dead, summary.unopenable].into_iter().flatten().any(|n| n > 0)
+    [Some(summary.stuck), summary.dead, summary.unopenable, Some(summary.undecodable)]
+        .into_iter()
+        .flatten()
+        .any(|n| n > 0)
 }
 
 /// Whether the report is about the session.

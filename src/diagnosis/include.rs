@@ -61,8 +61,8 @@ impl Include {
             }
             Self::Import => "Rows that opencode 2's import stops at, and answers that were never marked as ended",
             Self::Rows => {
-                "Rows that opencode cannot read: members that other rows tell without doubt are filled in, and ids of parts \
-                 get their form"
+                "Rows that opencode cannot read: members that other rows (in opencode 2, the row's own columns) tell without \
+                 doubt are filled in, and ids of parts get their form"
             }
             Self::BrokenParts => {
                 "Parts whose JSON is broken: they are taken out whole, for opencode neither opens nor prompts their session"

@@ -257,6 +257,26 @@ impl Diagnosis {
         self.findings.splice(0..0, found);
     }
 
+    /// Whether its owner has to do something before it goes on.
+    #[must_use]
+    pub fn needs_action(&self) -> bool {
+        self.status.needs_action() || self.undecodable()
+    }
+
+    /// Whether a row of it does not decode in opencode 2: it does not open, or takes no prompt.
+    #[must_use]
+    pub fn undecodable(&self) -> bool {
+        use Code::{UndecodablePrompt, UndecodableRow, UndecodableSession};
+        let closes = |f: &Finding| matches!(f.code, UndecodableSession | UndecodableRow | UndecodablePrompt);
+        self.format == Format::V2 && self.status == Status::Unreadable && self.findings.iter().any(closes)
+    }
+
+    /// What has to be included for opencode to read it again; nothing where it can, or nothing helps.
+    #[must_use]
+    pub fn read_by(&self) -> BTreeSet<Include> {
+        self.findings.iter().filter(|_| self.needs_action()).filter_map(Finding::read_by).collect()
+    }
+
     /// What has to be included for every prompt not to be refused any more; nothing where none is, or nothing helps.
     #[must_use]
     pub fn mended_by(&self) -> BTreeSet<Include> {

@@ -4,6 +4,8 @@
 //! `seq` or the order of rows, so the counter in `event_sequence` stays as high as the rows need it. A completed call
 //! without `content` is not among them: what its `metadata` holds need not be what the model was sent.
 
+use std::collections::BTreeMap;
+
 use super::json::{Members, Raw, offset, quote};
 
 /// A change of one row's `data`.
@@ -14,11 +16,13 @@ pub enum Edit {
         /// The place in `content`.
         part: usize,
     },
-    /// Makes thinking plain text, which is what released programs send for thinking without a signature. Only in a
-    /// store of the preview.
+    /// Makes thinking plain text without the provider's state, which is what released programs send for thinking without a
+    /// signature. Only in a store of the preview.
     ThinkingAsText {
         /// The place in `content`.
         part: usize,
+        /// It holds no word: an empty text is not sent.
+        empty: bool,
     },
     /// Sets a missing `time.created` to the row's column.
     Created {
@@ -38,36 +42,59 @@ pub enum EditError {
     NothingToDo,
 }
 
-/// A row's JSON with the edit made.
-///
-/// # Errors
-/// What keeps it from being made.
-pub fn apply(data: &str, edit: Edit) -> Result<String, EditError> {
-    let row = Raw::parse(data).ok_or(EditError::NoSuchPart)?;
-    match edit {
-        Edit::Created { ms } => created(data, row, ms),
-        Edit::DropState { part } => change(data, row, part, drop_state),
-        Edit::ThinkingAsText { part } => change(data, row, part, as_text),
+impl Edit {
+    /// The part that it changes; `None` where it is a member of the row.
+    #[must_use]
+    pub fn part(self) -> Option<usize> {
+        match self {
+            Self::DropState { part } | Self::ThinkingAsText { part, .. } => Some(part),
+            Self::Created { .. } => None,
+        }
     }
 }
 
-/// Whether nothing has changed but what the edit names: every other part and every other member is the same, byte for byte.
-#[must_use]
-pub fn keeps(before: &str, after: &str, edit: Edit) -> bool {
-    let (Some(was), Some(is)) = (Raw::parse(before), Raw::parse(after)) else { return false };
-    let same = |a: Raw<'_>, b: Raw<'_>, name: &str| others(a, name).is_some_and(|a| others(b, name) == Some(a));
-    match edit {
-        Edit::Created { .. } => same(was, is, "time") && same(member(was, "time"), member(is, "time"), "created"),
-        Edit::DropState { part: at } | Edit::ThinkingAsText { part: at } => {
-            let name = if matches!(edit, Edit::DropState { .. }) { "state" } else { "type" };
-            let (mut was_parts, mut is_parts) = (member(was, "content").items(), member(is, "content").items());
-            if at >= was_parts.len() || was_parts.len() != is_parts.len() {
-                return false;
-            }
-            let (a, b) = (was_parts.remove(at), is_parts.remove(at));
-            same(was, is, "content") && was_parts == is_parts && same(a, b, name)
-        }
+/// A row's JSON with the edits made, which are of different parts, or of the row's time alone.
+///
+/// # Errors
+/// What keeps one from being made.
+pub fn apply(data: &str, edits: &[Edit]) -> Result<String, EditError> {
+    let row = Raw::parse(data).ok_or(EditError::NoSuchPart)?;
+    if let [Edit::Created { ms }] = edits {
+        return created(data, row, *ms);
     }
+    let content = row.members().and_then(|row| row.get("content")).ok_or(EditError::NoSuchPart)?;
+    let parts = content.items();
+    let mut edits: Vec<(usize, Edit)> = edits.iter().filter_map(|edit| Some((edit.part()?, *edit))).collect();
+    edits.sort_by_key(|(part, _)| *part);
+    let (mut out, mut read) = (String::with_capacity(data.len()), 0);
+    for (at, edit) in edits {
+        let part = parts.get(at).copied().ok_or(EditError::NoSuchPart)?;
+        let start = offset(data, part.as_str());
+        out.push_str(data.get(read..start).ok_or(EditError::NothingToDo)?);
+        out.push_str(&changed(part, edit)?);
+        read = start + part.as_str().len();
+    }
+    out.push_str(&data[read..]);
+    Ok(out)
+}
+
+/// Whether nothing has changed but what the edits name: every other part and every other member is the same, byte for byte.
+#[must_use]
+pub fn keeps(before: &str, after: &str, edits: &[Edit]) -> bool {
+    let (Some(was), Some(is)) = (Raw::parse(before), Raw::parse(after)) else { return false };
+    let same = |a: Raw<'_>, b: Raw<'_>, names: &[&str]| others(a, names).is_some_and(|a| others(b, names) == Some(a));
+    if let [Edit::Created { .. }] = edits {
+        return same(was, is, &["time"]) && same(member(was, "time"), member(is, "time"), &["created"]);
+    }
+    let edited: BTreeMap<usize, Edit> = edits.iter().filter_map(|edit| Some((edit.part()?, *edit))).collect();
+    let (was_parts, is_parts) = (member(was, "content").items(), member(is, "content").items());
+    let kept = |(at, (a, b)): (usize, (&Raw<'_>, &Raw<'_>))| match edited.get(&at) {
+        None => a == b,
+        Some(Edit::ThinkingAsText { .. }) => same(*a, *b, &["type", "state"]),
+        Some(_) => same(*a, *b, &["state"]),
+    };
+    let all_there = edited.keys().all(|at| *at < was_parts.len()) && was_parts.len() == is_parts.len();
+    same(was, is, &["content"]) && all_there && was_parts.iter().zip(&is_parts).enumerate().all(kept)
 }
 
 /// A member of an object; an object without members where there is none.
@@ -75,10 +102,10 @@ fn member<'a>(object: Raw<'a>, name: &str) -> Raw<'a> {
     object.members().and_then(|members| members.get(name)).unwrap_or(Raw::EMPTY)
 }
 
-/// An object's members but for one; `None` for what is no object.
-fn others<'a>(object: Raw<'a>, name: &str) -> Option<Vec<(String, &'a str)>> {
+/// An object's members but for some; `None` for what is no object.
+fn others<'a>(object: Raw<'a>, names: &[&str]) -> Option<Vec<(String, &'a str)>> {
     let members = object.members()?;
-    let kept = members.object().members().filter(|(other, _)| *other != name);
+    let kept = members.object().members().filter(|(name, _)| !names.contains(name));
     Some(kept.map(|(name, raw)| (name.to_owned(), raw)).collect())
 }
 
@@ -88,29 +115,23 @@ fn splice(whole: &str, part: Raw<'_>, new: &str) -> String {
     format!("{}{new}{}", &whole[..start], &whole[start + part.as_str().len()..])
 }
 
-/// The row with one of its parts changed.
-fn change(
-    data: &str,
-    row: Raw<'_>,
-    at: usize,
-    change: impl FnOnce(&Members<'_>) -> Result<String, EditError>,
-) -> Result<String, EditError> {
-    let content = row.members().and_then(|row| row.get("content")).ok_or(EditError::NoSuchPart)?;
-    let part = content.items().get(at).copied().ok_or(EditError::NoSuchPart)?;
+/// A part as it is to be.
+fn changed(part: Raw<'_>, edit: Edit) -> Result<String, EditError> {
     let members = part.members().ok_or(EditError::NoSuchPart)?;
-    Ok(splice(data, part, &change(&members)?))
-}
-
-fn drop_state(part: &Members<'_>) -> Result<String, EditError> {
-    match part.text("type") {
-        Some(kind) if kind == *"reasoning" && part.get("state").is_some() => Ok(part.without("state")),
-        _ => Err(EditError::NothingToDo),
-    }
-}
-
-fn as_text(part: &Members<'_>) -> Result<String, EditError> {
-    match part.text("type") {
-        Some(kind) if kind == *"reasoning" => Ok(part.with("type", &quote("text"))),
+    let thinking = members.text("type").is_some_and(|kind| kind == *"reasoning");
+    let stateful = members.get("state").is_some();
+    match edit {
+        Edit::DropState { .. } if thinking && stateful => Ok(members.without("state")),
+        // Claude refuses blank text as well. A row that was read shortened may not have shown that it is blank.
+        Edit::ThinkingAsText { .. }
+            if thinking && members.text("text").is_some_and(|t| t.is_empty() || !t.is_blank()) =>
+        {
+            let text = members.with("type", &quote("text"));
+            match Members::parse(&text) {
+                Some(members) if stateful => Ok(members.without("state")),
+                _ => Ok(text),
+            }
+        }
         _ => Err(EditError::NothingToDo),
     }
 }
@@ -136,36 +157,46 @@ mod tests {
     /// Odd spacing, and what other JSON writers would change.
     const ROW: &str = r#"{ "time":{"completed":2 ,"x":1.0}, "content" : [{"type":"reasoning","text":"h\u00e9","state":{"signature":"s"}},{"type":"tool","providerState":{"a":1},"id":"c","providerResultState":{"b":1},"state":{"status":"completed","metadata":{"output":"o\n"},"content":[]}}],"z":"\ud800"}"#;
 
+    const AS_TEXT: Edit = Edit::ThinkingAsText { part: 0, empty: false };
+
     #[test]
     fn edits_touch_nothing_else() {
-        let edited = |edit| apply(ROW, edit).unwrap();
-        assert_eq!(edited(Edit::DropState { part: 0 }), ROW.replace(r#","state":{"signature":"s"}"#, ""));
-        assert_eq!(edited(Edit::ThinkingAsText { part: 0 }), ROW.replacen("\"reasoning\"", "\"text\"", 1));
+        let edited = |edit| apply(ROW, &[edit]).unwrap();
+        let stateless = ROW.replace(r#","state":{"signature":"s"}"#, "");
+        assert_eq!(edited(Edit::DropState { part: 0 }), stateless);
+        assert_eq!(edited(AS_TEXT), stateless.replacen("\"reasoning\"", "\"text\"", 1));
         assert_eq!(edited(Edit::Created { ms: 7 }), ROW.replace(r#""x":1.0}"#, r#""x":1.0,"created":7}"#));
+        let two = r#"{"content":[{"type":"reasoning","text":"a"} , {"type":"text"},{"type":"reasoning","state":{}}] }"#;
+        let both = [Edit::DropState { part: 2 }, AS_TEXT];
+        let made = apply(two, &both).unwrap();
+        assert_eq!(made, r#"{"content":[{"type":"text","text":"a"} , {"type":"text"},{"type":"reasoning"}] }"#);
+        assert!(keeps(two, &made, &both) && !keeps(two, &made, &both[..1]));
     }
 
     #[test]
     fn what_else_changes_is_seen() {
-        let edits = [Edit::DropState { part: 0 }, Edit::ThinkingAsText { part: 0 }];
-        for edit in edits.into_iter().chain([Edit::Created { ms: 7 }]) {
-            let made = apply(ROW, edit).unwrap();
-            assert!(keeps(ROW, &made, edit), "{edit:?}");
+        for edit in [Edit::DropState { part: 0 }, AS_TEXT, Edit::Created { ms: 7 }] {
+            let made = apply(ROW, &[edit]).unwrap();
+            assert!(keeps(ROW, &made, &[edit]), "{edit:?}");
             for (word, other) in [("1.0", "1"), ("\\u00e9", "é"), ("\"c\"", "\"d\""), ("o\\n", "o"), ("\\ud800", "")] {
-                assert!(!keeps(ROW, &made.replace(word, other), edit), "{edit:?}: {word}");
+                assert!(!keeps(ROW, &made.replace(word, other), &[edit]), "{edit:?}: {word}");
             }
-            assert!(!keeps(ROW, "[]", edit));
+            assert!(!keeps(ROW, "[]", &[edit]));
         }
-        assert!(!keeps(ROW, ROW, Edit::DropState { part: 2 }));
+        assert!(!keeps(ROW, ROW, &[Edit::DropState { part: 2 }]));
     }
 
     #[test]
     fn nothing_is_made_up() {
-        assert_eq!(apply(ROW, Edit::ThinkingAsText { part: 1 }), Err(EditError::NothingToDo));
-        assert_eq!(apply(ROW, Edit::DropState { part: 1 }), Err(EditError::NothingToDo));
-        assert_eq!(apply(ROW, Edit::DropState { part: 2 }), Err(EditError::NoSuchPart));
-        let whole = apply(ROW, Edit::Created { ms: 7 }).unwrap();
-        assert_eq!(apply(&whole, Edit::Created { ms: 8 }), Err(EditError::NothingToDo));
-        assert_eq!(apply("[1]", Edit::Created { ms: 8 }), Err(EditError::NoSuchPart));
-        assert_eq!(apply("{}", Edit::Created { ms: 8 }).unwrap(), r#"{"time":{"created":8}}"#);
+        let blank = r#"{"content":[{"type":"reasoning","text":" \n"}]}"#;
+        assert_eq!(apply(blank, &[AS_TEXT]), Err(EditError::NothingToDo));
+        let refused = |edit| apply(ROW, &[edit]).unwrap_err();
+        assert_eq!(refused(Edit::ThinkingAsText { part: 1, empty: false }), EditError::NothingToDo);
+        assert_eq!(refused(Edit::DropState { part: 1 }), EditError::NothingToDo);
+        assert_eq!(refused(Edit::DropState { part: 2 }), EditError::NoSuchPart);
+        let whole = apply(ROW, &[Edit::Created { ms: 7 }]).unwrap();
+        assert_eq!(apply(&whole, &[Edit::Created { ms: 8 }]), Err(EditError::NothingToDo));
+        assert_eq!(apply("[1]", &[Edit::Created { ms: 8 }]), Err(EditError::NoSuchPart));
+        assert_eq!(apply("{}", &[Edit::Created { ms: 8 }]).unwrap(), r#"{"time":{"created":8}}"#);
     }
 }

@@ -5,7 +5,7 @@ use super::edit::{self, Edit};
 use super::generation::Generation;
 use super::history::{self, Entry};
 use super::json::{Raw, Text};
-use super::predict::Session;
+use super::predict::{self, Session, Way};
 use super::request::{self, Piece, Said, Speaker};
 use super::rows::{Message, MessageRow, Model, Part, Status, Tool};
 use super::shape::Misfit;
@@ -94,7 +94,10 @@ pub fn all<'a>(generation: &Generation, session: &Session<'a>, api: Api) -> Vec<
     }
     let entries = decodable(generation, session.messages, &mut out);
     let model = session.row.model.and_then(Raw::parse).and_then(decode::model);
-    let said = request::said(generation, &entries, model);
+    // A prompt carries a staged revert out first.
+    let end = predict::revert(session, Way::Prompt).unwrap_or(i64::MAX);
+    let sent = &entries[..entries.partition_point(|entry| entry.row.seq < end)];
+    let said = request::said(generation, sent, model);
     provider_calls(api, &said, &mut out);
     calls_twice(&said, &mut out);
     unsigned(generation, api, &said, &mut out);
@@ -129,7 +132,8 @@ fn decodable<'a>(generation: &Generation, messages: &[MessageRow<'a>], out: &mut
 /// with the same number.
 fn fills(generation: &Generation, row: &MessageRow<'_>, why: &Misfit) -> Option<Edit> {
     let edit = Edit::Created { ms: row.time_created };
-    let filled = edit::apply(row.data, edit).ok().filter(|_| matches!(why.place.as_str(), "time" | "time.created"))?;
+    let filled =
+        edit::apply(row.data, &[edit]).ok().filter(|_| matches!(why.place.as_str(), "time" | "time.created"))?;
     decode::message(generation, &MessageRow { data: &filled, ..*row }).is_ok().then_some(edit)
 }
 
@@ -172,7 +176,7 @@ fn unsigned<'a>(generation: &Generation, api: Api, said: &[Said<'a, '_>], out: &
             if !signed && !redacted {
                 // Claude refuses blank text as well, and an empty one is not sent.
                 let text = part.filter(|_| words.is_empty() || !words.is_blank());
-                let edit = text.map(|part| Edit::ThinkingAsText { part });
+                let edit = text.map(|part| Edit::ThinkingAsText { part, empty: words.is_empty() });
                 out.push(Finding { edit, ..Finding::at(Code::UnsignedThinking, one.row, *part) });
             }
         }
@@ -192,19 +196,23 @@ const ENCRYPTED: &str = "reasoningEncryptedContent";
 const SIGNATURE: &str = "signature";
 const ITEM: &str = "itemId";
 
-/// The refusal that the history ends with, if it is about state: the name of that state, and its row.
-fn state_refusal<'a>(entries: &[Entry<'a>]) -> Option<(&'static str, &'a str)> {
-    let last = entries.iter().rev().find_map(|entry| match &entry.message {
-        Message::Assistant(answer) => Some((entry.row.id, answer)),
-        _ => None,
-    })?;
-    let (_, message) = last.1.error?;
-    let message = message.decode().to_lowercase();
-    STATE_TEXTS.iter().find(|(words, _)| message.contains(words)).map(|(_, name)| (*name, last.0))
+/// The name of the state that the history's last refusal is about. Answers without content that failed for another reason
+/// tell nothing of it.
+fn state_refusal(entries: &[Entry<'_>]) -> Option<&'static str> {
+    for entry in entries.iter().rev() {
+        let Message::Assistant(answer) = &entry.message else { continue };
+        let (_, message) = answer.error?;
+        let message = message.decode().to_lowercase();
+        let about = STATE_TEXTS.iter().find(|(words, _)| message.contains(words));
+        if about.is_some() || !answer.parts.is_empty() {
+            return about.map(|(_, name)| *name);
+        }
+    }
+    None
 }
 
 fn refused_state<'a>(api: Api, entries: &[Entry<'a>], said: &[Said<'a, '_>], out: &mut Vec<Finding<'a>>) {
-    let Some((name, _)) = state_refusal(entries) else { return };
+    let Some(name) = state_refusal(entries) else { return };
     let (code, measured) = match (name, api) {
         (SIGNATURE, api) => (Code::RefusedSignature, api == Api::Anthropic),
         (name, Api::Responses { stateless: true }) => (Code::RefusedState, name == ENCRYPTED),

@@ -106,7 +106,7 @@ fn made<'a, 'h>(words: &'static str) -> Said<'a, 'h> {
 
 /// Where the history ends: a prompt carries a staged revert out first, a resumed session does not. `None` if the row
 /// that the revert names is missing.
-fn revert(session: &Session<'_>, way: Way) -> Option<i64> {
+pub(super) fn revert(session: &Session<'_>, way: Way) -> Option<i64> {
     let staged = session.row.revert.and_then(Raw::parse).and_then(|revert| revert.string("messageID"));
     match staged {
         Some(id) if way == Way::Prompt => session.messages.iter().find(|row| id == *row.id).map(|row| row.seq),

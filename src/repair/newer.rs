@@ -7,14 +7,14 @@
 //!
 //! Source: measured on the preview (`preview_goes_on_after_a_repair` of the end-to-end suite), read in 2.0.26.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::plan::{SessionPlan, reason_of};
 use super::proof::Check;
 use super::step::{Action, Step};
+use crate::diagnosis::request::is_claude;
 use crate::diagnosis::v2::code_of;
-use crate::diagnosis::{Code, Includes, Left, LeftReason};
+use crate::diagnosis::{Code, Include, Includes, Left, LeftReason};
 use crate::error::Result;
 use crate::opencode2::edit::{self, Edit};
 use crate::opencode2::findings;
@@ -22,7 +22,7 @@ use crate::opencode2::generation::Generation;
 use crate::opencode2::predict::{self, Outcome, Target, Way};
 use crate::opencode2::stored::{StoredRows, StoredSession};
 use crate::opencode2::wire::{Block, Role};
-use crate::rows::{Cell, Lookup, Row, RowEdit, Table, text};
+use crate::rows::{Cell, Lookup, Row, RowEdit, Table, sha256, text};
 
 /// How often the findings are asked for again: a row that decodes shows what is wrong in it, and thinking whose state is gone
 /// may have to become text.
@@ -57,20 +57,32 @@ pub enum PlannedNewer {
 /// # Errors
 /// When a row cannot be read.
 pub fn plan_newer(task: NewerTask<'_>, rows: &StoredRows, lookup: &dyn Lookup) -> Result<PlannedNewer> {
+    let fills = Includes::from_iter([Include::Rows]);
+    let all = plan(task, rows, lookup)?;
+    if matches!(all, PlannedNewer::Left(_)) && task.includes.has(Include::Rows) && task.includes != fills {
+        // What is missing can be filled in, whatever else cannot be mended.
+        if let PlannedNewer::Repair(plan) = plan(NewerTask { includes: fills, ..task }, rows, lookup)? {
+            return Ok(PlannedNewer::Repair(plan));
+        }
+    }
+    Ok(all)
+}
+
+fn plan(task: NewerTask<'_>, rows: &StoredRows, lookup: &dyn Lookup) -> Result<PlannedNewer> {
     let plan = SessionPlan { id: task.session.info.id.clone(), ..SessionPlan::default() };
-    let mut work = Work { now: rows.clone(), plan, changed: BTreeMap::new() };
+    let mut work = Work { now: rows.clone(), plan, changed: BTreeMap::new(), dropped: BTreeSet::new() };
     for _ in 0..ROUNDS {
         let fixes = task.fixes(&work);
         if fixes.is_empty() {
             break;
         }
-        for fix in fixes {
-            if let Some((reason, detail)) = work.make(&fix, lookup)? {
+        for (row, fixes) in fixes {
+            if let Some((reason, detail)) = work.make(&row, &fixes, lookup)? {
                 return Ok(PlannedNewer::Left(Left { id: work.plan.id, reason, detail }));
             }
         }
     }
-    let Work { now, mut plan, changed } = work;
+    let Work { now, mut plan, changed, .. } = work;
     if plan.steps.is_empty() {
         return Ok(PlannedNewer::Nothing);
     }
@@ -81,12 +93,11 @@ pub fn plan_newer(task: NewerTask<'_>, rows: &StoredRows, lookup: &dyn Lookup) -
         let before = before.into_iter().chain(kept.map(|kept| ("data".to_owned(), kept))).collect();
         plan.push(RowEdit { table: Table::SessionMessage, id, before: Some(before), after: Some(after) }, step);
     }
-    if let Err(check) = prove_newer(task, rows, &now, &plan.steps) {
-        let (id, detail) = (plan.id, format!("not so: {check}"));
-        return Ok(PlannedNewer::Left(Left { id, reason: reason_of(check), detail }));
+    if let Err(check) = prove_newer(task, &Before::of(task, rows), &now, &plan.steps) {
+        let reason = reason_of(check);
+        return Ok(PlannedNewer::Left(Left { id: plan.id, reason, detail: reason.description().to_owned() }));
     }
-    let undecodable = |row: &Found| row.code == Code::UndecodableRow;
-    plan.still_unread = task.found(&now).into_iter().filter(undecodable).map(|row| row.said).collect();
+    plan.still_unread = task.still_wrong(&now);
     Ok(PlannedNewer::Repair(plan))
 }
 
@@ -95,6 +106,8 @@ struct Work {
     now: StoredRows,
     plan: SessionPlan,
     changed: BTreeMap<String, Changed>,
+    /// Parts whose state was taken out.
+    dropped: BTreeSet<(String, usize)>,
 }
 
 /// A row that is changed.
@@ -105,41 +118,24 @@ struct Changed {
     step: usize,
 }
 
-/// A change that is to be made.
+/// A change that is to be made of a row.
+#[derive(Clone, Copy)]
 struct Fix {
     code: Code,
-    row: String,
     edit: Edit,
 }
 
-/// A finding, owned.
-struct Found {
-    code: Code,
-    row: String,
-    part: Option<usize>,
-    edit: Option<Edit>,
-    said: String,
-}
-
-impl Found {
-    /// What it says, and of which place.
-    fn key(&self) -> (Code, &str, Option<usize>) {
-        (self.code, &self.row, self.part)
-    }
-}
-
 impl Work {
-    /// Makes a change, in the row as it is stored whole and in what was read of it; why the session is left, where it
-    /// cannot be made.
-    fn make(&mut self, fix: &Fix, lookup: &dyn Lookup) -> Result<Option<(LeftReason, String)>> {
-        let left = |reason: LeftReason, what: &str| Ok(Some((reason, format!("row {}: {what}", fix.row))));
-        let Some(message) = self.now.messages.iter_mut().find(|message| message.id == fix.row) else {
+    /// Makes changes of one row, as it is stored whole; why the session is left, where they cannot be made.
+    fn make(&mut self, row: &str, fixes: &[Fix], lookup: &dyn Lookup) -> Result<Option<(LeftReason, String)>> {
+        let left = |reason: LeftReason, what: &str| Ok(Some((reason, format!("row {row}: {what}"))));
+        let Some(message) = self.now.messages.iter_mut().find(|message| message.id == row) else {
             return left(LeftReason::RowChanged, "it is gone");
         };
-        let (before, whole) = match self.changed.remove(&fix.row) {
+        let (before, whole) = match self.changed.remove(row) {
             Some(Changed { before, data, .. }) => (before, data),
             None => {
-                let Some(row) = lookup.whole(Table::SessionMessage, &fix.row)? else {
+                let Some(row) = lookup.whole(Table::SessionMessage, row)? else {
                     return left(LeftReason::RowChanged, "it is gone");
                 };
                 let Some(data) = text(&row, "data").map(str::to_owned) else {
@@ -148,64 +144,90 @@ impl Work {
                 (row, data)
             }
         };
-        let (Ok(data), Ok(seen)) = (edit::apply(&whole, fix.edit), edit::apply(&message.data, fix.edit)) else {
+        let edits: Vec<Edit> = fixes.iter().map(|fix| fix.edit).collect();
+        let Ok(data) = edit::apply(&whole, &edits) else {
             return left(LeftReason::NoLosslessEdit, "what is to be changed is not there");
         };
-        if !edit::keeps(&whole, &data, fix.edit) {
+        if !edit::keeps(&whole, &data, &edits) {
             return left(LeftReason::NoLosslessEdit, "more than what is named would change");
         }
-        message.data = seen;
-        let action = match fix.edit {
-            Edit::DropState { part } => Action::DropState { part },
-            Edit::ThinkingAsText { part } => Action::ThinkingAsText { part },
-            Edit::Created { .. } => Action::FillIn { members: vec!["time.created".to_owned()] },
-        };
+        // Whole, even if it was read shortened: what is proven holds for what is written.
+        message.data.clone_from(&data);
         let time_ms = message.time_created;
-        self.plan.steps.push(Step { message_id: fix.row.clone(), time_ms, reason: fix.code, action });
+        for Fix { code, edit } in fixes {
+            let action = match *edit {
+                Edit::DropState { part } => {
+                    self.dropped.insert((row.to_owned(), part));
+                    Action::DropState { part }
+                }
+                Edit::ThinkingAsText { part, empty } => Action::ThinkingAsText { part, empty },
+                Edit::Created { .. } => Action::FillIn { members: vec!["time.created".to_owned()] },
+            };
+            self.plan.steps.push(Step { message_id: row.to_owned(), time_ms, reason: *code, action });
+        }
         let step = self.plan.steps.len() - 1;
-        self.changed.insert(fix.row.clone(), Changed { before, data, step });
+        self.changed.insert(row.to_owned(), Changed { before, data, step });
         Ok(None)
-    }
-
-    /// Whether the state of a part was taken out.
-    fn dropped(&self, row: &str, part: Option<usize>) -> bool {
-        self.plan.steps.iter().any(|step| {
-            step.message_id == row
-                && matches!(step.action, Action::DropState { part: dropped } if Some(dropped) == part)
-        })
     }
 }
 
 impl NewerTask<'_> {
-    fn found(&self, rows: &StoredRows) -> Vec<Found> {
-        self.session.with(rows, |session| {
-            let all = findings::all(self.generation, session, self.target.api).into_iter();
-            let owned = all.map(|found| Found {
-                code: code_of(found.code),
-                row: found.row.to_owned(),
-                part: found.part,
-                edit: found.edit,
-                said: format!("{}: {}", found.row, found.misfit.as_ref().map(ToString::to_string).unwrap_or_default()),
-            });
-            owned.collect()
-        })
+    fn ask<T>(&self, rows: &StoredRows, ask: impl Fn(&findings::Finding<'_>) -> T) -> Vec<T> {
+        self.session
+            .with(rows, |session| findings::all(self.generation, session, self.target.api).iter().map(ask).collect())
     }
 
-    /// What is to be changed next.
-    fn fixes(&self, work: &Work) -> Vec<Fix> {
-        let mut seen = BTreeSet::new();
-        let fix = |found: Found| {
-            let edit = found.edit.filter(|_| self.wants(&found, work.dropped(&found.row, found.part)))?;
-            // A call and its result name the same part.
-            seen.insert((found.row.clone(), found.part)).then_some(Fix { code: found.code, row: found.row, edit })
-        };
-        self.found(&work.now).into_iter().filter_map(fix).collect()
+    fn keys(&self, rows: &StoredRows) -> BTreeSet<Key> {
+        self.ask(rows, |found| (code_of(found.code), found.row.to_owned(), found.part)).into_iter().collect()
+    }
+
+    /// What is to be changed next, by row.
+    fn fixes(&self, work: &Work) -> BTreeMap<String, Vec<Fix>> {
+        let mut out: BTreeMap<String, Vec<Fix>> = BTreeMap::new();
+        let all = self.ask(&work.now, |found| (code_of(found.code), found.row.to_owned(), found.edit));
+        for (code, row, edit) in all {
+            let Some(edit) = edit else { continue };
+            let dropped = edit.part().is_some_and(|part| work.dropped.contains(&(row.clone(), part)));
+            let fixes = out.entry(row).or_default();
+            // One part can be found twice; one change of it is enough.
+            if self.wants(code, dropped) && fixes.iter().all(|fix| fix.edit.part() != edit.part()) {
+                fixes.push(Fix { code, edit });
+            }
+        }
+        out.retain(|_, fixes| !fixes.is_empty());
+        out
     }
 
     /// Whether a finding is to be mended: it was asked for, or it comes of what was asked for.
-    fn wants(&self, found: &Found, dropped: bool) -> bool {
-        found.code.include().is_some_and(|include| self.includes.has(include))
-            || dropped && found.code == Code::UnsignedThinking
+    fn wants(&self, code: Code, dropped: bool) -> bool {
+        let asked = code.include().is_some_and(|include| self.includes.has(include));
+        let claude = || self.session.model().is_some_and(|model| is_claude(&model.model));
+        // That every prompt is refused is predicted here, of Claude.
+        let refused = code != Code::UnsignedThinking || claude() || self.includes.has(Include::AtRisk);
+        asked && refused || dropped && code == Code::UnsignedThinking
+    }
+
+    /// What still keeps the session from being opened or prompted, in words.
+    fn still_wrong(&self, rows: &StoredRows) -> Vec<String> {
+        let said = self.ask(rows, |found| {
+            let code = code_of(found.code);
+            let why = found.misfit.as_ref().map(ToString::to_string);
+            is_undecodable(code).then(|| format!("{}: {}", found.row, why.unwrap_or_default()))
+        });
+        let mut out: Vec<String> = said.into_iter().flatten().collect();
+        let refused = matches!(self.sends(rows), Sent::Nothing | Sent::Turns { refused: true, .. });
+        if out.is_empty() && refused {
+            let codes = self.ask(rows, |found| code_of(found.code));
+            let kinds: BTreeSet<&str> =
+                codes.into_iter().filter_map(|code| code.redacted_by()).map(Into::into).collect();
+            let more = if kinds.is_empty() {
+                String::new()
+            } else {
+                format!(" (--include {})", kinds.into_iter().collect::<Vec<_>>().join(","))
+            };
+            out.push(format!("every prompt still fails: `unstick explain` says why{more}"));
+        }
+        out
     }
 
     /// What a new prompt sends.
@@ -215,7 +237,7 @@ impl NewerTask<'_> {
             Outcome::Sends(turns) => {
                 let block = |role: Role| {
                     move |block: &Block<'_>| {
-                        let words = block.kind.words().map(Cow::into_owned);
+                        let words = block.kind.words().map(|words| sha256(&words));
                         SentBlock { role, row: block.row.to_owned(), part: block.part, kind: block.kind.name(), words }
                     }
                 };
@@ -228,20 +250,45 @@ impl NewerTask<'_> {
     }
 }
 
+/// A finding, and the place of it.
+type Key = (Code, String, Option<usize>);
+
 /// What a new prompt sends.
+#[derive(Debug)]
 enum Sent {
     Nothing,
     Compacts,
     Turns { blocks: Vec<SentBlock>, refused: bool },
 }
 
-#[derive(PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 struct SentBlock {
     role: Role,
     row: String,
     part: Option<usize>,
     kind: &'static str,
-    words: Option<String>,
+    /// The SHA-256 of its words.
+    words: Option<[u8; 32]>,
+}
+
+/// What a session was before a repair, as far as it is compared: findings, and what a new prompt sends.
+#[derive(Debug)]
+pub struct Before {
+    found: BTreeSet<Key>,
+    sent: Sent,
+}
+
+impl Before {
+    /// Of the rows before.
+    #[must_use]
+    pub fn of(task: NewerTask<'_>, rows: &StoredRows) -> Self {
+        Self { found: task.keys(rows), sent: task.sends(rows) }
+    }
+}
+
+/// Whether a code is about what does not decode.
+fn is_undecodable(code: Code) -> bool {
+    matches!(code, Code::UndecodableRow | Code::UndecodableSession | Code::UndecodablePrompt)
 }
 
 /// Proves the rows after a repair against those before it: what was to be mended is found no more and nothing new is, a new
@@ -250,28 +297,24 @@ struct SentBlock {
 ///
 /// # Errors
 /// The first check that does not hold.
-pub fn prove_newer(task: NewerTask<'_>, before: &StoredRows, after: &StoredRows, steps: &[Step]) -> Result<(), Check> {
-    let (was, is) = (task.found(before), task.found(after));
-    if is.iter().any(|found| found.edit.is_some() && task.wants(found, false)) {
-        return Err(Check::Findings);
-    }
+pub fn prove_newer(task: NewerTask<'_>, before: &Before, after: &StoredRows, steps: &[Step]) -> Result<(), Check> {
+    let left = task.ask(after, |found| found.edit.is_some() && task.wants(code_of(found.code), false));
     // Of a row that did not decode, nothing was known.
     let opened = steps.iter().any(|step| step.reason == Code::UndecodableRow);
-    let undecodable = |code| matches!(code, Code::UndecodableRow | Code::UndecodableSession | Code::UndecodablePrompt);
-    let known: BTreeSet<_> = was.iter().map(Found::key).collect();
-    let is_new = |found: &&Found| !known.contains(&found.key());
-    if is.iter().filter(is_new).any(|found| !opened || undecodable(found.code)) {
+    let new = task.keys(after);
+    let mut new = new.difference(&before.found);
+    if left.contains(&true) || new.any(|(code, ..)| !opened || is_undecodable(*code)) {
         return Err(Check::Findings);
     }
     let named: BTreeSet<(&str, usize)> = steps.iter().filter_map(part_of).collect();
     let rows: BTreeSet<&str> = steps.iter().map(|step| step.message_id.as_str()).collect();
-    let (sent, sends) = (task.sends(before), task.sends(after));
-    if let (Sent::Turns { blocks: was, .. }, Sent::Turns { blocks: is, .. }) = (&sent, &sends) {
+    let sends = task.sends(after);
+    if let (Sent::Turns { blocks: was, .. }, Sent::Turns { blocks: is, .. }) = (&before.sent, &sends) {
         let of_step = |block: &&SentBlock| block.part.is_some_and(|part| named.contains(&(block.row.as_str(), part)));
         let others = |blocks: &'_ [SentBlock]| -> Vec<_> {
             let others = blocks.iter().filter(|block| !of_step(block));
             let seen = |b: &SentBlock| {
-                let words = b.words.clone().filter(|_| !rows.contains(b.row.as_str()));
+                let words = b.words.filter(|_| !rows.contains(b.row.as_str()));
                 (b.role, b.row.clone(), b.part, b.kind, words)
             };
             others.map(seen).collect()
@@ -280,9 +323,8 @@ pub fn prove_newer(task: NewerTask<'_>, before: &StoredRows, after: &StoredRows,
             return Err(Check::Prompt);
         }
     }
-    let redacts = steps.iter().any(Step::redacts);
     match sends {
-        Sent::Nothing | Sent::Turns { refused: true, .. } if redacts => Err(Check::Request),
+        Sent::Nothing | Sent::Turns { refused: true, .. } if !named.is_empty() => Err(Check::Request),
         _ => Ok(()),
     }
 }
@@ -290,7 +332,7 @@ pub fn prove_newer(task: NewerTask<'_>, before: &StoredRows, after: &StoredRows,
 /// The part that a step is about.
 fn part_of(step: &Step) -> Option<(&str, usize)> {
     match step.action {
-        Action::DropState { part } | Action::ThinkingAsText { part } => Some((step.message_id.as_str(), part)),
+        Action::DropState { part } | Action::ThinkingAsText { part, .. } => Some((step.message_id.as_str(), part)),
         _ => None,
     }
 }

@@ -34,7 +34,7 @@ pub struct SessionPlan {
     /// The next prompt sends one assistant's turn less, or more than one: turns in which nothing was sent, neither a word
     /// nor a call nor any of a provider's metadata.
     pub empty_answers: bool,
-    /// What opencode still cannot read afterwards, in words: the rows, and why they stay.
+    /// What still keeps opencode from reading the session afterwards, or, of opencode 2, from sending a prompt, in words.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub still_unread: Vec<String>,
 }

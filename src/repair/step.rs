@@ -86,6 +86,8 @@ pub enum Action {
     ThinkingAsText {
         /// The place in the row's `content`.
         part: usize,
+        /// It holds no word: text without one is not sent.
+        empty: bool,
     },
 }
 
@@ -183,7 +185,8 @@ impl Step {
     /// Whether the model is told less by it, or otherwise.
     #[must_use]
     pub fn redacts(&self) -> bool {
-        matches!(self.action, Action::Redact(_) | Action::DropState { .. } | Action::ThinkingAsText { .. })
+        let told_less = matches!(self.action, Action::Redact(_) | Action::DropState { .. });
+        told_less || matches!(self.action, Action::ThinkingAsText { empty: false, .. })
     }
 
     /// The messages that it touches or makes.

@@ -79,6 +79,8 @@ impl StoreDoc {
 pub struct Summary {
     /// Sessions with rows that opencode cannot read; `None` where that was not looked at.
     pub unopenable: Option<u64>,
+    /// Of the unreadable ones, sessions of opencode 2 with rows that it does not decode: they do not open, or take no prompt.
+    pub undecodable: u64,
     /// Sessions of which every prompt is refused; `None` where that was not looked at.
     pub dead: Option<u64>,
     /// Sessions that are stuck.
@@ -108,10 +110,11 @@ impl Summary {
     #[must_use]
     pub fn of<'a>(sessions: impl Iterator<Item = &'a Diagnosis>, unreadable_rows: u64, tails: bool) -> Self {
         let mut by: BTreeMap<Status, u64> = BTreeMap::new();
-        let (mut orphans, mut prefill_400s, mut waiting) = (0, 0, 0);
+        let (mut orphans, mut prefill_400s, mut waiting, mut undecodable) = (0, 0, 0, 0);
         for d in sessions {
             *by.entry(d.status).or_default() += 1;
             waiting += u64::from(d.waits);
+            undecodable += u64::from(d.undecodable());
             orphans += d.orphans.unwrap_or(0);
             prefill_400s += d.prefill_400s.unwrap_or(0);
         }
@@ -119,6 +122,7 @@ impl Summary {
         let whole = |n: u64| (!tails).then_some(n);
         Self {
             unopenable: whole(count(Status::Unopenable)),
+            undecodable,
             dead: whole(count(Status::Dead)),
             stuck: count(Status::Stuck),
             at_risk: count(Status::AtRisk),

@@ -7,7 +7,7 @@ use super::listing::cause;
 use super::words::{plural, sentences, size};
 use super::{Output, StoreDoc, clean};
 use crate::apply::PlannedRepair;
-use crate::diagnosis::Left;
+use crate::diagnosis::{Format, Left};
 use crate::error::Error;
 use crate::repair::{Plan, SessionPlan};
 use crate::rows::Table;
@@ -85,7 +85,9 @@ pub fn session_plan(out: &Output, planned: &PlannedRepair, session: &SessionPlan
         ));
     }
     for row in &session.still_unread {
-        let line = format!("  - opencode still cannot read a row of it: {}\n", clean(row));
+        let what =
+            if session.format() == Format::V2 { "still wrong" } else { "opencode still cannot read a row of it" };
+        let line = format!("  - {what}: {}\n", clean(row));
         text.push_str(&out.wrap(&line, "    "));
     }
     if session.empty_answers {
@@ -133,7 +135,8 @@ pub fn repaired(out: &Output, plan: &Plan, left: usize, undo: &str) -> String {
     let told = edits().filter(|e| e.table == Table::Event).count() as u64;
     let log =
         if told == 0 { String::new() } else { format!(", {} told to opencode's log", plural(told, "event", "events")) };
-    let told_less = |session: &SessionPlan| session.redacts() || session.empty_answers;
+    let newer = |session: &SessionPlan| session.format() == Format::V2;
+    let told_less = |session: &SessionPlan| session.redacts() || session.empty_answers || newer(session);
     let proven = if plan.sessions.iter().any(told_less) {
         "proven that the next prompt differs in nothing but what was named"
     } else {
@@ -141,10 +144,11 @@ pub fn repaired(out: &Output, plan: &Plan, left: usize, undo: &str) -> String {
     };
     // Of a session that opencode could not read nothing was sent before, and nothing else was looked at.
     let taken_out = plan.sessions.iter().filter(|session| session.takes_out()).count();
-    let proven = match taken_out {
+    let filled = plan.sessions.iter().filter(|session| newer(session) && !session.redacts()).count();
+    let proven = match taken_out + filled {
         0 => proven.to_owned(),
         n if n == plan.sessions.len() => "every other row as it was".to_owned(),
-        _ => format!("those without broken parts {proven}"),
+        _ => format!("those that could be read before {proven}"),
     };
     let done = format!(
         "Repaired {}: {} of messages and parts changed{log}, read again, {proven}.",
@@ -164,6 +168,7 @@ pub fn repaired(out: &Output, plan: &Plan, left: usize, undo: &str) -> String {
         text.push_str(&(out.wrap(line, "") + "\n"));
     }
     match plan.sessions.as_slice() {
+        sessions if sessions.iter().any(newer) => text.push_str("Go on with a new prompt.\n"),
         [one] => text.push_str(&format!("Go on with: {}\n", out.bold(&format!("opencode -s {}", clean(&one.id))))),
         _ => text.push_str(&format!(
             "Go on with: {}, SESSION being any of the ids above\n",

@@ -91,7 +91,7 @@ fn whole(out: &Output, scan: &Scan<'_>, sessions: &[&Shown<'_>], head: String) -
 }
 
 fn on_a_screen(out: &Output, scan: &Scan<'_>, sessions: &[&Shown<'_>], head: String) -> String {
-    let urgent: Vec<&Shown<'_>> = sessions.iter().copied().filter(|s| s.diagnosis.status.needs_action()).collect();
+    let urgent: Vec<&Shown<'_>> = sessions.iter().copied().filter(|s| s.diagnosis.needs_action()).collect();
     let limit = out.rows.map_or(LINES, |rows| usize::from(rows).saturating_sub(2).min(LINES));
     let mut advice = advice(out, scan, sessions);
     let commands = commands(out, scan, sessions).unwrap_or_default();
@@ -161,10 +161,10 @@ fn names(statuses: impl Iterator<Item = Status>) -> String {
 /// The sessions that need no action, counted, and the command that lists them.
 fn not_listed(out: &Output, sessions: &[&Shown<'_>]) -> Option<String> {
     let mut counts: BTreeMap<Status, u64> = BTreeMap::new();
-    for s in sessions {
+    let others = sessions.iter().filter(|s| !s.diagnosis.needs_action() && s.diagnosis.status != Status::Healthy);
+    for s in others {
         *counts.entry(s.diagnosis.status).or_default() += 1;
     }
-    counts.retain(|status, _| !status.needs_action() && *status != Status::Healthy);
     let said: Vec<String> = counts.iter().map(|(status, n)| format!("{n} {}", status.words())).collect();
     let list = names(counts.into_keys());
     let text = format!("Not listed: {}. `unstick scan --status {list}` lists them.\n", said.join(", "));
@@ -226,7 +226,7 @@ fn some<'a>(names: impl ExactSizeIterator<Item = &'a str>, and: &str) -> String 
 fn advice(out: &Output, scan: &Scan<'_>, sessions: &[&Shown<'_>]) -> Vec<String> {
     let mut said = Vec::new();
     let mut say = |text: &str| said.push(out.wrap(&format!("{text}\n"), ""));
-    let listed = |s: &&&Shown<'_>| scan.listed == Listed::Full || s.diagnosis.status.needs_action();
+    let listed = |s: &&&Shown<'_>| scan.listed == Listed::Full || s.diagnosis.needs_action();
     if sessions.iter().filter(listed).any(|s| s.diagnosis.format == Format::V2) {
         say(
             "Of sessions of opencode 2 a repair changes, if `--include` asks for it, what was measured on its preview; the rest is only said.",
@@ -284,7 +284,7 @@ fn dead<'a>(sessions: &'a [&Shown<'_>]) -> impl Iterator<Item = &'a Diagnosis> {
 /// The commands to go on with.
 fn commands(out: &Output, scan: &Scan<'_>, sessions: &[&Shown<'_>]) -> Option<String> {
     let mut text = String::new();
-    let urgent = sessions.iter().map(|s| s.diagnosis).find(|d| d.status.needs_action());
+    let urgent = sessions.iter().map(|s| s.diagnosis).find(|d| d.needs_action());
     let newer = || sessions.iter().map(|s| s.diagnosis).find(|d| d.format == Format::V2);
     if let Some(first) = urgent.or_else(|| newer().filter(|_| scan.listed == Listed::Full)) {
         let format = if of_both(scan) { format!(" --format {}", first.format) } else { String::new() };
@@ -308,7 +308,7 @@ fn commands(out: &Output, scan: &Scan<'_>, sessions: &[&Shown<'_>]) -> Option<St
 pub fn check(out: &Output, store: &StoreDoc, summary: &Summary) -> String {
     let path = clean(store.path.as_deref().unwrap_or("store"));
     let some = |n: Option<u64>| n.is_some_and(|n| n > 0);
-    let urgent = summary.stuck > 0 || some(summary.dead) || some(summary.unopenable);
+    let urgent = summary.stuck > 0 || summary.undecodable > 0 || some(summary.dead) || some(summary.unopenable);
     let next = if urgent {
         format!("Next: {}", out.command("scan"))
     } else if summary.unreadable > 0 {
@@ -341,6 +341,7 @@ pub fn scans(out: &Output, stores: &[ScanLine]) -> String {
     for (n, is, are) in [
         (sum(|s| s.dead), "is dead", "are dead"),
         (sum(|s| s.unopenable), "cannot be read by opencode", "cannot be read by opencode"),
+        (sum(|s| Some(s.undecodable)), "cannot be read by opencode 2", "cannot be read by opencode 2"),
     ] {
         all.extend((n > 0).then(|| plural(n, is, are)));
     }
@@ -356,7 +357,7 @@ fn verdict(out: &Output, summary: &Summary) -> String {
         (Some(summary.at_risk), "at risk"),
         (summary.latent, "latent"),
         (summary.recovered, "recovered"),
-        (Some(summary.unreadable), "unreadable"),
+        (Some(summary.unreadable - summary.undecodable), "unreadable"),
         (summary.healthy, "healthy"),
     ]
     .into_iter()
@@ -373,6 +374,13 @@ fn verdict(out: &Output, summary: &Summary) -> String {
         .unopenable
         .filter(|n| *n > 0)
         .map(|n| plural(n, "session cannot be read by opencode", "sessions cannot be read by opencode"));
+    let undecodable = (summary.undecodable > 0).then(|| {
+        plural(summary.undecodable, "session cannot be read by opencode 2", "sessions cannot be read by opencode 2")
+    });
+    let unopenable = match (unopenable, undecodable) {
+        (Some(one), Some(two)) => Some(format!("{one}, {two}")),
+        (one, two) => one.or(two),
+    };
     let dead = match (unopenable, dead) {
         (Some(unopenable), Some(dead)) => Some(format!("{unopenable}; {dead}")),
         (unopenable, dead) => unopenable.or(dead),

@@ -140,8 +140,9 @@ pub fn undo_plan(out: &Output, line: &JournalLine, planned: &PlannedUndo, now: i
         let put = if rows == 1 { "row is put back as it was" } else { "rows are put back as they were" };
         text.push_str(&named(out, &session.id, title));
         let mut item = |words: String| text.push_str(&format!("{}\n", out.wrap(&format!("  - {words}"), "    ")));
+        let verb = if what == Kind::Undo { "does again" } else { "takes back" };
         for sentence in sentences(&session.steps, now, &zone) {
-            item(format!("takes back: {sentence}"));
+            item(format!("{verb}: {sentence}"));
         }
         item(format!("{rows} {put}"));
         let told = session.edits.iter().filter(|e| e.table == Table::Event);

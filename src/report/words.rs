@@ -100,8 +100,11 @@ fn summed(steps: &[Step]) -> Vec<(i64, String)> {
     if let Some(of) = answers(steps, unsigned) {
         out.push((i64::MIN, format!("takes the refused signature from the thinking of {of}; its words stay stored")));
     }
-    if let Some(of) = answers(steps, |step| matches!(step.action, Action::ThinkingAsText { .. })) {
+    if let Some(of) = answers(steps, |step| matches!(step.action, Action::ThinkingAsText { empty: false, .. })) {
         out.push((i64::MIN, format!("makes the thinking of {of} plain text, as released programs send it")));
+    }
+    if let Some(of) = answers(steps, |step| matches!(step.action, Action::ThinkingAsText { empty: true, .. })) {
+        out.push((i64::MIN, format!("makes thinking without a word of {of} an empty text, which is not sent")));
     }
     out
 }

@@ -123,10 +123,10 @@ impl Newer {
     /// Of the preview's `session`, which holds opencode 1's sessions too: those of opencode 2.
     fn own(&self) -> &'static str {
         if self.shared {
-            "WHERE NOT EXISTS (SELECT 1 FROM message WHERE session_id = session.id) \
-             OR EXISTS (SELECT 1 FROM session_message WHERE session_id = session.id)"
+            "(NOT EXISTS (SELECT 1 FROM message WHERE session_id = session.id) \
+             OR EXISTS (SELECT 1 FROM session_message WHERE session_id = session.id))"
         } else {
-            ""
+            "TRUE"
         }
     }
 }
@@ -158,7 +158,7 @@ impl Store<'_> {
         };
         let (table, guard) = (newer.table, newer.own());
         let sessions = match newer.sessions_lack {
-            None => count(format!("SELECT count(*) FROM {table} {guard}"))?,
+            None => count(format!("SELECT count(*) FROM {table} WHERE {guard}"))?,
             Some(_) => 0,
         };
         let messages = match newer.messages_lack {
@@ -173,6 +173,11 @@ impl Store<'_> {
     /// # Errors
     /// When SQLite cannot read it.
     pub fn newer_sessions(&self) -> Result<(Vec<StoredSession>, Vec<UnreadableRow>)> {
+        self.newer_sessions_of(None)
+    }
+
+    /// The sessions of opencode 2, or the one with an id.
+    fn newer_sessions_of(&self, id: Option<&str>) -> Result<(Vec<StoredSession>, Vec<UnreadableRow>)> {
         let Some(newer) = &self.schema().newer else { return Ok(Default::default()) };
         if let Some(why) = &newer.sessions_lack {
             let row = UnreadableRow { table: newer.table, id: String::new(), session_id: None, detail: why.clone() };
@@ -195,13 +200,14 @@ impl Store<'_> {
             false => format!("NULL AS {name}"),
         });
         let (columns, table, guard) = (optional.join(", "), newer.table, newer.own());
+        let guard = [if id.is_some() { "id = ?1" } else { "?1 IS NULL" }, guard].join(" AND ");
         let query = format!(
-            "SELECT rowid, id, directory, time_created, time_updated, {columns} FROM {table} {guard} \
+            "SELECT rowid, id, directory, time_created, time_updated, {columns} FROM {table} WHERE {guard} \
              ORDER BY time_updated DESC, id"
         );
         let (mut out, mut unreadable) = (Vec::new(), Vec::new());
-        let mut statement = self.db.prepare(&query)?;
-        let mut rows = statement.query([])?;
+        let mut statement = self.cached(&query)?;
+        let mut rows = statement.query([id])?;
         while let Some(row) = rows.next()? {
             match stored_session(row) {
                 Ok(session) => out.push(session),
@@ -298,10 +304,10 @@ impl Store<'_> {
     /// # Errors
     /// When SQLite cannot read it.
     pub fn newer_session(&self, id: &str) -> Result<Option<StoredSession>> {
-        Ok(self.newer_sessions()?.0.into_iter().find(|session| session.info.id == id))
+        Ok(self.newer_sessions_of(Some(id))?.0.pop())
     }
 
-    /// A column of `session_message` that was never seen; rows of such a table are not written.
+    /// A column of `session_message` that was never seen: no repair is made of rows of such a table.
     #[must_use]
     pub fn newer_unknown_column(&self) -> Option<&str> {
         let mut columns = self.schema().columns("session_message").iter().map(String::as_str);
@@ -314,6 +320,9 @@ impl Store<'_> {
     /// When SQLite cannot read it.
     pub fn newer_untouched(&self, session: &str, touched: &Touched<'_>) -> Result<UntouchedDigest> {
         let mut out = UntouchedDigest::default();
+        if !self.schema().newer.as_ref().is_some_and(Newer::has_messages) {
+            return Ok(out);
+        }
         let mut statement = self.cached("SELECT id, rowid, * FROM session_message WHERE session_id = ?1")?;
         let columns = statement.column_count();
         let mut rows = statement.query([session])?;

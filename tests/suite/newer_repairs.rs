@@ -75,7 +75,11 @@ fn what_was_measured_is_changed_and_given_back() {
 fn nothing_is_changed_that_was_not_asked_for() {
     let place = place("shapes");
     let before = place.dump();
-    place.unstick(&["repair", "--yes", CLAUDE]).exits(0);
+    let said = place.unstick(&["repair", "--yes", CLAUDE]).exits(1).stdout;
+    assert!(said.contains("sessions are dead") && said.contains("Next: unstick repair --dry-run --include"), "{said}");
+    assert!(said.contains("2 sessions cannot be read by opencode 2"), "{said}");
+    let scan = place.unstick(&["scan", "user-no-time", CLAUDE]).exits(1).stdout;
+    assert!(scan.contains("1 session cannot be read by opencode 2."), "{scan}");
     let title = |title: &str| place.text(&format!("SELECT id FROM session WHERE title = '{title}'"));
     for (session, words) in [
         ("thinking-unsigned", "--include signatures"),
@@ -168,6 +172,100 @@ fn what_was_not_measured_is_left() {
     let (reason, detail) = left(&column, CLAUDE);
     assert_eq!(reason, "newer-format");
     assert!(detail.contains("`sealed`"), "{detail}");
+}
+
+/// Sessions of `shapes` whose rows are changed, repaired: the exit code, what is said, and what a scan says then.
+fn changed(edit: &str, session: &str, more: &[&str]) -> (i32, String, String) {
+    let place = place("shapes");
+    place.edit(edit);
+    let id = place.text(&format!("SELECT id FROM session WHERE title = '{session}'"));
+    let before = place.dump();
+    let run = place.unstick(&[&["repair", &id, "--yes"], more].concat());
+    let status = place.scan_with(&[more.last().unwrap()]).by_id()[id.as_str()]["status"].as_str().unwrap().to_owned();
+    let said = run.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    if said.contains("Repaired") {
+        place.unstick(&["undo", "--yes"]).exits(0);
+    }
+    assert!(before == place.dump(), "{session}: undo gives every byte back");
+    (run.code, said, status)
+}
+
+const PROMPT: &str = "(SELECT m.id FROM session_message m JOIN session s ON s.id = m.session_id \
+                      WHERE s.title = 'TITLE' AND m.type = 'user' ORDER BY m.seq LIMIT 1)";
+
+#[test]
+fn what_stays_wrong_is_said() {
+    let untimed = |title: &str| {
+        let row = PROMPT.replace("TITLE", title);
+        format!("UPDATE session_message SET data = json_remove(data, '$.time') WHERE id = {row};")
+    };
+    // Its thinking is still refused: asked for rows alone, it opens, and that is all.
+    let rows = ["--include=rows", CLAUDE];
+    let (code, said, status) = changed(&untimed("thinking-unsigned"), "thinking-unsigned", &rows);
+    assert_eq!((code, status.as_str()), (1, "dead"));
+    assert!(said.contains("still wrong: every prompt still fails") && said.contains("--include signatures"), "{said}");
+    assert!(said.contains("read again, every other row as it was") && !said.contains("proven"), "{said}");
+    let all = changed(&untimed("thinking-unsigned"), "thinking-unsigned", &[ALL, CLAUDE]);
+    assert_eq!((all.0, all.2.as_str()), (0, "healthy"));
+    // What cannot be mended does not keep a row from being filled in.
+    let (code, said, status) = changed(&untimed("thinking-blank-unsigned"), "thinking-blank-unsigned", &[ALL, CLAUDE]);
+    assert_eq!((code, status.as_str()), (1, "dead"), "{said}");
+    let (code, said, status) = changed(
+        &format!("{} UPDATE session SET model = '{{' WHERE title = 'thinking-signed'", untimed("thinking-signed")),
+        "thinking-signed",
+        &rows,
+    );
+    assert_eq!((code, status.as_str()), (1, "unreadable"), "{said}");
+    assert!(said.contains("still wrong: ses_"), "{said}");
+}
+
+#[test]
+fn a_sound_session_is_not_touched() {
+    // Its model is not known to refuse.
+    let model = "UPDATE session SET model = json_set(model, '$.id', 'MiniMax-M2') WHERE title = 'thinking-unsigned'; \
+                 UPDATE session_message SET data = json_set(data, '$.model.id', 'MiniMax-M2') WHERE type = 'assistant' \
+                 AND session_id = (SELECT id FROM session WHERE title = 'thinking-unsigned')";
+    let (code, said, status) = changed(model, "thinking-unsigned", &["--include=signatures", CLAUDE]);
+    assert!(!said.contains("Repaired"), "{said}");
+    assert_eq!((code, status.as_str()), (1, "at-risk"));
+    let asked = changed(model, "thinking-unsigned", &["--include=signatures,at-risk", CLAUDE]);
+    assert_eq!((asked.0, asked.2.as_str()), (0, "healthy"), "{}", asked.1);
+    // A staged revert takes the thinking away before a prompt is sent.
+    let revert = format!(
+        "UPDATE session SET revert = json_object('messageID', {}) WHERE title = 'thinking-unsigned'",
+        PROMPT.replace("TITLE", "thinking-unsigned")
+    );
+    let (code, said, status) = changed(&revert, "thinking-unsigned", &["--include=signatures", CLAUDE]);
+    assert_eq!((code, status.as_str()), (0, "healthy"), "{said}");
+    assert!(said.starts_with("/") && said.contains("Nothing to repair"), "{said}");
+}
+
+#[test]
+fn a_long_blank_text_beside_a_long_one_is_no_text_to_send() {
+    let edit = "UPDATE session_message SET data = json_set(data, '$.content[0].text', printf('%20000s', ''), \
+                '$.content[1].text', printf('%.*c', 1200000, 'x')) WHERE type = 'assistant' AND session_id = \
+                (SELECT id FROM session WHERE title = 'thinking-signature-empty')";
+    let (code, said, _) = changed(edit, "thinking-signature-empty", &["--include=signatures", CLAUDE]);
+    assert!(code == 1 && !said.contains("Repaired"), "{said}");
+}
+
+#[test]
+fn many_parts_of_one_row_are_changed_together() {
+    let place = refused("{\"signature\":\"sig\"}", SIGNATURE);
+    let many =
+        (0..800).map(|n| format!("{{\"type\":\"reasoning\",\"text\":\"{n}\",\"state\":{{\"signature\":\"s\"}}}}"));
+    let many = many.collect::<Vec<_>>().join(",");
+    let row = place.text(&format!("SELECT id FROM session_message WHERE session_id = '{SESSION}' AND seq = 1"));
+    place.rewrite("session_message", &row, |data| data.replacen("\"content\":[", &format!("\"content\":[{many},"), 1));
+    let before = place.dump();
+    let named = ["--format=v2", CLAUDE, "--include=signatures", SESSION];
+    let done = repair(&place, &named);
+    assert_eq!(done["plan"]["sessions"][0]["steps"].as_array().unwrap().len(), 801);
+    assert_eq!(done["plan"]["sessions"][0]["edits"].as_array().unwrap().len(), 1);
+    let data = place.text(&format!("SELECT data FROM session_message WHERE id = '{row}'"));
+    assert!(data.len() > 20_000 && !data.contains("\"signature\""));
+    place.unstick(&["undo", "--yes"]).exits(0);
+    assert!(before == place.dump(), "undo gives every byte back");
 }
 
 #[test]

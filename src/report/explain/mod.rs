@@ -80,6 +80,7 @@ pub fn explain(out: &Output, explained: &Explained, bound: &str, now: i64, zone:
         text.push_str(&heading(out, "What a new prompt sends before itself"));
         text.push_str(&newer::turns(out, &explained.newer));
     }
+    text.extend(newer::next(out, &explained.diagnosis).filter(|_| explained.diagnosis.format == Format::V2));
     if let Some(e) = &explained.now {
         text.push_str(&request(out, explained, e, (now, zone)));
         text.push_str(&repair(out, explained, e, (now, zone)));
@@ -112,7 +113,8 @@ fn head(out: &Output, explained: &Explained, bound: &str) -> String {
     text.push_str(&(out.wrap(&format!("{}{model}", out.paint(colour, &standing(d))), "  ") + "\n"));
     let mut dimmed = |line: &str| text.push_str(&format!("{}\n", out.dim(&out.wrap(line, "  "))));
     if let Some(sdk) = &explained.sdk {
-        dimmed(&format!("through {} ({})", clean(&sdk.package), clean(&sdk.source)));
+        let guess = if sdk.is_guess() { ": a guess; --sdk PROVIDER=PACKAGE says which it is" } else { "" };
+        dimmed(&format!("through {} ({}{guess})", clean(&sdk.package), clean(&sdk.source)));
     }
     dimmed(if d.format == Format::V2 { newer::KNOWN } else { bound });
     text

@@ -24,14 +24,6 @@ pub(super) fn story(d: &Diagnosis) -> Vec<String> {
         let part = f.part_id.as_deref().map(|part| format!(" {}", clean(part))).unwrap_or_default();
         format!("- {}: {} ({}{part})", f.code, clean(&f.detail), clean(&f.message_id))
     }));
-    let mendable = d.findings.iter().filter(|f| f.applicability == Applicability::OptIn);
-    let kinds: BTreeSet<&str> = mendable.filter_map(|f| f.code.include()).map(Into::into).collect();
-    if !kinds.is_empty() {
-        let (kinds, id) = (kinds.into_iter().collect::<Vec<_>>().join(","), clean(&d.info.id));
-        out.push(format!(
-            "`unstick repair --dry-run --include {kinds} {id} --format v2` shows what a repair would change."
-        ));
-    }
     for (key, Program { resume, prompt }) in &d.programs {
         let who = if *key == "2.0" { "Released programs" } else { "The preview" };
         out.push(format!("{who}: a new prompt {}; resumed by the service, it {}.", words(*prompt), words(*resume)));
@@ -61,6 +53,15 @@ fn words(forecast: Forecast) -> String {
         Some(Refused::EndsWithThinking) => "an answer that ends with thinking",
     };
     format!("{sends}, which Claude refuses for {why}")
+}
+
+/// The command that shows what a repair would change; `None` where it changes nothing.
+pub(super) fn next(out: &Output, d: &Diagnosis) -> Option<String> {
+    let mendable = d.findings.iter().filter(|f| f.applicability == Applicability::OptIn);
+    let kinds: BTreeSet<&str> = mendable.filter_map(|f| f.code.include()).map(Into::into).collect();
+    let (kinds, id) = (kinds.into_iter().collect::<Vec<_>>().join(","), clean(&d.info.id));
+    let command = || out.command(&format!("repair --dry-run --include {kinds} {id} --format v2"));
+    (!kinds.is_empty()).then(|| format!("\nNext: {}\n", command()))
 }
 
 /// The turns, a line each, with their blocks below.
