@@ -204,7 +204,7 @@ problems! {
         "a compaction or subtask is worked off before anything is sent";
     UndecodableSession = "undecodable-session", Report, Elsewhere,
         "session row that opencode 2 cannot decode",
-        "a session's own row that opencode 2 does not decode: it lists it no more";
+        "a session's own row that opencode 2 does not decode: it no longer lists it";
     UndecodableRow = "undecodable-row", OptIn(Include::Rows), Elsewhere,
         "message row that opencode 2 cannot decode",
         "a message's row that opencode 2 does not decode: the session cannot be opened, nor prompted from that row on";

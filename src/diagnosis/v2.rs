@@ -235,7 +235,7 @@ fn said(found: &findings::Finding<'_>, imported: bool) -> Finding {
     use findings::Code as C;
     let misfit = found.misfit.as_ref().map(ToString::to_string).unwrap_or_default();
     let detail = match found.code {
-        C::UndecodableSession => format!("{misfit}; opencode 2 lists the session no more, nor takes a prompt"),
+        C::UndecodableSession => format!("{misfit}; opencode 2 no longer lists the session and takes no prompt"),
         C::UndecodableRow if found.blocks => format!("{misfit}; the session can neither be opened nor prompted"),
         C::UndecodableRow => {
             format!("{misfit}; its messages cannot be listed, but prompts work, for a compaction came after it")

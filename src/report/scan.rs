@@ -229,7 +229,7 @@ fn advice(out: &Output, scan: &Scan<'_>, sessions: &[&Shown<'_>]) -> Vec<String>
     let listed = |s: &&&Shown<'_>| scan.listed == Listed::Full || s.diagnosis.needs_action();
     if sessions.iter().filter(listed).any(|s| s.diagnosis.format == Format::V2) {
         say(
-            "Of sessions of opencode 2 a repair changes, if `--include` asks for it, what was measured on its preview; the rest is only said.",
+            "In sessions of opencode 2 a repair changes what was measured on its preview, if `--include` asks for it. The rest is only reported.",
         );
     }
     if let Some(text) = unopenable::advice(sessions) {
