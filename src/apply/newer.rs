@@ -8,11 +8,10 @@ use crate::audit::target;
 use crate::diagnosis::{Applicability, Code, Diagnosis, Finding, Includes, Left, LeftReason, Status};
 use crate::error::Result;
 use crate::opencode2::generation::RELEASED;
-use crate::opencode2::predict::Target;
 use crate::opencode2::stored::{StoredRows, StoredSession};
 use crate::repair::newer::{Before, NewerTask, PlannedNewer, plan_newer, prove_newer};
 use crate::repair::undo::{Taken, Undo, plan_newer_undo};
-use crate::repair::{Check, Step, touched};
+use crate::repair::{Check, touched};
 use crate::sdk::SdkResolver;
 use crate::store::{Exclusive, Store, Touched, UntouchedDigest};
 
@@ -115,13 +114,13 @@ impl Planner<'_> {
         let generation = self.store.generation().unwrap_or(&RELEASED);
         let (_, target) = target(session, packages);
         let task = NewerTask { generation, session, target, includes: self.includes };
-        let plan = match plan_newer(task, &rows, self.store)? {
+        let (plan, includes) = match plan_newer(task, &rows, self.store)? {
             PlannedNewer::Nothing => return Ok(false),
             PlannedNewer::Left(left) => {
                 work.leave_so(&session.info, left);
                 return Ok(true);
             }
-            PlannedNewer::Repair(plan) => plan,
+            PlannedNewer::Repair(plan, includes) => (plan, includes),
         };
         if let Some(left) = self.newer_obstacle(session, work) {
             work.leave_so(&session.info, left);
@@ -130,7 +129,10 @@ impl Planner<'_> {
         work.titles.push((session.info.id.clone(), session.info.title.clone()));
         if self.keep_proofs {
             let untouched = self.store.newer_untouched(&session.info.id, &touched(&plan.edits))?;
-            let proof = proof(Before::of(task, &rows), plan.steps.clone(), target, self);
+            let (before, steps) = (Before::of(task, &rows), plan.steps.clone());
+            let proof: Proof = Box::new(move |session, after| {
+                prove_newer(NewerTask { generation, session, target, includes }, &before, after, &steps)
+            });
             work.conditions.push(Postcondition::Newer(Newer { id: session.info.id.clone(), untouched, proof }));
         }
         work.plan.sessions.push(plan);
@@ -146,14 +148,6 @@ impl Planner<'_> {
         let both = work.plan.sessions.iter().any(|plan| plan.id == session.info.id);
         both.then(|| left("its session of opencode 1 has the same id and is repaired first; repair again".to_owned()))?
     }
-}
-
-/// What is proven of the rows once they are written.
-fn proof(before: Before, steps: Vec<Step>, target: Target, planner: &Planner<'_>) -> Proof {
-    let (includes, generation) = (planner.includes, planner.store.generation().unwrap_or(&RELEASED));
-    Box::new(move |session, after| {
-        prove_newer(NewerTask { generation, session, target, includes }, &before, after, &steps)
-    })
 }
 
 /// Plans the taking back of the edits of a session of opencode 2, with what must hold then.

@@ -48,8 +48,8 @@ pub enum PlannedNewer {
     Nothing,
     /// It is left.
     Left(Left),
-    /// The edits.
-    Repair(SessionPlan),
+    /// The edits, and what they do of what was asked for.
+    Repair(SessionPlan, Includes),
 }
 
 /// Plans what was asked for. `rows` are the session's, `lookup` gives each whole.
@@ -61,8 +61,9 @@ pub fn plan_newer(task: NewerTask<'_>, rows: &StoredRows, lookup: &dyn Lookup) -
     let all = plan(task, rows, lookup)?;
     if matches!(all, PlannedNewer::Left(_)) && task.includes.has(Include::Rows) && task.includes != fills {
         // What is missing can be filled in, whatever else cannot be mended.
-        if let PlannedNewer::Repair(plan) = plan(NewerTask { includes: fills, ..task }, rows, lookup)? {
-            return Ok(PlannedNewer::Repair(plan));
+        let filled = plan(NewerTask { includes: fills, ..task }, rows, lookup)?;
+        if matches!(filled, PlannedNewer::Repair(..)) {
+            return Ok(filled);
         }
     }
     Ok(all)
@@ -98,7 +99,7 @@ fn plan(task: NewerTask<'_>, rows: &StoredRows, lookup: &dyn Lookup) -> Result<P
         return Ok(PlannedNewer::Left(Left { id: plan.id, reason, detail: reason.description().to_owned() }));
     }
     plan.still_unread = task.still_wrong(&now);
-    Ok(PlannedNewer::Repair(plan))
+    Ok(PlannedNewer::Repair(plan, task.includes))
 }
 
 /// Rows as they come to be.
@@ -212,7 +213,9 @@ impl NewerTask<'_> {
         let said = self.ask(rows, |found| {
             let code = code_of(found.code);
             let why = found.misfit.as_ref().map(ToString::to_string);
-            is_undecodable(code).then(|| format!("{}: {}", found.row, why.unwrap_or_default()))
+            // A waiting prompt that nobody delivers stops nobody.
+            let stops = is_undecodable(code) && (found.blocks || code != Code::UndecodablePrompt);
+            stops.then(|| format!("{}: {}", found.row, why.unwrap_or_default()))
         });
         let mut out: Vec<String> = said.into_iter().flatten().collect();
         let refused = matches!(self.sends(rows), Sent::Nothing | Sent::Turns { refused: true, .. });

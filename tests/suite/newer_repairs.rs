@@ -208,8 +208,12 @@ fn what_stays_wrong_is_said() {
     let all = changed(&untimed("thinking-unsigned"), "thinking-unsigned", &[ALL, CLAUDE]);
     assert_eq!((all.0, all.2.as_str()), (0, "healthy"));
     // What cannot be mended does not keep a row from being filled in.
-    let (code, said, status) = changed(&untimed("thinking-blank-unsigned"), "thinking-blank-unsigned", &[ALL, CLAUDE]);
+    let blank = "UPDATE session_message SET data = json_insert(data, '$.content[#]', json('{\"type\":\"reasoning\",\"text\":\" \"}')) \
+                 WHERE type = 'assistant' AND session_id = (SELECT id FROM session WHERE title = 'thinking-unsigned');";
+    let edit = format!("{} {blank}", untimed("thinking-unsigned"));
+    let (code, said, status) = changed(&edit, "thinking-unsigned", &[ALL, CLAUDE]);
     assert_eq!((code, status.as_str()), (1, "dead"), "{said}");
+    assert!(said.contains("Repaired 1 session") && said.contains("still wrong"), "{said}");
     let (code, said, status) = changed(
         &format!("{} UPDATE session SET model = '{{' WHERE title = 'thinking-signed'", untimed("thinking-signed")),
         "thinking-signed",
