@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::repair::{Planner, Work};
 use super::{AS_PLANNED, Postcondition};
 use crate::audit::target;
-use crate::diagnosis::{Applicability, Code, Diagnosis, Finding, Includes, Left, LeftReason, Status};
+use crate::diagnosis::{Applicability, Code, Diagnosis, Finding, Include, Includes, Left, LeftReason, Status};
 use crate::error::Result;
 use crate::opencode2::generation::RELEASED;
 use crate::opencode2::stored::{StoredRows, StoredSession};
@@ -50,7 +50,9 @@ fn left(diagnosis: &Diagnosis, includes: Includes) -> Option<Left> {
         let include = f.code.include().filter(|_| f.applicability == Applicability::OptIn)?;
         (!includes.has(include)).then_some(include)
     };
-    let lacking: BTreeSet<&str> = diagnosis.findings.iter().filter_map(lacks).map(Into::into).collect();
+    let doubted = (diagnosis.status == Status::AtRisk && !includes.has(Include::AtRisk)).then_some(Include::AtRisk);
+    let lacking = diagnosis.findings.iter().filter_map(lacks).chain(doubted);
+    let lacking: BTreeSet<&str> = lacking.map(Into::into).collect();
     let left = |reason: LeftReason, detail: String| Some(Left { id: id.clone(), reason, detail });
     match diagnosis.status {
         Status::Healthy | Status::Recovered | Status::Latent => None,
