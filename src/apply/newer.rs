@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use super::repair::{Planner, Work};
 use super::{AS_PLANNED, Postcondition};
 use crate::audit::target;
-use crate::diagnosis::{Applicability, Code, Diagnosis, Finding, Include, Includes, Left, LeftReason, Status};
+use crate::diagnosis::{Applicability, Code, Diagnosis, Finding, Include, Includes, Left, LeftReason, Status, names};
 use crate::error::Result;
 use crate::opencode2::generation::RELEASED;
 use crate::opencode2::stored::{StoredRows, StoredSession};
-use crate::repair::newer::{Before, NewerTask, PlannedNewer, plan_newer, prove_newer};
+use crate::repair::newer::{NewerPlan, NewerTask, PlannedNewer, plan_newer, prove_newer};
 use crate::repair::undo::{Taken, Undo, plan_newer_undo};
 use crate::repair::{Check, touched};
 use crate::sdk::SdkResolver;
@@ -52,14 +52,14 @@ fn left(diagnosis: &Diagnosis, includes: Includes) -> Option<Left> {
     };
     let doubted = (diagnosis.status == Status::AtRisk && !includes.has(Include::AtRisk)).then_some(Include::AtRisk);
     let lacking = diagnosis.findings.iter().filter_map(lacks).chain(doubted);
-    let lacking: BTreeSet<&str> = lacking.map(Into::into).collect();
+    let lacking: BTreeSet<Include> = lacking.collect();
     let left = |reason: LeftReason, detail: String| Some(Left { id: id.clone(), reason, detail });
     match diagnosis.status {
         Status::Healthy | Status::Recovered | Status::Latent => None,
         // Of what would have to be included, the dead and those that cannot be read are told with.
         _ if !lacking.is_empty() && diagnosis.needs_action() => None,
         _ if !lacking.is_empty() => {
-            let kinds = lacking.into_iter().collect::<Vec<_>>().join(",");
+            let kinds = names(&lacking);
             left(LeftReason::NotIncluded, format!("what its model may refuse is changed with --include {kinds}"))
         }
         _ if diagnosis.findings.iter().any(|f| f.code == Code::UnreadableRow) => {
@@ -116,14 +116,15 @@ impl Planner<'_> {
         let generation = self.store.generation().unwrap_or(&RELEASED);
         let (_, target) = target(session, packages);
         let task = NewerTask { generation, session, target, includes: self.includes };
-        let (plan, includes) = match plan_newer(task, &rows, self.store)? {
+        let planned = match plan_newer(task, &rows, self.store)? {
             PlannedNewer::Nothing => return Ok(false),
             PlannedNewer::Left(left) => {
                 work.leave_so(&session.info, left);
                 return Ok(true);
             }
-            PlannedNewer::Repair(plan, includes) => (plan, includes),
+            PlannedNewer::Repair(planned) => *planned,
         };
+        let NewerPlan { plan, includes, before } = planned;
         if let Some(left) = self.newer_obstacle(session, work) {
             work.leave_so(&session.info, left);
             return Ok(true);
@@ -131,7 +132,7 @@ impl Planner<'_> {
         work.titles.push((session.info.id.clone(), session.info.title.clone()));
         if self.keep_proofs {
             let untouched = self.store.newer_untouched(&session.info.id, &touched(&plan.edits))?;
-            let (before, steps) = (Before::of(task, &rows), plan.steps.clone());
+            let steps = plan.steps.clone();
             let proof: Proof = Box::new(move |session, after| {
                 prove_newer(NewerTask { generation, session, target, includes }, &before, after, &steps)
             });

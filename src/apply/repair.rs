@@ -8,7 +8,7 @@ use crate::audit::{self, Audit, audit, every_misfit, fills, replay_sdk, sdk_of};
 use crate::diagnosis::unopenable::Fails;
 use crate::diagnosis::{
     Applicability, Diagnosis, Evidence, Finding, Format, Include, Includes, Judge, Left, LeftReason, Scope, Status,
-    draft,
+    draft, names,
 };
 use crate::error::Result;
 use crate::history::log::Log;
@@ -82,9 +82,10 @@ impl PlannedRepair {
         let known = |of: &Lacking| planned(of) || self.left.iter().any(|left| left.id == of.id);
         let lacking = |of: &[Lacking], reason: LeftReason, what: &str| -> Vec<Left> {
             let of = of.iter().filter(|of| !known(of));
-            let left = of.map(|Lacking { id, kinds, .. }| {
-                let kinds: Vec<&str> = kinds.iter().map(|kind| (*kind).into()).collect();
-                Left { id: id.clone(), reason, detail: format!("{what} {}", kinds.join(",")) }
+            let left = of.map(|Lacking { id, kinds, .. }| Left {
+                id: id.clone(),
+                reason,
+                detail: format!("{what} {}", names(kinds)),
             });
             left.collect()
         };

@@ -279,6 +279,12 @@ impl Code {
         self.problem().map_or("", |problem| problem.cause)
     }
 
+    /// Whether it is about what opencode 2 does not decode.
+    #[must_use]
+    pub fn is_undecodable(self) -> bool {
+        matches!(self, Self::UndecodableSession | Self::UndecodableRow | Self::UndecodablePrompt)
+    }
+
     /// What `repair --include` has to name for it to be mended.
     #[must_use]
     pub fn include(self) -> Option<Include> {

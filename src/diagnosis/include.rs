@@ -1,5 +1,7 @@
 //! What a person may allow beyond the default: `repair --include`.
 
+use std::collections::BTreeSet;
+
 use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 
 /// One thing that `repair` does only if it is asked to. The name is what `--include` takes.
@@ -69,6 +71,12 @@ impl Include {
             }
         }
     }
+}
+
+/// As `--include` takes them.
+#[must_use]
+pub fn names(kinds: &BTreeSet<Include>) -> String {
+    kinds.iter().map(|kind| (*kind).into()).collect::<Vec<&str>>().join(",")
 }
 
 /// A set of [`Include`].

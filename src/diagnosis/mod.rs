@@ -25,7 +25,7 @@ use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 pub(crate) use code::in_tail;
 pub use code::{Applicability, Code};
 pub use draft::{Draft, Scope, diagnose, diagnose_tail, draft};
-pub use include::{Include, Includes};
+pub use include::{Include, Includes, names};
 pub use left::{Left, LeftReason};
 pub use outline::{prompted, settled};
 pub use refuses::Refuses;
@@ -266,9 +266,8 @@ impl Diagnosis {
     /// Whether a row of it does not decode in opencode 2: it does not open, or takes no prompt.
     #[must_use]
     pub fn undecodable(&self) -> bool {
-        use Code::{UndecodablePrompt, UndecodableRow, UndecodableSession};
-        let closes = |f: &Finding| matches!(f.code, UndecodableSession | UndecodableRow | UndecodablePrompt);
-        self.format == Format::V2 && self.status == Status::Unreadable && self.findings.iter().any(closes)
+        let closed = self.format == Format::V2 && self.status == Status::Unreadable;
+        closed && self.findings.iter().any(|f| f.code.is_undecodable())
     }
 
     /// What has to be included for opencode to read it again; nothing where it can, or nothing helps.

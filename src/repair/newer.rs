@@ -14,7 +14,7 @@ use super::proof::Check;
 use super::step::{Action, Step};
 use crate::diagnosis::request::is_claude;
 use crate::diagnosis::v2::code_of;
-use crate::diagnosis::{Code, Include, Includes, Left, LeftReason};
+use crate::diagnosis::{Code, Include, Includes, Left, LeftReason, names};
 use crate::error::Result;
 use crate::opencode2::edit::{self, Edit};
 use crate::opencode2::findings;
@@ -48,8 +48,19 @@ pub enum PlannedNewer {
     Nothing,
     /// It is left.
     Left(Left),
-    /// The edits, and what they do of what was asked for.
-    Repair(SessionPlan, Includes),
+    /// The edits.
+    Repair(Box<NewerPlan>),
+}
+
+/// A plan for a session of opencode 2, with what it is proven by.
+#[derive(Debug)]
+pub struct NewerPlan {
+    /// The edits.
+    pub plan: SessionPlan,
+    /// What they do of what was asked for.
+    pub includes: Includes,
+    /// What the session was.
+    pub before: Before,
 }
 
 /// Plans what was asked for. `rows` are the session's, `lookup` gives each whole.
@@ -94,12 +105,13 @@ fn plan(task: NewerTask<'_>, rows: &StoredRows, lookup: &dyn Lookup) -> Result<P
         let before = before.into_iter().chain(kept.map(|kept| ("data".to_owned(), kept))).collect();
         plan.push(RowEdit { table: Table::SessionMessage, id, before: Some(before), after: Some(after) }, step);
     }
-    if let Err(check) = prove_newer(task, &Before::of(task, rows), &now, &plan.steps) {
+    let before = Before::of(task, rows);
+    if let Err(check) = prove_newer(task, &before, &now, &plan.steps) {
         let reason = reason_of(check);
         return Ok(PlannedNewer::Left(Left { id: plan.id, reason, detail: reason.description().to_owned() }));
     }
     plan.still_unread = task.still_wrong(&now);
-    Ok(PlannedNewer::Repair(plan, task.includes))
+    Ok(PlannedNewer::Repair(Box::new(NewerPlan { plan, includes: task.includes, before })))
 }
 
 /// Rows as they come to be.
@@ -214,20 +226,15 @@ impl NewerTask<'_> {
             let code = code_of(found.code);
             let why = found.misfit.as_ref().map(ToString::to_string);
             // A waiting prompt that nobody delivers stops nobody.
-            let stops = is_undecodable(code) && (found.blocks || code != Code::UndecodablePrompt);
+            let stops = code.is_undecodable() && (found.blocks || code != Code::UndecodablePrompt);
             stops.then(|| format!("{}: {}", found.row, why.unwrap_or_default()))
         });
         let mut out: Vec<String> = said.into_iter().flatten().collect();
         let refused = matches!(self.sends(rows), Sent::Nothing | Sent::Turns { refused: true, .. });
         if out.is_empty() && refused {
             let codes = self.ask(rows, |found| code_of(found.code));
-            let kinds: BTreeSet<&str> =
-                codes.into_iter().filter_map(|code| code.redacted_by()).map(Into::into).collect();
-            let more = if kinds.is_empty() {
-                String::new()
-            } else {
-                format!(" (--include {})", kinds.into_iter().collect::<Vec<_>>().join(","))
-            };
+            let kinds: BTreeSet<Include> = codes.into_iter().filter_map(|code| code.redacted_by()).collect();
+            let more = if kinds.is_empty() { String::new() } else { format!(" (--include {})", names(&kinds)) };
             out.push(format!("every prompt still fails: `unstick explain` says why{more}"));
         }
         out
@@ -282,16 +289,9 @@ pub struct Before {
 }
 
 impl Before {
-    /// Of the rows before.
-    #[must_use]
-    pub fn of(task: NewerTask<'_>, rows: &StoredRows) -> Self {
+    fn of(task: NewerTask<'_>, rows: &StoredRows) -> Self {
         Self { found: task.keys(rows), sent: task.sends(rows) }
     }
-}
-
-/// Whether a code is about what does not decode.
-fn is_undecodable(code: Code) -> bool {
-    matches!(code, Code::UndecodableRow | Code::UndecodableSession | Code::UndecodablePrompt)
 }
 
 /// Proves the rows after a repair against those before it: what was to be mended is found no more and nothing new is, a new
@@ -306,7 +306,7 @@ pub fn prove_newer(task: NewerTask<'_>, before: &Before, after: &StoredRows, ste
     let opened = steps.iter().any(|step| step.reason == Code::UndecodableRow);
     let new = task.keys(after);
     let mut new = new.difference(&before.found);
-    if left.contains(&true) || new.any(|(code, ..)| !opened || is_undecodable(*code)) {
+    if left.contains(&true) || new.any(|(code, ..)| !opened || code.is_undecodable()) {
         return Err(Check::Findings);
     }
     let named: BTreeSet<(&str, usize)> = steps.iter().filter_map(part_of).collect();

@@ -1,9 +1,7 @@
 //! `explain` of a session of opencode 2.
 
-use std::collections::BTreeSet;
-
 use crate::diagnosis::v2::{Forecast, Program, Sends};
-use crate::diagnosis::{Applicability, Diagnosis, Status};
+use crate::diagnosis::{Applicability, Diagnosis, Status, names};
 use crate::explain::NewerTurn;
 use crate::opencode2::predict::Refused;
 use crate::opencode2::wire::Role;
@@ -58,8 +56,8 @@ fn words(forecast: Forecast) -> String {
 /// The command that shows what a repair would change; `None` where it changes nothing.
 pub(super) fn next(out: &Output, d: &Diagnosis) -> Option<String> {
     let mendable = d.findings.iter().filter(|f| f.applicability == Applicability::OptIn);
-    let kinds: BTreeSet<&str> = mendable.filter_map(|f| f.code.include()).map(Into::into).collect();
-    let (kinds, id) = (kinds.into_iter().collect::<Vec<_>>().join(","), clean(&d.info.id));
+    let kinds = names(&mendable.filter_map(|f| f.code.include()).collect());
+    let id = clean(&d.info.id);
     let command = || out.command(&format!("repair --dry-run --include {kinds} {id} --format v2"));
     (!kinds.is_empty()).then(|| format!("\nNext: {}\n", command()))
 }
