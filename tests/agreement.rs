@@ -4,6 +4,7 @@ use std::path::Path;
 
 use opencode_unstick::opencode2::Words;
 use opencode_unstick::opencode2::generation::Generation;
+use opencode_unstick::opencode2::history;
 use opencode_unstick::opencode2::predict::{self, Outcome, Refused, Session, Target, Way};
 use opencode_unstick::opencode2::rows::{MessageRow, SessionRow, WaitingRow};
 use opencode_unstick::opencode2::wire::{Api, Block, Kind, Role, Turn};
@@ -28,17 +29,13 @@ pub(crate) struct Owned {
 impl Owned {
     /// Asks something of the session.
     pub(crate) fn with<T>(&self, ask: impl FnOnce(&Session<'_>) -> T) -> T {
-        let messages: Vec<MessageRow<'_>> = self
-            .messages
-            .iter()
-            .map(|(id, kind, seq, time_created, data)| MessageRow {
-                id,
-                kind,
-                seq: *seq,
-                time_created: *time_created,
-                data,
-            })
-            .collect();
+        let messages = history::entries(self.messages.iter().map(|(id, kind, seq, time_created, data)| MessageRow {
+            id,
+            kind,
+            seq: *seq,
+            time_created: *time_created,
+            data,
+        }));
         let waiting: Vec<WaitingRow<'_>> = self
             .waiting
             .iter()

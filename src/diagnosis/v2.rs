@@ -108,17 +108,18 @@ pub fn diagnose(
     let events = findings::events(own, session.messages);
     let count = |kind| Some(events.iter().filter(|event| event.kind == kind).count() as u64);
     (d.orphans, d.prefill_400s) = (count(EventKind::Orphan), count(EventKind::Prefill));
-    let ways = |generation| Program {
-        resume: forecast(generation, session, target, Way::Resume).0,
-        prompt: forecast(generation, session, target, Way::Prompt).0,
-    };
-    d.programs = [&RELEASED, &PREVIEW].map(|generation| (generation.key, ways(generation))).to_vec();
-    let (prompt, row) = forecast(own, session, target, Way::Prompt);
+    let forecasts = [&RELEASED, &PREVIEW].map(|generation| {
+        (generation, [Way::Resume, Way::Prompt].map(|way| forecast(generation, session, target, way)))
+    });
+    d.programs =
+        forecasts.map(|(g, [resume, prompt])| (g.key, Program { resume: resume.0, prompt: prompt.0 })).to_vec();
+    let [(_, [_, of_released]), (_, [_, of_preview])] = forecasts;
+    let (prompt, row) = if own.key == PREVIEW.key { of_preview } else { of_released };
     add_refusal(&mut d.findings, prompt, row);
     let preview = d.programs[1].1.resume;
     let suspended = session.row.time_suspended.is_some();
     if suspended && own.key == PREVIEW.key && preview.refused == Some(Refused::Prefill) {
-        let newest = session.messages.iter().max_by_key(|row| row.seq).map_or("", |row| row.id);
+        let newest = session.messages.last().map_or("", |entry| entry.row.id);
         let detail = "the preview resumes it when its service starts, and the request ends with the assistant's turn, which Claude refuses. \
                       A new prompt gets past that, and released programs put a notice at the end";
         d.findings.push(finding(Code::PreviewTail, newest, None, detail));

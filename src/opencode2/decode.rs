@@ -1,29 +1,32 @@
 //! Rows to typed rows, strictly as opencode 2 does it.
 
-use super::generation::Generation;
-use super::json::{Members, Raw, Text};
+use super::json::Raw;
 use super::rows::{
     AsUser, Assistant, Attachment, Failure, Message, MessageRow, Model, Output, Part, SessionRow, Status, Tool,
     Undecodable, WaitingRow,
 };
-use super::shape::{Misfit, Shape};
-use super::shapes;
+use super::shape::{Misfit, NO_OBJECT, Node, Shape};
+use super::shapes::{self, Types};
 
-pub(super) const NO_JSON: Misfit = Misfit { place: String::new(), wanted: "a JSON object" };
-
-/// Decodes a row.
+/// Decodes a row, as all programs do that know its type.
 ///
 /// # Errors
 /// What does not decode, and where.
-pub fn message<'a>(generation: &Generation, row: &MessageRow<'a>) -> Result<Message<'a>, Undecodable<'a>> {
-    let undecodable = |why| Undecodable { id: row.id, why };
-    if !row.id.starts_with("msg_") {
-        return Err(undecodable(column("id", "an id with its prefix")));
+pub fn message<'a>(row: &MessageRow<'a>) -> Result<Message<'a>, Misfit> {
+    let data: Node<'a> = shape_of(shapes::MESSAGES, row.id, row.kind)?.read_text(row.data)?;
+    narrow(row.kind, &data).ok_or(NO_OBJECT)
+}
+
+fn shape_of(types: Types, id: &str, kind: &str) -> Result<&'static Shape, Misfit> {
+    if !id.starts_with("msg_") {
+        return Err(column("id", "an id with its prefix"));
     }
-    let shape = generation.types.iter().find(|(name, _)| *name == row.kind).map(|(_, shape)| *shape);
-    let shape = shape.ok_or_else(|| undecodable(column("type", "one of the words that are known")))?;
-    let data = document(shape, row.data).map_err(undecodable)?;
-    narrow(row.kind, &data).ok_or_else(|| undecodable(NO_JSON))
+    types.iter().find(|(name, _)| *name == kind).map(|(_, shape)| *shape).ok_or_else(unknown_type)
+}
+
+/// What is wrong with a row whose type a program does not know.
+pub(super) fn unknown_type() -> Misfit {
+    column("type", "one of the words that are known")
 }
 
 /// Whether a waiting prompt decodes.
@@ -32,16 +35,12 @@ pub fn message<'a>(generation: &Generation, row: &MessageRow<'a>) -> Result<Mess
 /// What does not decode, and where.
 pub fn waiting<'a>(row: &WaitingRow<'a>) -> Result<(), Undecodable<'a>> {
     let undecodable = |why| Undecodable { id: row.id, why };
-    if !row.id.starts_with("msg_") {
-        return Err(undecodable(column("id", "an id with its prefix")));
-    }
-    let shape = shapes::WAITING.iter().find(|(name, _)| *name == row.kind).map(|(_, shape)| *shape);
-    let shape = shape.ok_or_else(|| undecodable(column("type", "one of the words that are known")))?;
+    let shape = shape_of(shapes::WAITING, row.id, row.kind).map_err(undecodable)?;
     let delivered = row.kind == "compaction" || matches!(row.delivery, Some("steer" | "queue"));
     if !delivered {
         return Err(undecodable(column("delivery", "one of the words that are known")));
     }
-    document(shape, row.data).map(drop).map_err(undecodable)
+    shape.read_text(row.data).map_err(undecodable)
 }
 
 /// Whether a session's row decodes. Where it does not, the session is missing and so is every list that it is in.
@@ -94,18 +93,12 @@ fn is_absolute(path: &str) -> bool {
     path.starts_with('/') || drive && matches!(chars.next(), Some('/' | '\\')) || path.starts_with("\\\\")
 }
 
-pub(super) fn document<'a>(shape: &'static Shape, text: &'a str) -> Result<Members<'a>, Misfit> {
-    let members = Members::parse(text).ok_or(NO_JSON)?;
-    shape.check_members(members.object())?;
-    Ok(members)
-}
-
 /// The typed row; `None` if the table of shapes has let through what this expects to be there.
-fn narrow<'a>(kind: &str, data: &Members<'a>) -> Option<Message<'a>> {
+fn narrow<'a>(kind: &str, data: &Node<'a>) -> Option<Message<'a>> {
     Some(match kind {
         "user" => Message::User {
             skills: data
-                .get("skills")
+                .raw("skills")
                 .map(Raw::items)
                 .unwrap_or_default()
                 .iter()
@@ -114,18 +107,18 @@ fn narrow<'a>(kind: &str, data: &Members<'a>) -> Option<Message<'a>> {
             text: data.text("text")?,
             files: data
                 .get("files")
-                .map(Raw::items)
+                .map(Node::items)
                 .unwrap_or_default()
-                .into_iter()
+                .iter()
                 .map(attachment)
                 .collect::<Option<_>>()?,
         },
         "synthetic" | "skill" => Message::AsUser(AsUser::Words(data.text("text")?)),
         "shell" => {
-            let output = data.get("output").and_then(|output| output.string("output"));
+            let output = data.get("output").and_then(|output| output.text("output"));
             Message::AsUser(AsUser::Shell(data.text("command")?, output))
         }
-        "location-switched" => Message::AsUser(AsUser::Moved(data.get("location")?.string("directory")?)),
+        "location-switched" => Message::AsUser(AsUser::Moved(data.get("location")?.text("directory")?)),
         "system" => Message::System(data.text("text")?),
         "assistant" => Message::Assistant(assistant(data)?),
         "compaction" if data.text("status")? == *"completed" => {
@@ -135,79 +128,78 @@ fn narrow<'a>(kind: &str, data: &Members<'a>) -> Option<Message<'a>> {
     })
 }
 
-fn attachment(raw: Raw<'_>) -> Option<Attachment<'_>> {
-    let file = raw.members()?;
+fn attachment<'a>(file: &Node<'a>) -> Option<Attachment<'a>> {
     Some(Attachment {
         mime: file.text("mime")?,
         data: file.text("data")?,
         name: file.text("name"),
-        uri: file.get("source").and_then(|source| source.string("uri")),
+        uri: file.get("source").and_then(|source| source.text("uri")),
         description: file.text("description"),
     })
 }
 
-/// The model that a JSON text names.
-pub(super) fn model(raw: Raw<'_>) -> Option<Model<'_>> {
-    let members = raw.members()?;
-    Some(Model { provider: members.text("providerID")?, id: members.text("id")? })
+/// The model that a session's column names.
+pub(super) fn model_of(column: &str) -> Option<Model<'_>> {
+    let model = Raw::parse(column)?.members()?;
+    Some(Model { provider: model.text("providerID")?, id: model.text("id")? })
 }
 
-fn assistant<'a>(data: &Members<'a>) -> Option<Assistant<'a>> {
-    let error = data.get("error").and_then(Raw::members);
+fn model<'a>(model: &Node<'a>) -> Option<Model<'a>> {
+    Some(Model { provider: model.text("providerID")?, id: model.text("id")? })
+}
+
+fn assistant<'a>(data: &Node<'a>) -> Option<Assistant<'a>> {
     Some(Assistant {
         model: model(data.get("model")?)?,
-        parts: data.get("content")?.items().into_iter().map(part).collect::<Option<_>>()?,
-        error: match error {
+        parts: data.get("content")?.items().iter().map(part).collect::<Option<_>>()?,
+        error: match data.get("error") {
             Some(error) => Some((error.text("type")?, error.text("message")?)),
             None => None,
         },
-        completed: data.get("time")?.members()?.get("completed").is_some(),
+        completed: data.get("time")?.get("completed").is_some(),
         tokens: data.get("tokens").and_then(tokens),
     })
 }
 
-fn tokens(raw: Raw<'_>) -> Option<f64> {
-    let all = raw.members()?;
-    let cache = all.get("cache")?.members()?;
-    let number = |members: &Members<'_>, name: &str| members.get(name).and_then(Raw::number);
+fn tokens(all: &Node<'_>) -> Option<f64> {
+    let cache = all.get("cache")?;
     Some(
-        number(&all, "input")?
-            + number(&all, "output")?
-            + number(&all, "reasoning")?
-            + number(&cache, "read")?
-            + number(&cache, "write")?,
+        all.number("input")?
+            + all.number("output")?
+            + all.number("reasoning")?
+            + cache.number("read")?
+            + cache.number("write")?,
     )
 }
 
-fn part(raw: Raw<'_>) -> Option<Part<'_>> {
-    let members = raw.members()?;
-    let kind = members.text("type")?;
+fn part<'a>(part: &Node<'a>) -> Option<Part<'a>> {
+    let kind = part.text("type")?;
     if kind == *"text" {
-        return Some(Part::Text(members.text("text")?, members.get("state")));
+        return Some(Part::Text(part.text("text")?, part.raw("state")));
     }
     if kind == *"reasoning" {
-        return Some(Part::Reasoning(members.text("text")?, members.get("state")));
+        return Some(Part::Reasoning(part.text("text")?, part.raw("state")));
     }
     Some(Part::Tool(Tool {
-        id: members.text("id")?,
-        name: members.text("name")?,
-        executed: members.get("executed").is_some_and(Raw::is_true),
-        state: members.get("providerState"),
-        result_state: members.get("providerResultState"),
-        status: status(&members.get("state")?.members()?)?,
-        ended: members.get("time")?.members()?.get("completed").and_then(Raw::number),
+        id: part.text("id")?,
+        name: part.text("name")?,
+        executed: part.raw("executed").is_some_and(Raw::is_true),
+        state: part.raw("providerState"),
+        result_state: part.raw("providerResultState"),
+        status: status(part.get("state")?)?,
+        ended: part.get("time")?.number("completed"),
     }))
 }
 
-fn status<'a>(state: &Members<'a>) -> Option<Status<'a>> {
+fn status<'a>(state: &Node<'a>) -> Option<Status<'a>> {
     let status = state.text("status")?;
     if status == *"completed" {
-        let pieces = state.get("content")?.items().into_iter().map(output);
+        let pieces = state.get("content")?.items().iter().map(output);
         return Some(Status::Completed(pieces.collect::<Option<_>>()?));
     }
     if status == *"error" {
-        let error = state.get("error")?.members()?;
-        let metadata = state.get("metadata").and_then(Raw::members);
+        let error = state.get("error")?;
+        let metadata = state.raw("metadata").and_then(Raw::members);
         return Some(Status::Error(Failure {
             kind: error.text("type")?,
             message: error.text("message")?,
@@ -217,11 +209,9 @@ fn status<'a>(state: &Members<'a>) -> Option<Status<'a>> {
     Some(Status::Open)
 }
 
-fn output(raw: Raw<'_>) -> Option<Output<'_>> {
-    let members = raw.members()?;
-    let text: Option<Text<'_>> = members.text("text");
-    match text {
-        Some(text) if members.text("type")? == *"text" => Some(Output::Text(text)),
-        _ => Some(Output::File(members.text("mime")?, members.text("uri")?)),
+fn output<'a>(piece: &Node<'a>) -> Option<Output<'a>> {
+    if piece.text("type")? == *"text" {
+        return Some(Output::Text(piece.text("text")?));
     }
+    Some(Output::File(piece.text("mime")?, piece.text("uri")?))
 }

@@ -93,7 +93,7 @@ pub fn all<'a>(generation: &Generation, session: &Session<'a>, api: Api) -> Vec<
         }
     }
     let entries = decodable(generation, session.messages, &mut out);
-    let model = session.row.model.and_then(Raw::parse).and_then(decode::model);
+    let model = session.row.model.and_then(decode::model_of);
     // A prompt carries a staged revert out first.
     let end = predict::revert(session, Way::Prompt).unwrap_or(i64::MAX);
     let sent = &entries[..entries.partition_point(|entry| entry.row.seq < end)];
@@ -101,31 +101,24 @@ pub fn all<'a>(generation: &Generation, session: &Session<'a>, api: Api) -> Vec<
     provider_calls(api, &said, &mut out);
     calls_twice(&said, &mut out);
     unsigned(generation, api, &said, &mut out);
-    refused_state(api, &entries, &said, &mut out);
-    prefills(generation, &entries, model, &mut out);
+    refused_state(generation, api, entries, &said, &mut out);
+    prefills(generation, entries, model, &mut out);
     out
 }
 
-/// The rows of the history that decode; a finding for each row of the session that does not.
-fn decodable<'a>(generation: &Generation, messages: &[MessageRow<'a>], out: &mut Vec<Finding<'a>>) -> Vec<Entry<'a>> {
-    let beginning = history::beginning(messages);
-    let from = beginning.as_ref().ok().copied().flatten().unwrap_or(i64::MIN);
-    let mut rows: Vec<&MessageRow<'a>> = messages.iter().collect();
-    rows.sort_by_key(|row| row.seq);
-    let mut entries = Vec::new();
-    for row in rows {
-        match decode::message(generation, row) {
-            Ok(message) if row.seq >= from => entries.push(Entry { row: *row, message }),
-            Ok(_) => {}
-            Err(bad) => {
-                let stops = beginning.as_ref().is_err_and(|first| first.id == row.id);
-                let edit = fills(generation, row, &bad.why);
-                let found = Finding::misfit(Code::UndecodableRow, bad, stops || row.seq >= from);
-                out.push(Finding { edit, ..found });
-            }
+/// The history, of which some rows may not decode; a finding for each row of the session that does not.
+fn decodable<'a>(generation: &Generation, entries: &'a [Entry<'a>], out: &mut Vec<Finding<'a>>) -> &'a [Entry<'a>] {
+    let beginning = history::beginning(entries);
+    let from = beginning.as_ref().copied().unwrap_or_default();
+    for (at, entry) in entries.iter().enumerate() {
+        if let Err(bad) = entry.message(generation) {
+            let stops = beginning.as_ref().is_err_and(|first| first.id == bad.id);
+            let edit = fills(generation, &entry.row, &bad.why);
+            let found = Finding::misfit(Code::UndecodableRow, bad, stops || at >= from);
+            out.push(Finding { edit, ..found });
         }
     }
-    entries
+    &entries[from..]
 }
 
 /// The change after which a row decodes, where nothing but its `time.created` is missing: opencode writes the row's own column
@@ -134,7 +127,9 @@ fn fills(generation: &Generation, row: &MessageRow<'_>, why: &Misfit) -> Option<
     let edit = Edit::Created { ms: row.time_created };
     let filled =
         edit::apply(row.data, &[edit]).ok().filter(|_| matches!(why.place.as_str(), "time" | "time.created"))?;
-    decode::message(generation, &MessageRow { data: &filled, ..*row }).is_ok().then_some(edit)
+    let mended =
+        !generation.unknown.contains(&row.kind) && decode::message(&MessageRow { data: &filled, ..*row }).is_ok();
+    mended.then_some(edit)
 }
 
 fn provider_calls<'a>(api: Api, said: &[Said<'a, '_>], out: &mut Vec<Finding<'a>>) {
@@ -198,9 +193,9 @@ const ITEM: &str = "itemId";
 
 /// The name of the state that the history's last refusal is about. Answers without content that failed for another reason
 /// tell nothing of it.
-fn state_refusal(entries: &[Entry<'_>]) -> Option<&'static str> {
+fn state_refusal(generation: &Generation, entries: &[Entry<'_>]) -> Option<&'static str> {
     for entry in entries.iter().rev() {
-        let Message::Assistant(answer) = &entry.message else { continue };
+        let Ok(Message::Assistant(answer)) = entry.message(generation) else { continue };
         let (_, message) = answer.error?;
         let message = message.decode().to_lowercase();
         let about = STATE_TEXTS.iter().find(|(words, _)| message.contains(words));
@@ -211,8 +206,14 @@ fn state_refusal(entries: &[Entry<'_>]) -> Option<&'static str> {
     None
 }
 
-fn refused_state<'a>(api: Api, entries: &[Entry<'a>], said: &[Said<'a, '_>], out: &mut Vec<Finding<'a>>) {
-    let Some(name) = state_refusal(entries) else { return };
+fn refused_state<'a>(
+    generation: &Generation,
+    api: Api,
+    entries: &[Entry<'a>],
+    said: &[Said<'a, '_>],
+    out: &mut Vec<Finding<'a>>,
+) {
+    let Some(name) = state_refusal(generation, entries) else { return };
     let (code, measured) = match (name, api) {
         (SIGNATURE, api) => (Code::RefusedSignature, api == Api::Anthropic),
         (name, Api::Responses { stateless: true }) => (Code::RefusedState, name == ENCRYPTED),
@@ -253,11 +254,16 @@ fn is_prefill(error: Option<(Text<'_>, Text<'_>)>) -> bool {
 }
 
 fn prefills<'a>(generation: &Generation, entries: &[Entry<'a>], model: Option<Model<'a>>, out: &mut Vec<Finding<'a>>) {
+    let refused = |entry: &Entry<'_>| match entry.message(generation) {
+        Ok(Message::Assistant(answer)) => is_prefill(answer.error),
+        _ => false,
+    };
+    if !entries.iter().any(refused) {
+        return;
+    }
     let mut last = None;
     for entry in entries {
-        if let Message::Assistant(answer) = &entry.message
-            && is_prefill(answer.error)
-        {
+        if refused(entry) {
             let prefill = if last == Some(Speaker::Assistant) { Prefill::Tail } else { Prefill::StepLimit };
             out.push(Finding { prefill: Some(prefill), ..Finding::new(Code::PrefillRefusal, entry.row.id) });
         }
@@ -294,12 +300,11 @@ pub enum EventKind {
 
 /// The calls that were cut off and the refusals about the last turn, in all rows that decode, oldest first.
 #[must_use]
-pub fn events<'a>(generation: &Generation, messages: &[MessageRow<'a>]) -> Vec<Event<'a>> {
-    let mut rows: Vec<&MessageRow<'a>> = messages.iter().filter(|row| row.kind == "assistant").collect();
-    rows.sort_by_key(|row| row.seq);
+pub fn events<'a>(generation: &Generation, entries: &[Entry<'a>]) -> Vec<Event<'a>> {
     let mut out = Vec::new();
-    for row in rows {
-        let Ok(Message::Assistant(answer)) = decode::message(generation, row) else { continue };
+    for entry in entries {
+        let Ok(Message::Assistant(answer)) = entry.message(generation) else { continue };
+        let row = &entry.row;
         #[allow(clippy::cast_precision_loss, reason = "milliseconds since the epoch are far below 2^53")]
         let created = row.time_created as f64;
         let event = |kind, ms| Event { kind, row: row.id, ms, model: answer.model, call: None, text: None };

@@ -1,14 +1,14 @@
 //! Where the programs of opencode 2 differ, as data.
 
-use super::shapes::{self, Types};
+use super::shapes;
 
 /// A program of opencode 2, or all that behave alike.
 #[derive(Debug)]
 pub struct Generation {
     /// How reports name it.
     pub key: &'static str,
-    /// The rows that it decodes.
-    pub(super) types: Types,
+    /// The types of rows that it does not know.
+    pub(super) unknown: &'static [&'static str],
     /// A resumed session gets a notice first, which is sent as the user's turn.
     pub resume_notice: bool,
     /// How often a session is resumed before it is given up.
@@ -33,7 +33,7 @@ pub struct Generation {
 /// The preview `0.0.0-next-16350`: measured.
 pub static PREVIEW: Generation = Generation {
     key: "next-16350",
-    types: shapes::PREVIEW,
+    unknown: shapes::NOT_OF_THE_PREVIEW,
     resume_notice: false,
     resumes: None,
     drops_blank: false,
@@ -48,7 +48,7 @@ pub static PREVIEW: Generation = Generation {
 /// Released programs, by the code of 2.0.26: read, not measured.
 pub static RELEASED: Generation = Generation {
     key: "2.0",
-    types: shapes::RELEASED,
+    unknown: &[],
     resume_notice: true,
     resumes: Some(10),
     drops_blank: true,

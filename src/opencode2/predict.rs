@@ -8,7 +8,7 @@ use super::generation::Generation;
 use super::history::{self, Entry};
 use super::json::Raw;
 use super::request::{self, Said, Speaker, Words};
-use super::rows::{Message, MessageRow, SessionRow, Undecodable, WaitingRow};
+use super::rows::{Message, SessionRow, Undecodable, WaitingRow};
 use super::wire::{self, Api, Kind, Role, Turn, Unsendable};
 
 /// The two ways in.
@@ -20,13 +20,13 @@ pub enum Way {
     Prompt,
 }
 
-/// A session with its rows, in any order.
+/// A session with its rows.
 #[derive(Debug, Clone, Copy)]
 pub struct Session<'a> {
     /// Its row.
     pub row: SessionRow<'a>,
-    /// Its messages.
-    pub messages: &'a [MessageRow<'a>],
+    /// Its messages, oldest first.
+    pub messages: &'a [Entry<'a>],
     /// What waits in it.
     pub waiting: &'a [WaitingRow<'a>],
 }
@@ -72,25 +72,28 @@ pub fn predict<'a>(generation: &Generation, session: &Session<'a>, target: Targe
         return Outcome::GivenUp;
     }
     let Some(end) = revert(session, way) else { return Outcome::LostRevert };
-    let messages: Vec<MessageRow<'a>> = session.messages.iter().filter(|row| row.seq < end).copied().collect();
+    let messages = &session.messages[..session.messages.partition_point(|entry| entry.row.seq < end)];
     let waiting: Vec<WaitingRow<'a>> = session.waiting.iter().filter(|row| row.seq < end).copied().collect();
-    let history = match history::load(generation, &messages) {
+    let history = match history::load(generation, messages) {
         Ok(history) => history,
         Err(undecodable) => return Outcome::Unreadable(undecodable),
     };
     let compaction = waiting.iter().any(|row| row.kind == "compaction");
-    if compaction && generation.compacts_at_once && history.iter().any(|entry| is_told(&entry.message)) {
+    if compaction
+        && generation.compacts_at_once
+        && history.iter().any(|entry| entry.message(generation).is_ok_and(is_told))
+    {
         return Outcome::Compacts;
     }
     let promoted = promoted(&waiting, way);
     if let Some(undecodable) = promoted.iter().find_map(|row| decode::waiting(row).err()) {
         return Outcome::Unreadable(undecodable);
     }
-    if target.limits.is_some_and(|limits| is_full(&history, limits)) {
+    if target.limits.is_some_and(|limits| is_full(generation, history, limits)) {
         return Outcome::Compacts;
     }
-    let model = session.row.model.and_then(Raw::parse).and_then(decode::model);
-    let mut said = request::said(generation, &history, model);
+    let model = session.row.model.and_then(decode::model_of);
+    let mut said = request::said(generation, history, model);
     said.extend((way == Way::Resume && generation.resume_notice).then(|| made(NOTICE)));
     said.extend(promoted.iter().filter_map(words));
     said.extend((way == Way::Prompt).then(|| made(NEW_PROMPT)));
@@ -109,7 +112,9 @@ fn made<'a, 'h>(words: &'static str) -> Said<'a, 'h> {
 pub(super) fn revert(session: &Session<'_>, way: Way) -> Option<i64> {
     let staged = session.row.revert.and_then(Raw::parse).and_then(|revert| revert.string("messageID"));
     match staged {
-        Some(id) if way == Way::Prompt => session.messages.iter().find(|row| id == *row.id).map(|row| row.seq),
+        Some(id) if way == Way::Prompt => {
+            session.messages.iter().map(|entry| entry.row).find(|row| id == *row.id).map(|row| row.seq)
+        }
         _ => Some(i64::MAX),
     }
 }
@@ -140,9 +145,9 @@ fn is_told(message: &Message<'_>) -> bool {
 }
 
 /// Whether the newest answer that counted its tokens has filled the window.
-fn is_full(history: &[Entry<'_>], (window, output): (f64, f64)) -> bool {
-    let used = history.iter().rev().find_map(|entry| match &entry.message {
-        Message::Assistant(answer) => answer.tokens,
+fn is_full(generation: &Generation, history: &[Entry<'_>], (window, output): (f64, f64)) -> bool {
+    let used = history.iter().rev().find_map(|entry| match entry.message(generation) {
+        Ok(Message::Assistant(answer)) => answer.tokens,
         _ => None,
     });
     let output = output.min(32_000.0);

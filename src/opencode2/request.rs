@@ -135,7 +135,7 @@ impl<'a, 'h> Said<'a, 'h> {
 
 const IMAGES: [&str; 4] = ["image/png", "image/jpeg", "image/gif", "image/webp"];
 
-/// Everything that is said, oldest first. Calls that are still open are settled before any request.
+/// Everything that is said, oldest first, by the rows that decode. Calls that are still open are settled before any request.
 pub(super) fn said<'a, 'h>(
     generation: &Generation,
     history: &'h [Entry<'a>],
@@ -144,7 +144,8 @@ pub(super) fn said<'a, 'h>(
     let mut out = Vec::new();
     for entry in history {
         let row = entry.row.id;
-        match &entry.message {
+        let Ok(message) = entry.message(generation) else { continue };
+        match message {
             Message::Nothing => {}
             Message::User { skills, text, files } => {
                 let mut pieces: Vec<Piece<'a, 'h>> =
@@ -197,7 +198,7 @@ fn answered<'a, 'h>(
     let same_provider = target.is_some_and(|target| equal(target.provider, answer.model.provider));
     let same_model = same_provider && target.is_some_and(|target| equal(target.id, answer.model.id));
     let reused = same_model && answer.error.is_none();
-    let mut pieces = Vec::new();
+    let mut pieces = Vec::with_capacity(answer.parts.len());
     let mut results = Vec::new();
     for (at, part) in answer.parts.iter().enumerate() {
         let mut push = |piece| pieces.push((Some(at), piece));

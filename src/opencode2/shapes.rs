@@ -30,7 +30,10 @@ static FILE: Shape = Shape::Struct(&[
     due("mime", &Shape::String),
     due(
         "source",
-        &Shape::Tagged("type", &[("inline", &Shape::Any), ("uri", &Shape::Struct(&[due("uri", &Shape::String)]))]),
+        &Shape::Tagged(
+            "type",
+            &[("inline", &Shape::Struct(&[])), ("uri", &Shape::Struct(&[due("uri", &Shape::String)]))],
+        ),
     ),
     may("name", &Shape::String),
     may("description", &Shape::String),
@@ -110,6 +113,7 @@ static USER: Shape = Shape::Struct(&[
     METADATA,
     TIME,
     due("text", &Shape::String),
+    may("skills", &Shape::Any),
     may("files", &Shape::List(&FILE)),
     may("agents", &Shape::List(&AGENT)),
 ]);
@@ -189,21 +193,8 @@ static IDLE: Shape = Shape::Struct(&[
 /// A table of shapes by a row's `type`.
 pub(super) type Types = &'static [(&'static str, &'static Shape)];
 
-/// The rows that the preview decodes (measured).
-pub(super) static PREVIEW: Types = &[
-    ("agent-switched", &AGENT_SWITCHED),
-    ("model-switched", &MODEL_SWITCHED),
-    ("user", &USER),
-    ("synthetic", &SYNTHETIC),
-    ("system", &SYSTEM),
-    ("skill", &SKILL),
-    ("shell", &SHELL),
-    ("assistant", &ASSISTANT),
-    ("compaction", &COMPACTION),
-];
-
-/// The rows that 2.0.26 decodes (read).
-pub(super) static RELEASED: Types = &[
+/// The rows that are decoded: by 2.0.26 (read), and but for [`NOT_OF_THE_PREVIEW`] by the preview (measured).
+pub(super) static MESSAGES: Types = &[
     ("agent-switched", &AGENT_SWITCHED),
     ("model-switched", &MODEL_SWITCHED),
     ("location-switched", &LOCATION_SWITCHED),
@@ -216,6 +207,9 @@ pub(super) static RELEASED: Types = &[
     ("compaction", &COMPACTION),
     ("idle", &IDLE),
 ];
+
+/// The types of rows that the preview does not know.
+pub(super) const NOT_OF_THE_PREVIEW: &[&str] = &["location-switched", "idle"];
 
 static PROMPT: Shape = Shape::Struct(&[
     METADATA,

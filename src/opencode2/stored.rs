@@ -72,7 +72,7 @@ impl StoredSession {
             time_created: m.time_created,
             data: &m.data,
         });
-        let messages: Vec<MessageRow<'_>> = messages.collect();
+        let messages = super::history::entries(messages);
         let waiting = rows.waiting.iter().map(|w| WaitingRow {
             id: &w.id,
             kind: &w.kind,
@@ -97,7 +97,7 @@ impl StoredSession {
     /// The model that the session's row names.
     #[must_use]
     pub fn model(&self) -> Option<ModelRef> {
-        let model = super::decode::model(super::json::Raw::parse(self.model.as_deref()?)?)?;
+        let model = super::decode::model_of(self.model.as_deref()?)?;
         Some(ModelRef { provider: model.provider.decode().into_owned(), model: model.id.decode().into_owned() })
     }
 }

@@ -199,7 +199,7 @@ fn push_update<'a>(turns: &mut Vec<Turn<'a>>, block: Block<'a>) {
 fn anthropic<'a>(generation: &Generation, said: &[Said<'a, '_>]) -> Written<'a> {
     let mut turns: Vec<Turn<'a>> = Vec::new();
     for one in said {
-        let mut blocks = Vec::new();
+        let mut blocks = Vec::with_capacity(one.pieces.len());
         for (part, piece) in &one.pieces {
             let kind =
                 anthropic_block(generation, piece).map_err(|why| Unsendable { row: one.row, part: *part, why })?;
@@ -262,7 +262,7 @@ fn chat<'a>(said: &[Said<'a, '_>]) -> Written<'a> {
         if one.speaker != Speaker::Tool && one.speaker != Speaker::System && !images.is_empty() {
             turns.push(Turn { role: Role::User, blocks: std::mem::take(&mut images) });
         }
-        let mut blocks = Vec::new();
+        let mut blocks = Vec::with_capacity(one.pieces.len());
         for (part, piece) in &one.pieces {
             let failed = |why| Unsendable { row: one.row, part: *part, why };
             let kind = match piece {

@@ -212,7 +212,7 @@ fn a_large_row_is_not_copied() {
             panic!("a request")
         };
         let Kind::Text(Words::Row(text)) = turns[0].blocks[0].kind else { panic!("a text") };
-        let (row, sent) = (session.messages[0].data.as_bytes(), text.as_raw().as_str().as_bytes());
+        let (row, sent) = (session.messages[0].row.data.as_bytes(), text.as_raw().as_str().as_bytes());
         assert!(row.as_ptr_range().contains(&sent.as_ptr()), "what is sent is a part of the row");
     });
 }

@@ -8,10 +8,9 @@ mod shapes;
 
 use std::collections::HashMap;
 
-use super::decode::NO_JSON;
 use super::json::{Members, Raw};
 use super::rows::{SessionRow, Undecodable};
-use super::shape::Misfit;
+use super::shape::{Misfit, NO_OBJECT};
 use crate::json::Object;
 
 /// The columns of `session` that `session_v2` must have a value in.
@@ -157,7 +156,7 @@ impl Examination {
     pub fn message_of(&mut self, id: &str, time_created: i64, data: Option<Object<'_>>) {
         let fits = self.session.starts_with("ses") && id.starts_with("msg");
         let data = fitting(fits).and_then(|()| {
-            let data = Members::of(data.ok_or(NO_JSON)?);
+            let data = Members::of(data.ok_or(NO_OBJECT)?);
             shapes::INFO.check_members(data.object()).map(|()| data)
         });
         if let Err(misfit) = &data {
@@ -186,7 +185,7 @@ impl Examination {
         };
         let fits = self.session.starts_with("ses") && id.starts_with("prt") && message.starts_with("msg");
         let kind = fitting(fits).and_then(|()| {
-            let data = data.ok_or(NO_JSON)?;
+            let data = data.ok_or(NO_OBJECT)?;
             shapes::PART.tag(&data).map(|kind| (kind, Members::of(data)))
         });
         match kind {
