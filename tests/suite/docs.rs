@@ -3,33 +3,43 @@
 use std::collections::BTreeSet;
 
 use clap::{CommandFactory, Parser};
-use opencode_unstick::diagnosis::{Code, LeftReason};
+use opencode_unstick::diagnosis::{Applicability, Code, LeftReason};
 use opencode_unstick::error::ErrorCode;
 use strum::IntoEnumIterator;
 
 use crate::cli::Cli;
 use crate::held::{self, read};
 
-#[test]
-fn the_findings_page_names_every_code_and_no_other() {
-    let mut lines = vec!["| code | what can be done | what it means |".to_owned(), "|---|---|---|".to_owned()];
-    lines.extend(Code::iter().map(|c| format!("| `{c}` | {} | {} |", c.applicability(), c.description())));
-    held::section("docs/findings.md", "codes", &lines);
-    let mut lines = vec!["| reason | what it means |".to_owned(), "|---|---|".to_owned()];
-    lines.extend(LeftReason::iter().map(|r| format!("| `{r}` | {} |", r.description())));
-    held::section("docs/findings.md", "reasons", &lines);
+/// Names in code marks, one behind the other.
+fn list<T: std::fmt::Display>(names: impl Iterator<Item = T>) -> String {
+    names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
+/// Each code with the words that a scan has for it; its sentence is in docs/schema/scan.json.
+#[test]
+fn the_findings_page_names_every_code_and_no_other() {
+    let mut lines = Vec::new();
+    for (can, what) in [
+        (Applicability::Automatic, "`repair` does it."),
+        (Applicability::OptIn, "`repair --include` does it, with the name in brackets."),
+        (Applicability::ReportOnly, "it is only said."),
+    ] {
+        lines.extend([format!("`{can}`: {what}"), String::new()]);
+        for code in Code::iter().filter(|code| code.applicability() == can) {
+            let include = code.include().map(|include| format!(" (`{include}`)")).unwrap_or_default();
+            lines.push(format!("- `{code}`{include}: {}", code.cause()));
+        }
+        lines.push(String::new());
+    }
+    lines.pop();
+    held::section("docs/findings.md", "codes", &lines);
+    held::section("docs/findings.md", "reasons", &[list(LeftReason::iter())]);
+}
+
+/// The cause of each is in docs/schema/error.json, and with the next step in what the program prints.
 #[test]
 fn the_errors_page_names_every_code_and_no_other() {
-    let mut lines = vec!["| code | cause | next |".to_owned(), "|---|---|---|".to_owned()];
-    let mut said = "";
-    for code in ErrorCode::iter() {
-        let next = if code.next() == said { "the same" } else { code.next() };
-        said = code.next();
-        lines.push(format!("| `{code}` | {} | {next} |", code.cause()).replace(" | sqlite3", " \\| sqlite3"));
-    }
-    held::section("docs/errors.md", "codes", &lines);
+    held::section("docs/errors.md", "codes", &[list(ErrorCode::iter())]);
 }
 
 #[test]

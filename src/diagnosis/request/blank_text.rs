@@ -12,6 +12,8 @@
 //! Refused: messages: text content blocks must contain non-whitespace text
 //! Asked: `--include blank-text`
 //!
+//! Thinking that would be left alone in the request leaves it too.
+//!
 //! Source: the answers of the API itself as LibreChat-AI/agents pull request 124 lists them (a blank text alone is
 //! refused, beside another text it is taken); opencode pull request 21860 (a blank between thinking and text is taken).
 //! Nobody has shown what becomes of a blank that has thinking alone beside it: that is only said, until it was refused.

@@ -13,6 +13,8 @@
 //! Through: `openai`
 //! Asked: `--include reasoning`
 //!
+//! Of a refusal that names a part only that part is mended, else every one.
+//!
 //! Source: the issues; what is sent was measured on 1.14.48 and 1.18.34 (docs/opencode.md §5). OpenRouter's encrypted
 //! details and Copilot's opaque reasoning are the same under other names.
 

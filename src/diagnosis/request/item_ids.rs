@@ -12,6 +12,8 @@
 //! Through: `openai`, configured with `store: true`
 //! Asked: `--include reasoning`
 //!
+//! Texts are then sent themselves; reasoning that is not encrypted is not sent any more.
+//!
 //! Source: the issues; what is sent was measured on 1.14.48 and 1.18.34. Only a stored refusal proves it.
 
 use super::{Asked, Broken, RequestRule};
