@@ -1,8 +1,24 @@
 //! A session as `opencode export [--sanitize]` writes it, read back to rows (docs/opencode.md §15).
 //!
-//! An export is one JSON object: `info`, the session, and `messages`, each with `info` and `parts`. What stands there is
-//! the row's JSON with the ids that the store keeps in columns behind it, so the rows' own JSON comes back byte for byte.
-//! Messages are read one at a time: one has to fit into memory, not the file.
+//! An export is one JSON object: `info`, the session, and `messages`, each with `info` and `parts`. What stands there
+//! is the row's JSON with the ids that the store keeps in columns behind it, so the rows' own JSON comes back byte for
+//! byte. Messages are read one at a time: one has to fit into memory, not the file.
+//!
+//! The program indents by two, and says "Exporting session: …" on the other output. `info` of a message is the row's
+//! JSON with `id` and `sessionID` behind it; a part has `messageID` too.
+//!
+//! `--sanitize` (not in 1.2.27 and 1.3.0) puts `[redacted:KIND:ID]` for what is not blank, and `{"redacted":
+//! "KIND:ID"}` for an object that is not empty (read in 1.18.34, seen in 1.14.48 and 1.18.34):
+//!
+//! - Placeholders stand for `title` and `directory` of the session, `path` of answers; texts, thinking, inputs,
+//!   outputs, titles of calls; `metadata` of texts, thinking and calls, and of their states; `url`, `filename` and
+//!   `source` of files, hashes of snapshots and patches, diffs.
+//! - What stays: ids, times, models, agents, cost, tokens, `finish`, `callID`, a tool's name and status; errors of
+//!   answers with their whole text, `state.error` of calls; `""` and texts of nothing but white space; `structured`,
+//!   `tools`, `variant`, `mime`; `session.path`.
+//!
+//! This hides that a call was cut off (`state.metadata.interrupted`, which is put back here), that the provider ran it,
+//! whether thinking is signed, what an image is, and a call's markup that leaked into a text.
 
 use std::fmt;
 use std::io::{BufRead, BufReader, Read};

@@ -4,6 +4,24 @@
 //! column by itself. What is rewritten here is what opencode's own `move-session` rewrites (1.17.11 and later), and the
 //! project's folders, which up to 1.14.48 follow by themselves and later keep the old path for ever. The rows of
 //! messages stay: `path` there says where a turn ran, and no version looks a session up by it.
+//!
+//! What else names a folder (measured on the versions of docs/opencode.md §14 unless another is named):
+//!
+//! - `session.path` (1.14.34 and later): the folder below the repository's root, with `/` between folders; without a
+//!   repository, the whole path less its first `/`. Only a list that asks for `path` uses it; if it is NULL, the
+//!   directory counts.
+//! - `project.id`: the id of the first commit; from 1.15.13 on, with a remote `origin`, the SHA-1 of
+//!   `git-remote:HOST/PATH` (read). It is noted in `.git/opencode`; if it changes, all sessions of the noted id move
+//!   along. A new clone has no note: even `scope=project` lists no old session until `session.project_id` is the new
+//!   project's (measured on 1.15.13 and 1.18.34).
+//! - `project.worktree` follows at the next start up to 1.14.48. Later it keeps the first start's path, and the new
+//!   folder goes into `sandboxes`. No session is looked up by either; the desktop's list of projects shows them.
+//! - `project_directory` (1.17.11 and later): every folder in which a project was opened.
+//!
+//! opencode's own move, from 1.17.11 on: `POST /experimental/control-plane/move-session` with `{sessionID, destination:
+//! {directory}}` sets a session's `directory`, `path` and `time_updated` and appends an event `session.next.moved.1`:
+//! `{timestamp, sessionID, location: {directory}, subdirectory}`; even if the old folder is gone, but not if the
+//! project's id is another.
 
 use crate::json::{array, quote, string};
 use crate::plain::{ProjectRow, SessionRow};

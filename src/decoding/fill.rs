@@ -1,9 +1,10 @@
-//! What may be filled in where a row lacks a member: only what other rows of the session say, and only where they all say
-//! the same. An edit changes no byte of a row but the member that it adds.
+//! What may be filled in where a row lacks a member: only what other rows of the session say, and only where they all
+//! say the same. An edit changes no byte of a row but the member that it adds.
 //!
-//! Source of what says what: the run loop gives an answer the agent and the model of the prompt that it answers, and
-//! writes the agent's name as `mode` too; a compaction and a subtask have an agent and a model of their own (read in
-//! 1.2.27 to 1.18.34; of 606 answers in the fixtures each agrees).
+//! Source of what says what: the run loop gives an answer the agent, the model and the variant of its prompt, and
+//! writes the agent's name as `mode` too; `path.cwd` is the session's folder and `path.root` the repository's root, or
+//! `/`; a compaction and a subtask have an agent and a model of their own (read in 1.2.27 to 1.18.34; of 606 answers in
+//! the fixtures each agrees). No other row tells cost, tokens and times.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

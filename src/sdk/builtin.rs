@@ -97,9 +97,10 @@ fn is_claude(model: &str) -> bool {
 
 /// The package that the program's code, not its catalogue, gives to a model; it goes before any catalogue.
 ///
-/// `cloudflare-ai-gateway` decides by the model's prefix (1.18.33; 1.3.0 has one package for all). `github-copilot`
-/// takes the list of models from Copilot's own service after login, where Claude models are offered through the
-/// Messages endpoint and get the Anthropic package, all others Copilot's (read in 1.14.34 to 1.18.33).
+/// `cloudflare-ai-gateway` decides by the model's prefix: `@ai-sdk/openai` for `openai/…`, `@ai-sdk/anthropic` for
+/// `anthropic/…` (1.18.33; 1.3.0 has one package for all). `github-copilot` takes the list of models from Copilot's own
+/// service after login: those that it offers at `/v1/messages` (Claude is taken to be, not measured) get
+/// `@ai-sdk/anthropic`, all others `@ai-sdk/github-copilot` (read in 1.14.34 to 1.18.33).
 pub(super) fn by_program(provider: &str, model: &str) -> Option<&'static str> {
     match provider {
         "cloudflare-ai-gateway" if model.starts_with("openai/") => Some("@ai-sdk/openai"),

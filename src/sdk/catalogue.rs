@@ -1,4 +1,8 @@
 //! The catalogue of providers and models that opencode keeps in its cache folder.
+//!
+//! It is the file that `OPENCODE_MODELS_PATH` names, or `models.json` in `$XDG_CACHE_HOME/opencode`
+//! (`~/.cache/opencode`), or the built-in one; from 1.14.34 on another file if `OPENCODE_MODELS_URL` is not the
+//! default.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

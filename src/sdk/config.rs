@@ -1,7 +1,23 @@
 //! opencode's configuration, as far as it names packages: which files there are, in which order, and how they merge.
 //!
-//! The order was measured on 1.18.33 and 1.3.0 (docs/opencode.md §5.7). Where the two differ, `.jsonc` against `.json` in
-//! the same place, the newer one is followed.
+//! Each of these is stronger than those before it, value by value (1 to 7 measured pair by pair on 1.18.33 and 1.3.0, 8
+//! read); "both" are `opencode.json` and `opencode.jsonc`:
+//!
+//! 1. `config.json` and both in `$XDG_CONFIG_HOME/opencode` (`~/.config/opencode`)
+//! 2. the file that `OPENCODE_CONFIG` names
+//! 3. both in each folder from the worktree's root (the nearest parent with a `.git`, else `/`) down to the session's
+//! 4. both in `.opencode/` of these folders, from the session's *up* to the root: the root's wins
+//! 5. both in `~/.opencode`
+//! 6. both in the folder that `OPENCODE_CONFIG_DIR` names
+//! 7. the text in `OPENCODE_CONFIG_CONTENT`
+//! 8. both in the administrator's folder: `/etc/opencode`, `/Library/Application Support/opencode`,
+//!    `%ProgramData%\opencode`
+//!
+//! `OPENCODE_DISABLE_PROJECT_CONFIG` leaves out 3 and 4. In one place `.jsonc` wins over `.json` from 1.14.34 on, which
+//! is followed; in 1.3.0 `.json` wins from 3 on, in 3 even over a nested `.jsonc`. The files are JSON with comments and
+//! trailing commas; `{env:NAME}` and `{file:PATH}` are replaced before parsing. A broken file keeps opencode from
+//! starting the session. Not followed (use `--sdk`): what opencode fetches (`.well-known/opencode` of a login, the
+//! active organisation's), preferences that macOS manages, plugins, the contents of `{file:…}`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

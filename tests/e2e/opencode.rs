@@ -1,4 +1,11 @@
 //! A real opencode: installed from npm once, run in a private home, spoken to over HTTP.
+//!
+//! It is ready when `GET /config` answers, and ends on SIGTERM. Requests for titles come too, without tools, and want
+//! an answer. `POST /session/:id/message` with `{parts: [{type: "text", text}], model: {providerID, modelID}, agent?,
+//! messageID?}` answers when the loop ends, with `info.finish` and `info.error`. For RETRY `parts` is empty and
+//! `messageID` the newest user message, or the one before the cut if a revert is pending; for PROMPT there is no
+//! `messageID`. `DELETE …/message/:mid` and `…/message/:mid/part/:pid` remove rows. `GET /config/providers` shows the
+//! package of every model. Configured by `tests/setup.rs`, asked by `scenarios.rs`.
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -1,7 +1,22 @@
 //! What opencode 2's import of opencode 1's sessions stumbles over (docs/opencode.md §16; read, not measured).
 //!
-//! The import runs when opencode 2 starts, newest id first, one transaction a session. What it cannot take stops it at
-//! that session, on every start, so that no older session ever appears.
+//! The import runs in the background when a released program starts, first on an `opencode-next.db`. It empties
+//! `event`, then takes each row of `session`, the greatest id first, in a transaction that also stores
+//! `{"phase":"sessions","cursor":ID}` under `migration.v1-v2` in `kv`, and in the end stores `{"phase":"completed"}`.
+//!
+//! - What stops it, at the same session on every start, so that no session with a smaller id ever appears: a prompt's
+//!   file whose `data:` URL does not end its header with `;base64` and has a percent escape that `decodeURIComponent`
+//!   refuses; a message whose id begins with `msg` and not with `msg_`; NULL in a column of [`NEEDED`]; a column that
+//!   is no JSON; a folder that is no absolute path. An `opencode-next.db` without the columns that it expects stops it
+//!   before the first.
+//! - What it leaves out, and only logs: parts without their message, and what does not decode by opencode 1's schema
+//!   (`shapes.rs`; a part's id begins with `prt`).
+//! - What it changes: a staged revert is forgotten, and the messages are there again. Open calls become errors; orphans
+//!   keep `metadata.interrupted`. Files that are not `data:` become words. The `metadata` of text and thinking becomes
+//!   `state`, one level too deep, so signatures and encrypted content are lost to it (reported: opencode's issue
+//!   44019). A `system` row at the end tells which tools have other names.
+//! - An answer without `time.completed` that is not the last row stays unsettled. A compaction by hand then summarises
+//!   only what stands before it, and hides everything after it.
 
 pub mod fix;
 mod shapes;

@@ -1,4 +1,10 @@
 //! The preview of opencode 2, installed from npm once and run in a private home (docs/opencode.md §16).
+//!
+//! `bin/opencode2 serve --port N`, with `OPENCODE_PASSWORD`, the password of user `opencode` in requests (which are
+//! below `/api/session`: `stories.rs`). With `--service` it is in `$XDG_CONFIG_HOME/opencode/service.json`, and the
+//! port must be given: the default is one for the whole machine. opencode 1's configuration is understood. `prompt`
+//! answers at once. The event log tells how a run ended: `session.execution.succeeded.1`, `.failed.1`,
+//! `.interrupted.1`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
