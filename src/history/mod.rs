@@ -497,7 +497,7 @@ impl Message {
         self.assistant().and_then(|a| a.error.as_deref()).is_some_and(|e| e.prefill_400)
     }
 
-    /// A row that a repair may remove, for it holds nothing (docs/architecture.md, "Removable rows"):
+    /// A row that a repair may remove, for it holds nothing (docs/architecture.md, "What a repair may do"):
     /// a user row without parts; an assistant row without finish, cost and tokens, whose parts are at most
     /// step marks, `""` text and `""` thinking, neither with metadata of a provider, and whose error is absent, an abort
     /// or a prefill 400.
