@@ -1,4 +1,21 @@
 //! The five checks: does `unstick` say and do what the real opencode shows to be right?
+//!
+//! 1. The judge must say of `fixtures/stores` what their `verdicts.json` says, for this version or the nearest with the
+//!    same rules.
+//! 2. *Predict*: RETRY does what `unstick scan` says, under the rule set of the version.
+//! 3. *Repair*: after `unstick repair --yes`, RETRY sends nothing that is refused for its tail. A session may be left
+//!    for a reason of its own; one of the repair's (`no-lossless-edit` …) is a miss for a story, and for random changes
+//!    if more than 40 of 100 that are refused get it.
+//! 4. *Lossless*: PROMPT sends the same body on the unrepaired and on the repaired copy, byte for byte but for system
+//!    prompt, tools, cache marks, and an assistant's turn in which nothing is sent if the plan says so
+//!    (`empty_answers`).
+//! 5. *Undisturbed*: sound sessions behave as before; rows of sessions outside the plan, cost and tokens (rows and
+//!    `opencode stats`) are the same; `opencode export` reads every repaired session; opencode's log has no new ERROR
+//!    line when it starts on the repaired store.
+//!
+//! Random changes are asked of 1.14.48 and later: older versions may differ for shapes that they never stored. Of
+//! histories made by hand (`tests/shapes.rs`, some 280 for each set-up), with every include, no history that went on
+//! stops going on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

@@ -1,4 +1,8 @@
 //! Sessions of which every prompt is refused: made by a real opencode, found, mended, taken back.
+//!
+//! Histories are made by the program itself or from changed rows. Two prompts are refused; `scan` names the part;
+//! `repair` alone does nothing; with `--include` the next prompt and a retry are accepted; `undo` brings the rows and
+//! the refusal back.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,7 +1,19 @@
 //! The end-to-end suite: what the real opencode does with a store, and whether `unstick` says and
 //! does the right thing about it. See docs/testing.md.
 //!
-//! Every test is ignored: `cargo test --locked --test e2e -- --ignored`.
+//! Every test is ignored: `cargo test --locked --test e2e -- --ignored`. Variables say what is asked:
+//!
+//! - `UNSTICK_E2E_VERSIONS` (`1.14.48 1.18.34`): the opencode versions to ask
+//! - `UNSTICK_E2E_MUTATIONS` (100): sessions changed at random, for each version
+//! - `UNSTICK_E2E_SEED` (20261121): the seed of those changes, and of the matrix's sample
+//! - `UNSTICK_E2E_STORIES` (all): only these stories, cases (`dead-…`) or sessions
+//! - `UNSTICK_E2E_SETUPS` (every one for the matrix, else two): the providers of `tests/setup.rs`, or `all`
+//! - `UNSTICK_E2E_SHAPES` (a sample of one in 70): of the matrix, histories whose names hold one of these words, or
+//!   `all`
+//! - `UNSTICK_E2E_OUT`: where a test writes; without it `capture`, `preview_capture`, `dump` and `matrix::record` do
+//!   nothing
+//! - `UNSTICK_E2E_JUDGES` (`1.18.34`): the versions that judge a captured store, besides the one that made it
+//! - `UNSTICK_E2E_KIND` (both): `preview_capture` writes only `preview` or `shapes`
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 #![allow(clippy::too_many_lines, clippy::too_many_arguments, reason = "a test tells its story in one piece")]
