@@ -25,7 +25,7 @@ const THINKING_FIRST: &str = "a final `assistant` message must start with a thin
 /// With this, that is said of a call that lacks its thinking: the request did not end with an answer.
 const NO_PREFILL: &str = "found `tool_use`";
 
-/// What the replay says of a tool call that is still pending or running (docs/opencode.md §5.5).
+/// What the replay says of a tool call that is still pending or running (the head of `replay/said.rs`).
 pub const NEVER_ENDED: &str = "[Tool execution was interrupted]";
 
 /// Reads a message row's JSON.

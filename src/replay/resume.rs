@@ -1,4 +1,16 @@
 //! What re-entering the run loop does (docs/opencode.md §4): stop, work off a task, or send a request.
+//!
+//! - A pending task is a `compaction` or `subtask` part that no finished assistant row has answered. Up to 1.14 it is
+//!   looked for from the newest row in replay order back to the first assistant row with a `finish`; later in all rows
+//!   newer than the newest finished assistant row, by id from 1.15.0 on, by `(data.time.created, id)` from 1.18.15 on.
+//!   An aborted or killed `/compact` leaves one; its request then ends with a user turn (measured on 1.18.33): nothing
+//!   to repair.
+//! - A compaction for want of room comes (read in 1.3.0 and 1.18.33) if the newest assistant row with a `finish` is no
+//!   summary and its `tokens.total` (if zero or missing, `input + output + cache.read + cache.write`) reaches the
+//!   limit. With `o` the smaller of the model's output limit and 32,000 (32,000 if that is zero), the limit is the
+//!   context limit minus `o`; if the model has an input limit, that minus `compaction.reserved` of the configuration,
+//!   or minus `min(20000, o)`. There is none if `compaction.auto` is false or the context limit zero. The store knows
+//!   neither limits nor configuration.
 
 use schemars::JsonSchema;
 use serde::Serialize;

@@ -1,7 +1,25 @@
 //! What opencode hands to the AI SDK: the rows of a history as messages (docs/opencode.md §5.2 to §5.6).
 //!
-//! Every row gives its messages by itself. What the SDK's core and opencode's `ProviderTransform` then leave out stands in
-//! `transform.rs`, what the package does with the rest in `packages/`.
+//! Every row gives its messages by itself. What the SDK's core and opencode's `ProviderTransform` then leave out stands
+//! in `transform.rs`, what the package does with the rest in `packages/`.
+//!
+//! - The last user row in replay order gets one more text part, the *reminder*, in memory only (read in 1.3.0 to
+//!   1.18.33), if the prompt's agent is `plan`, or if it is `build` and any assistant row of the filtered history has
+//!   the agent `plan`. The experimental plan mode stores it (read in 1.14.34 and 1.18.33). Then rows without parts are
+//!   skipped; a reminder is a part.
+//! - User rows give their text parts that are not `ignored` (from 1.14.48 on also not empty), files other than
+//!   `text/plain` and directories, "What did we do so far?" for a compaction, "The following tool was executed by the
+//!   user" for a subtask. A row that gives nothing is dropped.
+//! - Assistant rows with an error are skipped, except a `MessageAbortedError` with a part that is neither `step-start`
+//!   nor `reasoning`.
+//! - Assistant parts, in order: `text` (from 1.14.48 on an empty text in a row with signed reasoning becomes one
+//!   space); `step-start`; `tool` (completed gives a result; error an error result, but a plain one for an orphan with
+//!   a string in `metadata.output`, from 1.14 on; pending and running the error result "[Tool execution was
+//!   interrupted]"); `reasoning` (from 1.14 on another model's is sent as plain text unless blank).
+//! - The result of a tool that the provider executed stays inside the assistant's message, in the AI SDK's conversion
+//!   too: no tool message follows. Up to 1.3 opencode refuses such a history before it sends anything.
+//! - Rows with nothing but `step-start` are dropped. Every other assistant row is cut at each `step-start`; a block's
+//!   tool results form a tool message right behind it.
 
 use super::package::{Ask, Said};
 use super::turn::{Block, BlockKind, TurnRole, Why};

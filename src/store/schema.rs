@@ -1,5 +1,13 @@
-//! The gate: only a store whose tables have the form that was measured is read or written (docs/opencode.md §2, §16). It
-//! holds opencode 1's, opencode 2's, or both.
+//! The gate: only a store whose tables have the form that was measured is read or written (docs/opencode.md §2, §16).
+//! It holds opencode 1's, opencode 2's, or both.
+//!
+//! opencode 1's tables beyond docs/opencode.md §2. Indexes from 1.2.27 on:
+//! `message_session_time_created_id_idx(session_id, time_created, id)`, `part_message_id_id_idx(message_id, id)`,
+//! `part_session_idx(session_id)`; the first 1.2 releases have `message_session_idx(session_id)` and
+//! `part_message_idx(message_id)` for the first two. `session` gains columns, and their order changes: in the fixtures
+//! `path`, `agent`, `model` from 1.14.34 on, `cost`, `tokens_*` (filled) from 1.15.3 on, `metadata` in 1.17.11.
+//! Migrations: `__drizzle_migrations` up to 1.15.3, `migration` from 1.17.11 on. `session_message` records switches of
+//! agent and model (fixtures: 44 rows in 1.15.3, 43 in 1.17.11, none in 1.18.33).
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -4,7 +4,8 @@
 //! pattern", at every prompt from then on (opencode issues 1279, 1150), mostly after the model was changed to a Claude.
 //!
 //! Why: some models number their calls anew in every answer, or give them no id at all; their own providers take that.
-//! opencode replaces the characters that Claude does not take, but neither an empty id nor one that comes twice.
+//! opencode replaces the characters that Claude does not take (all but `A-Za-z0-9_-`, by `_`), but neither an empty id
+//! nor one that comes twice.
 //!
 //! Rows before: `user` · `assistant (step-start, tool callID "call_0", finish "tool-calls")` ·
 //!              `assistant (step-start, tool callID "call_0", finish "tool-calls")`
