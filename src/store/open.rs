@@ -3,6 +3,12 @@
 //! A store in WAL mode may have `-wal` and `-shm` files beside it, and an ordinary read-only open of one that
 //! has none creates them. So the way of opening follows from what lies there, and what lay there is checked
 //! again at the end.
+//!
+//! - No -wal or an empty one, no -journal (or one whose first byte is zero: its transaction is over): with `immutable=1`.
+//!   At the end the file, size, mtime, SQLite's change counter, -wal and -journal must be what they were; else it is read
+//!   again from the start.
+//! - A -wal with content and a -shm: with `mode=ro`. SQLite's own snapshot holds.
+//! - A -wal without -shm, or a -journal with content: a private temporary copy, up to 4 GiB, checked as the first.
 
 use std::fs::{self, File, Metadata};
 use std::io::{Read, Write};
