@@ -12,6 +12,12 @@ use super::{
 use crate::json::{self, Object, ShapeError, shape};
 
 /// What error texts say when a model takes no assistant prefill, lower case (docs/opencode.md §9).
+///
+/// Seen: Anthropic's plain sentence, in `APIError` or `UnknownError`; Bedrock's "The model returned the following errors: …",
+/// and earlier "… `assistant` message in the final position, which would pre-fill …"; LiteLLM's
+/// "litellm.BadRequestError: AnthropicException - b'{…}'", and Azure's through it, "Azure_aiException - {…}"; from others
+/// "Conversation must end with a user message." without "The", and "Prefilling assistant messages is not supported for this
+/// model."; from older Claude with thinking [`THINKING_FIRST`]. Mostly a turn that worked follows.
 const PREFILL_TEXTS: &[&str] = &[
     "assistant message prefill",
     "must end with a user message",

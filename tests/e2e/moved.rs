@@ -1,5 +1,5 @@
-//! A repository that was moved: what a real opencode still finds of its sessions, before and after its rows say where it
-//! is now.
+//! A repository that was moved: what a real opencode still finds of its sessions, before and after its rows say where
+//! it is now. Where opencode moves them itself (1.17.11 and later), rows and event must be equal to a relink's.
 
 use std::collections::BTreeMap;
 use std::fs;
