@@ -1,4 +1,4 @@
-//! Listing journals, and planning and carrying out an undo.
+//! Listing journals, and planning and carrying out an undo. The file may stay larger than it was.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -1,6 +1,7 @@
 //! Rows of which only the start was read: what makes a row large stands behind what the rules ask.
 //!
-//! A scan reads the first few hundred bytes of a large row. Where these do not tell, the row is read whole.
+//! A scan reads the first few hundred bytes of a large row. Where these do not tell, the row is read whole. Reading no
+//! more of any row would save some 10 % of a scan, and miss rows of one to four kilobytes that are broken at their end.
 
 use super::parse::model;
 use super::{Digest, Head, MessageRow, Names, Output, Part, PartKind, Role, ToolCall, ToolState, User};

@@ -3,6 +3,14 @@
 //! Each of them was tried on the preview: refused before, taken after (docs/opencode.md §16). None changes an id, a
 //! `seq` or the order of rows, so the counter in `event_sequence` stays as high as the rows need it. A completed call
 //! without `content` is not among them: what its `metadata` holds need not be what the model was sent.
+//!
+//! - `signatures`, Anthropic's protocol: thinking whose signature the stored refusal is about loses its `state`.
+//!   Released programs then send it as text (read); in the preview it becomes text, as does thinking without a
+//!   signature (if it has a word or none at all).
+//! - `reasoning`, Responses without `store`: thinking whose encrypted content the stored refusal is about loses its
+//!   `state`, and is not sent.
+//! - `rows`, any protocol: a missing `time.created` becomes the row's `time_created`: they are equal in each of 256
+//!   rows that the preview wrote.
 
 use std::collections::BTreeMap;
 

@@ -1,9 +1,19 @@
 //! What is left out or changed between a history's messages and the package: by the core of the AI SDK
 //! (`convertToLanguageModelPrompt`), and by opencode's `ProviderTransform.message`, which runs behind it.
 //!
-//! Read in 1.14.48 and 1.18.34 and measured on both; where the rule sets differ, the comment says so. Not followed, for no
-//! verdict depends on it: lone surrogates, characters of call ids that Claude and Mistral do not take, cache marks, and
-//! the empty thinking that is added for DeepSeek's models, which no package sends.
+//! Read in 1.14.48 and 1.18.34 and measured on both; where the rule sets differ, the comment says so. Not followed, for
+//! no verdict depends on it: lone surrogates, characters of call ids that Claude and Mistral do not take, cache marks,
+//! and the empty thinking that is added for DeepSeek's models, which no package sends.
+//!
+//! What opencode does about files and old results (read in 1.14.48 and 1.18.34; what is sent was measured on both):
+//!
+//! - Images of prompts become "ERROR: Cannot read … (this model does not support image input)" unless the model is
+//!   known to take images (`modalities.input` of the configuration or the catalogue). Those in results are sent if the
+//!   package takes them there.
+//! - New images are shrunk to 2000 pixels a side and 4.5 MB (`attachment.image` of the configuration), stored ones are
+//!   not.
+//! - `state.time.compacted` of a call leaves out its output and attachments. A compaction's own request has no media: a
+//!   prompt's file becomes `[Attached image/png: NAME]`, a result loses its attachments.
 
 use super::package::{Ask, Said};
 use super::rules::Version;

@@ -1,5 +1,17 @@
 //! Sessions of opencode 2: `session_v2`, or `session` in a store of the preview, with `session_message` and what waits
 //! (docs/opencode.md §16).
+//!
+//! - `session_v2` (read; `session` in the preview): opencode 1's columns and `agent`, `model` (JSON), `time_suspended`;
+//!   released programs also `resume_attempts`, `time_idle`, `fork_boundary`
+//! - `session_message`: `id`, `session_id`, `type`, `seq`, `time_created`, `time_updated`, `data` (JSON without id and
+//!   type); `(session_id, seq)` is unique
+//! - `session_inbox` (read; `session_pending` in the preview): waiting prompts: `type`, `payload` or `data`, `delivery`
+//!   (`steer`, `queue`), `enqueued_seq` or `admitted_seq`
+//! - `event_sequence`: the last number given out for a session. A row's `seq` is that of the event that made it, so
+//!   there are gaps; if that of an added row is above it, the next event collides.
+//! - `kv`: under `migration.v1-v2` how far the import has come (read)
+//!
+//! Without a level: measured on the preview and read in 2.0.26.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
