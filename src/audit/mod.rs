@@ -2,7 +2,8 @@
 //!
 //! Each session is read once and judged at once, on as many threads as there are views of the store; only who refuses is
 //! settled at the end, for a refusal that one session holds counts for all. How little of a row is read, and why that is
-//! enough, is told in docs/performance.md.
+//! enough, is told in docs/performance.md. A walk over the messages by `(session_id, time_created, id)` would not do: it is
+//! wrong after a message was sent again, which sets `data.time.created` alone.
 
 mod newer;
 mod scan;

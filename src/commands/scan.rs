@@ -1,4 +1,4 @@
-//! `unstick scan`
+//! `unstick scan`: several stores give a report each, and a line each at the end.
 
 use std::collections::BTreeMap;
 

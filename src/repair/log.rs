@@ -1,4 +1,5 @@
-//! The events that tell opencode's event log (1.17 and later, docs/opencode.md §2) of row edits.
+//! The events that tell opencode's event log (1.17 and later, docs/opencode.md §2) of row edits. Their ids continue the
+//! last event's.
 
 use std::collections::HashSet;
 

@@ -1,7 +1,8 @@
 //! The end-to-end suite: what the real opencode does with a store, and whether `unstick` says and
 //! does the right thing about it. See docs/testing.md.
 //!
-//! Every test is ignored: `cargo test --locked --test e2e -- --ignored`. Variables say what is asked:
+//! Every test is ignored: `cargo test --locked --test e2e -- --ignored`. A missing npm, a failed install or a program that
+//! does not start is a failure. Variables say what is asked:
 //!
 //! - `UNSTICK_E2E_VERSIONS` (`1.14.48 1.18.34`): the opencode versions to ask
 //! - `UNSTICK_E2E_MUTATIONS` (100): sessions changed at random, for each version

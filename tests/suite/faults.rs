@@ -6,6 +6,8 @@
 //! one kind of call follows another; the sweep over every call is run by
 //!
 //!     cargo test --locked --test suite every_fault -- --ignored --nocapture
+//!
+//! The exit codes that it counts are those of programs that were not killed.
 
 use std::collections::BTreeMap;
 use std::fs;

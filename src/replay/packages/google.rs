@@ -3,7 +3,8 @@
 //! Every text, thought and call carries its `thoughtSignature`, under the package's own namespace or the other's. Empty
 //! texts and thoughts are left out, signed or not. An answer of which nothing is left is an entry without parts up to
 //! 1.15.13; since 1.17.11 opencode's own change of the package leaves it out, since 1.18.20 for `@ai-sdk/google` alone.
-//! Of a call that the provider ran the call is sent; its result too where it has both of the server's ids.
+//! Of a call that the provider ran the call is sent; its result too where it has both of the server's ids. Media stand in a
+//! tool's result for Gemini 3 alone, and not through Vertex.
 //!
 //! Source: `convertToGoogleGenerativeAIMessages` of 3.0.63, 3.0.73 and 3.0.108, and opencode's change; measured on 1.14.48
 //! and 1.18.34.
