@@ -188,10 +188,9 @@ pub fn breaks<'a>(table: Table, members: impl Iterator<Item = (&'a [u8], &'a [u8
     let (mut seen, mut next) = (0_u32, 0);
     for (key, value) in members {
         // Rows are written in nearly the order of the table.
-        let mut order = (next..rules.len()).chain(0..next);
-        let Some(at) = order.find(|at| rules.get(*at).is_some_and(|rule| rule.name.as_bytes() == key)) else {
-            continue;
-        };
+        let named = |rule: &Member| rule.name.as_bytes() == key;
+        let at = if rules.get(next).is_some_and(named) { Some(next) } else { rules.iter().position(named) };
+        let Some(at) = at else { continue };
         next = at + 1;
         seen |= 1 << at;
         if rules.get(at).is_some_and(|rule| !fits(rule, value)) {

@@ -200,11 +200,12 @@ pub(super) fn of(part: &Object<'_>, depth: Depth) -> Metadata {
         details: Box::default(),
         ends: None,
     };
-    let Ok(outer) = Object::parse(raw) else { return Some(Box::new([whole("", raw)])) };
+    let Ok(Some(outer)) = part.object("metadata") else { return Some(Box::new([whole("", raw)])) };
     let mut out = Vec::new();
     // A call that the provider ran is marked beside the namespaces, and the mark is not sent.
-    for (namespace, raw) in outer.members().filter(|(name, raw)| *name != "providerExecuted" && *raw != "null") {
-        let Ok(inner) = Object::parse(raw) else {
+    let sent = |(name, raw, _): &(&str, &str, Option<Object<'_>>)| *name != "providerExecuted" && *raw != "null";
+    for (namespace, raw, inner) in outer.known_members().filter(sent) {
+        let Some(inner) = inner.or_else(|| Object::parse(raw).ok()) else {
             out.push(whole(namespace, raw));
             continue;
         };

@@ -55,9 +55,8 @@ pub fn head_with(row: MessageRow, data: &str, names: &mut Names) -> Result<Head,
 /// # Errors
 /// As [`head`].
 pub fn head_of(row: MessageRow, object: &Object<'_>, names: &mut Names) -> Result<Head, ShapeError> {
-    let created = object.some_of("time", ["created"])?.and_then(|[created]| created);
-    let created = created.map(|raw| json::number_of("created", raw)).transpose()?;
-    let Some(created) = created else {
+    let time = object.object("time")?;
+    let Some(created) = time.map(|time| time.number("created")).transpose()?.flatten() else {
         return shape("`time.created` is missing");
     };
     let role = match object.required("role")?.as_ref() {
@@ -89,20 +88,19 @@ fn assistant(object: &Object<'_>, names: &mut Names) -> Result<Assistant, ShapeE
 }
 
 fn tokens(object: &Object<'_>) -> Result<Tokens, ShapeError> {
-    let figure = |key, raw: Option<&str>| raw.map_or(Ok(0.0), |raw| json::number_of(key, raw));
-    let Some(tokens) = object.some_of("tokens", ["total", "input", "output", "reasoning", "cache"])? else {
+    let Some(tokens) = object.object("tokens")? else {
         return Ok(Tokens::default());
     };
-    let [total, input, output, reasoning, cache] = tokens;
-    let cache = cache.map(|raw| json::some_of("cache", raw, ["read", "write"])).transpose()?;
-    let [read, write] = cache.unwrap_or_default();
+    let cache = tokens.object("cache")?;
+    let of = |object: &Object<'_>, key| Ok(object.number(key)?.unwrap_or(0.0));
+    let cached = |key| cache.as_ref().map_or(Ok(0.0), |cache| of(cache, key));
     Ok(Tokens {
-        total: figure("total", total)?,
-        input: figure("input", input)?,
-        output: figure("output", output)?,
-        reasoning: figure("reasoning", reasoning)?,
-        cache_read: figure("read", read)?,
-        cache_write: figure("write", write)?,
+        total: of(&tokens, "total")?,
+        input: of(&tokens, "input")?,
+        output: of(&tokens, "output")?,
+        reasoning: of(&tokens, "reasoning")?,
+        cache_read: cached("read")?,
+        cache_write: cached("write")?,
     })
 }
 
@@ -211,11 +209,11 @@ fn text(object: &Object<'_>, depth: Depth) -> Result<Text, ShapeError> {
 }
 
 fn tool(object: &Object<'_>, depth: Depth) -> Result<ToolCall, ShapeError> {
-    let Some(state) = object.shared("state")? else {
+    let Some(state) = object.object("state")? else {
         return shape("`state` is missing");
     };
     let call_id = object.required_string("callID")?;
-    let metadata = state.object("metadata").ok().flatten();
+    let metadata = || state.object("metadata").ok().flatten();
     let time = state.object("time").ok().flatten();
     let status = match state.required("status")?.as_ref() {
         "completed" => {
@@ -240,14 +238,15 @@ fn tool(object: &Object<'_>, depth: Depth) -> Result<ToolCall, ShapeError> {
             };
             ToolState::Completed { compacted: time.truthy("compacted"), output, attachments }
         }
-        "error" => ToolState::Error {
-            orphan: metadata.as_ref().is_some_and(|m| m.get("interrupted") == Some("true")),
-            has_output: metadata.as_ref().is_some_and(|m| {
-                m.get("interrupted") == Some("true") && m.get("output").is_some_and(|o| o.starts_with('"'))
-            }),
-            never_ended: state.get("error").and_then(json::words).as_deref() == Some(NEVER_ENDED),
-            start: time.and_then(|t| t.number("start").ok().flatten()),
-        },
+        "error" => {
+            let interrupted = metadata().filter(|m| m.get("interrupted") == Some("true"));
+            ToolState::Error {
+                orphan: interrupted.is_some(),
+                has_output: interrupted.is_some_and(|m| m.get("output").is_some_and(|o| o.starts_with('"'))),
+                never_ended: state.get("error").and_then(json::words).as_deref() == Some(NEVER_ENDED),
+                start: time.and_then(|t| t.number("start").ok().flatten()),
+            }
+        }
         "running" => ToolState::Running,
         "pending" => ToolState::Pending,
         _ => return shape("`state.status` is none of pending, running, completed, error"),
@@ -256,7 +255,7 @@ fn tool(object: &Object<'_>, depth: Depth) -> Result<ToolCall, ShapeError> {
     // What is said of a call that never ended is the same whether its row says so or opencode.
     let said = match &status {
         ToolState::Completed { .. } => state.get("output"),
-        ToolState::Error { has_output: true, .. } => metadata.as_ref().and_then(|m| m.get("output")),
+        ToolState::Error { has_output: true, .. } => metadata().and_then(|m| m.get("output")),
         ToolState::Error { never_ended: false, .. } => state.get("error"),
         _ => None,
     };

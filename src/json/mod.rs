@@ -5,17 +5,20 @@
 //! nobody needs are skipped as raw text and never decoded.
 
 mod canonical;
+mod members;
 mod shorten;
 mod start;
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
 use std::fmt;
+use std::ops::Range;
+use std::rc::Rc;
 
-use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 pub use canonical::{Content, content, content_of};
+use members::{Member, Read};
 pub use shorten::{Shorten, shortened};
 pub use start::Start;
 
@@ -34,47 +37,15 @@ pub(crate) fn shape<T>(message: impl Into<String>) -> Result<T, ShapeError> {
     Err(ShapeError(message.into()))
 }
 
-/// The members of one JSON object in the order in which they stand, values as raw text.
+/// The members of one JSON object in the order in which they stand, values as raw text. Objects within it were read with
+/// it: to look into one costs nothing.
 #[derive(Debug)]
 pub struct Object<'a> {
     text: &'a str,
-    members: Vec<Member<'a>>,
-}
-
-#[derive(Debug)]
-struct Member<'a> {
-    name: Cow<'a, str>,
-    raw: &'a str,
-    /// Its value, if that is an object and somebody has looked into it.
-    object: OnceCell<Box<Object<'a>>>,
-}
-
-/// Gives every member of an object to a function: its name and its raw value.
-struct Each<F>(F);
-
-impl<'de, F: FnMut(Cow<'de, str>, &'de str)> Visitor<'de> for Each<F> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key::<Key<'de>>()? {
-            (self.0)(key.0, map.next_value::<&'de RawValue>()?.get());
-        }
-        Ok(())
-    }
-}
-
-fn each<'a>(text: &'a str, each: impl FnMut(Cow<'a, str>, &'a str)) -> Result<(), ShapeError> {
-    let mut de = serde_json::Deserializer::from_str(text);
-    de.deserialize_map(Each(each)).and_then(|()| de.end()).map_err(|e| {
-        ShapeError(match e.classify() {
-            serde_json::error::Category::Data => "not a JSON object".to_owned(),
-            _ => format!("not JSON (line {} column {})", e.line(), e.column()),
-        })
-    })
+    /// What was read of the object in which this one stands, or is.
+    read: Rc<Read<'a>>,
+    /// Where its own members stand among those within, if it is not the outermost.
+    place: Option<Range<usize>>,
 }
 
 /// The key of a member: borrowed unless something in it is escaped.
@@ -105,10 +76,7 @@ impl<'a> Object<'a> {
     /// # Errors
     /// When `text` is not JSON, or is JSON of another kind.
     pub fn parse(text: &'a str) -> Result<Self, ShapeError> {
-        // Rows have some ten members: to grow again and again costs more than a few empty places.
-        let mut members = Vec::with_capacity(8);
-        each(text, |name, raw| members.push(Member { name, raw, object: OnceCell::new() }))?;
-        Ok(Self { text, members })
+        Ok(Self { text, read: Rc::new(members::read(text)?), place: None })
     }
 
     /// The raw text of the value of `key`; the last one where a key stands twice, as in JavaScript.
@@ -117,8 +85,15 @@ impl<'a> Object<'a> {
         self.member(key).map(|member| member.raw)
     }
 
+    fn own(&self) -> &[Member<'a>] {
+        match &self.place {
+            None => &self.read.own,
+            Some(place) => self.read.within.get(place.clone()).unwrap_or_default(),
+        }
+    }
+
     fn member(&self, key: &str) -> Option<&Member<'a>> {
-        self.members.iter().rev().find(|member| member.name == key)
+        self.own().iter().rev().find(|member| member.is(key))
     }
 
     /// Like [`Object::get`], with JSON's `null` taken for absent.
@@ -170,44 +145,25 @@ impl<'a> Object<'a> {
     /// # Errors
     /// When it is there and not an object.
     pub fn object(&self, key: &str) -> Result<Option<Object<'a>>, ShapeError> {
-        match self.some(key) {
+        match self.member(key).filter(|member| member.raw != "null") {
             None => Ok(None),
-            Some(raw) => match Object::parse(raw) {
+            Some(member) => match self.within(member).map_or_else(|| Object::parse(member.raw), Ok) {
                 Ok(object) => Ok(Some(object)),
                 Err(_) => shape(format!("`{key}` is not an object")),
             },
         }
     }
 
-    /// [`Object::object`], read once for all who ask.
-    ///
-    /// # Errors
-    /// When it is there and not an object.
-    pub fn shared(&self, key: &str) -> Result<Option<&Object<'a>>, ShapeError> {
-        let Some(member) = self.member(key) else { return Ok(None) };
-        if member.object.get().is_none() {
-            let Some(object) = self.object(key)? else { return Ok(None) };
-            member.object.get_or_init(|| Box::new(object));
-        }
-        Ok(self.known(key))
+    /// The object that a member's value is, if it was read with this one.
+    fn within(&self, member: &Member<'a>) -> Option<Object<'a>> {
+        let place = member.own.start as usize..member.own.end as usize;
+        (!place.is_empty()).then(|| Self { text: member.raw, read: Rc::clone(&self.read), place: Some(place) })
     }
 
-    /// What [`Object::shared`] has read already.
+    /// [`Object::object`], if it was read with this one.
     #[must_use]
-    pub fn known(&self, key: &str) -> Option<&Object<'a>> {
-        self.member(key)?.object.get().map(|object| &**object)
-    }
-
-    /// The raw values of some members of an object member, `null` taken for absent; the last one where a name stands twice.
-    ///
-    /// # Errors
-    /// When it is there and not an object.
-    pub fn some_of<const N: usize>(
-        &self,
-        key: &str,
-        names: [&str; N],
-    ) -> Result<Option<[Option<&'a str>; N]>, ShapeError> {
-        self.some(key).map(|raw| some_of(key, raw, names)).transpose()
+    pub fn known(&self, key: &str) -> Option<Object<'a>> {
+        self.within(self.member(key)?)
     }
 
     /// A number member, as JavaScript would read it (1e400 is infinite).
@@ -215,7 +171,8 @@ impl<'a> Object<'a> {
     /// # Errors
     /// When it is there and not a number.
     pub fn number(&self, key: &str) -> Result<Option<f64>, ShapeError> {
-        self.some(key).map(|raw| number_of(key, raw)).transpose()
+        let is = |raw| number(raw).ok_or_else(|| ShapeError(format!("`{key}` is not a number")));
+        self.some(key).map(is).transpose()
     }
 
     /// Whether the member is there and JavaScript would take it for true.
@@ -224,13 +181,14 @@ impl<'a> Object<'a> {
         self.get(key).is_some_and(truthy)
     }
 
-    fn into_members(self) -> Vec<(Cow<'a, str>, &'a str)> {
-        self.members.into_iter().map(|member| (member.name, member.raw)).collect()
-    }
-
     /// The names and raw values, in order.
     pub fn members(&self) -> impl Iterator<Item = (&str, &'a str)> + Clone {
-        self.members.iter().map(|member| (member.name.as_ref(), member.raw))
+        self.own().iter().map(|member| (member.name.as_ref(), member.raw))
+    }
+
+    /// [`Object::members`], each with the object that its value is, if it was read with this one.
+    pub fn known_members(&self) -> impl Iterator<Item = (&str, &'a str, Option<Object<'a>>)> {
+        self.own().iter().map(|member| (member.name.as_ref(), member.raw, self.within(member)))
     }
 
     /// The object's text with `key` set to `value` (raw JSON): replaced where it stands, else appended.
@@ -242,7 +200,7 @@ impl<'a> Object<'a> {
             return format!("{}{value}{}", &self.text[..start], &self.text[start + raw.len()..]);
         }
         let close = self.text.rfind('}').unwrap_or(self.text.len());
-        let comma = if self.members.is_empty() { "" } else { "," };
+        let comma = if self.own().is_empty() { "" } else { "," };
         format!("{}{comma}\"{key}\":{value}{}", &self.text[..close], &self.text[close..])
     }
 
@@ -250,15 +208,16 @@ impl<'a> Object<'a> {
     #[must_use]
     pub fn without(&self, key: &str) -> String {
         let mut out = self.text.to_owned();
-        for (at, member) in self.members.iter().enumerate().rev().filter(|(_, member)| member.name == key) {
+        let members = self.own();
+        for (at, member) in members.iter().enumerate().rev().filter(|(_, member)| member.name == key) {
             let end = offset(self.text, member.raw) + member.raw.len();
             if at > 0 {
-                let previous = self.members[at - 1].raw;
+                let previous = members[at - 1].raw;
                 out.replace_range(offset(self.text, previous) + previous.len()..end, "");
             } else {
                 let open = self.text.find('{').map_or(0, |i| i + 1);
                 // A following member keeps its own text; only the comma between the two goes.
-                let comma = if self.members.len() > 1 { out[end..].find(',').map_or(0, |i| i + 1) } else { 0 };
+                let comma = if members.len() > 1 { out[end..].find(',').map_or(0, |i| i + 1) } else { 0 };
                 out.replace_range(open..end + comma, "");
                 return Object::parse(&out).map_or_else(|_| out.clone(), |rest| rest.without(key));
             }
@@ -332,33 +291,15 @@ pub fn words(raw: &str) -> Option<Cow<'_, str>> {
 /// The number that `raw` is, as JavaScript reads it.
 #[must_use]
 pub fn number(raw: &str) -> Option<f64> {
-    raw.starts_with(|c: char| c == '-' || c.is_ascii_digit()).then(|| raw.parse().ok())?
-}
-
-/// The raw values of some members of the object that `raw` is, as [`Object::some_of`] of a member called `key`.
-///
-/// # Errors
-/// When it is not an object.
-pub fn some_of<'a, const N: usize>(
-    key: &str,
-    raw: &'a str,
-    names: [&str; N],
-) -> Result<[Option<&'a str>; N], ShapeError> {
-    let mut out = [None; N];
-    let read = each(raw, |name, value| {
-        if let Some(at) = names.iter().position(|wanted| *wanted == name) {
-            out[at] = Some(value).filter(|raw| *raw != "null");
-        }
-    });
-    if read.is_ok() { Ok(out) } else { shape(format!("`{key}` is not an object")) }
-}
-
-/// [`number`] of the raw value of a member.
-///
-/// # Errors
-/// When it is no number.
-pub fn number_of(key: &str, raw: &str) -> Result<f64, ShapeError> {
-    number(raw).ok_or_else(|| ShapeError(format!("`{key}` is not a number")))
+    // Nearly every number is a time or a count, short of the last integer that a float holds exactly.
+    let first = raw.as_bytes().first()?;
+    if first.is_ascii_digit()
+        && raw.len() <= 15
+        && let Ok(number) = raw.parse::<u64>()
+    {
+        return Some(number as f64);
+    }
+    (*first == b'-' || first.is_ascii_digit()).then(|| raw.parse().ok())?
 }
 
 /// Whether JavaScript takes the raw JSON value for true.

@@ -300,7 +300,7 @@ fn structure<'a, T: Made<'a>>(
             Some(raw) => {
                 let known = members.known(field.name);
                 let read = known
-                    .map_or_else(|| field.shape.read(Raw::inner(raw)), |object| field.shape.read_members(object))
+                    .map_or_else(|| field.shape.read(Raw::inner(raw)), |object| field.shape.read_members(&object))
                     .map_err(|e| within(field.name, &e))?;
                 keep(&mut out, field.name, read);
             }

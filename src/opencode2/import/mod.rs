@@ -288,7 +288,7 @@ impl Seen {
 impl Info {
     fn of(data: &Members<'_>) -> Self {
         let flag = |name: &str| data.get(name).is_some_and(Raw::is_true);
-        let time = data.get("time").and_then(Raw::members);
+        let time = data.object().object("time").ok().flatten();
         Self {
             user: data.text("role").is_some_and(|role| role == *"user"),
             parent: data.text("parentID").map(|id| id.decode().into_owned()),
