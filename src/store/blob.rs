@@ -18,24 +18,32 @@ pub(super) struct Starts<'db> {
     db: &'db Connection,
     table: &'static str,
     blob: Option<Blob<'db>>,
+    /// The row that was read last, whose start is still at hand.
+    rowid: Option<i64>,
     buffer: [u8; START],
 }
 
 impl<'db> Starts<'db> {
     pub(super) fn new(db: &'db Connection, table: &'static str) -> Self {
-        Self { db, table, blob: None, buffer: [0; START] }
+        Self { db, table, blob: None, rowid: None, buffer: [0; START] }
     }
 
     /// The start of the row's `data`, and what reads the rest.
     pub(super) fn of(&mut self, rowid: i64) -> rusqlite::Result<(&[u8; START], &Blob<'db>)> {
+        let known = self.rowid.take() == Some(rowid);
         let blob = match &mut self.blob {
             Some(blob) => {
-                blob.reopen(rowid)?;
+                if !known {
+                    blob.reopen(rowid)?;
+                }
                 blob
             }
             none => none.insert(self.db.blob_open("main", self.table, "data", rowid, true)?),
         };
-        blob.read_at_exact(&mut self.buffer, 0)?;
+        if !known {
+            blob.read_at_exact(&mut self.buffer, 0)?;
+        }
+        self.rowid = Some(rowid);
         Ok((&self.buffer, blob))
     }
 }

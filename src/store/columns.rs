@@ -8,11 +8,18 @@ use crate::json::ShapeError;
 
 pub(super) fn text<'r>(row: &'r Row<'_>, at: usize, name: &str) -> Result<&'r str, ShapeError> {
     match row.get_ref(at) {
-        Ok(ValueRef::Text(bytes)) => {
+        Ok(value) => text_of(value, name),
+        Err(_) => Err(ShapeError(format!("`{name}` could not be read"))),
+    }
+}
+
+/// The text that a column's value is.
+pub(super) fn text_of<'r>(value: ValueRef<'r>, name: &str) -> Result<&'r str, ShapeError> {
+    match value {
+        ValueRef::Text(bytes) => {
             std::str::from_utf8(bytes).map_err(|_| ShapeError(format!("`{name}` is not valid UTF-8")))
         }
-        Ok(other) => Err(ShapeError(format!("`{name}` is {}, expected text", kind(other)))),
-        Err(_) => Err(ShapeError(format!("`{name}` could not be read"))),
+        other => Err(ShapeError(format!("`{name}` is {}, expected text", kind(other)))),
     }
 }
 
@@ -77,12 +84,20 @@ pub(super) fn message_row(row: &Row<'_>, names: &mut Names) -> Result<MessageRow
     })
 }
 
-/// A part's id, message and `time_created`, of rowid, id, message_id, session_id, time_created, time_updated.
-pub(super) fn part_columns<'r>(row: &'r Row<'_>) -> Result<(&'r str, &'r str, i64), ShapeError> {
+/// What is asked for of a part's columns.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PartColumns<'r> {
+    pub(super) id: &'r str,
+    pub(super) message: &'r str,
+    pub(super) time_created: i64,
+}
+
+/// A part's columns, of rowid, id, message_id, session_id, time_created, time_updated.
+pub(super) fn part_columns<'r>(row: &'r Row<'_>) -> Result<PartColumns<'r>, ShapeError> {
     integer(row, 0, "rowid")?;
     let (id, message) = (text(row, 1, "id")?, text(row, 2, "message_id")?);
     text(row, 3, "session_id")?;
     let time_created = integer(row, 4, "time_created")?;
     integer(row, 5, "time_updated")?;
-    Ok((id, message, time_created))
+    Ok(PartColumns { id, message, time_created })
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use sha2::{Digest, Sha256};
 
 use super::Store;
-use super::columns::{bad_row, text};
+use super::columns::{PartColumns, bad_row, part_columns, text};
 use super::value::{MESSAGE, PART, Values};
 use crate::error::Result;
 use crate::history::{Depth, Head, Message, Part, PartKind, Session, SessionInfo, UnreadableRow};
@@ -143,28 +143,40 @@ impl Store<'_> {
         let mut places = Places::of(&heads);
         let mut parts: Vec<Vec<Part>> = vec![Vec::new(); heads.len()];
         let (mut met, mut misfiled) = (0, Vec::new());
+        // The parts of a message come one after the other, more often than not: they are given room when all are known.
+        let (mut gathered, mut current) = (Vec::new(), 0);
         let mut values = Values::of(self.db, Table::Part);
         let mut statement = self.cached(&parts_query(by))?;
         let mut rows = statement.query([&info.id])?;
         while let Some(row) = rows.next()? {
             met += 1;
-            let at = text(row, 2, "message_id").ok().and_then(|message| places.find(&heads, message));
-            let Some(at) = at else {
+            let columns = part_columns(row);
+            let message = match &columns {
+                Ok(PartColumns { message, .. }) => Some(*message),
+                Err(_) => text(row, 2, "message_id").ok(),
+            };
+            let Some(at) = message.and_then(|message| places.find(&heads, message)) else {
                 values.show_part(row, import.as_deref_mut())?;
                 self.misplaced(info, row, &mut unreadable, &mut misfiled)?;
                 continue;
             };
-            let part = values.scanned_part(row, exact(at), import.as_deref_mut())?;
+            let part = values.scanned_part(row, columns, exact(at), import.as_deref_mut())?;
             if values.odd() {
                 odd.extend(text(row, 1, "id").ok().map(|id| (Table::Part, id.to_owned())));
             }
             match part {
                 Ok(part) => {
-                    self.make_room(&mut parts[at], &heads[at].row.id)?;
-                    parts[at].push(part);
+                    if at != current || gathered.len() == MANY {
+                        self.settle(&mut gathered, &mut parts[current], &heads[current].row.id)?;
+                        current = at;
+                    }
+                    gathered.push(part);
                 }
                 Err(error) => unreadable.push(bad_row("part", row, Some(&info.id), &error)),
             }
+        }
+        if let (Some(parts), Some(head)) = (parts.get_mut(current), heads.get(current)) {
+            self.settle(&mut gathered, parts, &head.row.id)?;
         }
         let messages = heads.into_iter().zip(parts).map(|(head, parts)| Rc::new(head.with(parts))).collect();
         let mut session = Session { info: info.clone(), messages, depth: Depth::Scan };
@@ -275,7 +287,7 @@ impl Store<'_> {
         let mut statement = self.cached(&format!("{PART} WHERE part.message_id = ?1"))?;
         let mut rows = statement.query([&head.row.id])?;
         while let Some(row) = rows.next()? {
-            match values.scanned_part(row, false, None)? {
+            match values.scanned_part(row, part_columns(row), false, None)? {
                 Ok(part) if !matches!(part.kind, PartKind::Tool(_)) => {}
                 _ => return Ok(true),
             }
@@ -298,9 +310,14 @@ impl Store<'_> {
         Ok(parts)
     }
 
+    /// Gives a message the parts of it that were gathered.
+    fn settle(&self, gathered: &mut Vec<Part>, parts: &mut Vec<Part>, message: &str) -> Result<()> {
+        parts.append(gathered);
+        self.make_room(parts, message)
+    }
+
     /// Makes room for all parts of a message that has a great many: to grow again and again leaves holes.
     fn make_room(&self, parts: &mut Vec<Part>, message: &str) -> Result<()> {
-        const MANY: usize = 1 << 10;
         if parts.len() == MANY && parts.capacity() < 2 * MANY + 1 {
             let mut statement = self.cached("SELECT count(*) FROM part WHERE message_id = ?1")?;
             let all: i64 = statement.query_row([message], |row| row.get(0))?;
@@ -376,6 +393,9 @@ impl Store<'_> {
     }
 }
 
+/// Of a message with so many parts it is asked how many there are.
+const MANY: usize = 1 << 10;
+
 const NO_MESSAGE: &str = "its message does not exist";
 
 fn parts_query(by: By) -> String {
@@ -401,7 +421,13 @@ impl Places {
     }
 
     fn find(&mut self, heads: &[Head], message: &str) -> Option<usize> {
-        if heads.get(self.last).is_none_or(|head| head.row.id != message) {
+        let is = |at: usize| heads.get(at).is_some_and(|head| head.row.id == message);
+        if is(self.last) {
+            return Some(self.last);
+        }
+        if is(self.last + 1) {
+            self.last += 1;
+        } else {
             let at = self.by_id.binary_search_by(|at| heads[*at as usize].row.id.as_str().cmp(message)).ok()?;
             self.last = self.by_id[at] as usize;
         }

@@ -9,7 +9,7 @@ use rusqlite::{Connection, Row};
 use sha2::{Digest, Sha256};
 
 use super::blob::{self, ON_PAGE, Starts};
-use super::columns::{message_row, part_columns, text};
+use super::columns::{PartColumns, message_row, part_columns, text, text_of};
 use crate::decoding::{self, breaks};
 use crate::error::Result;
 use crate::history::{self, Behind, Depth, Head, MessageRow, Names, Part, Role};
@@ -21,15 +21,16 @@ use crate::rows::{Table, sha256};
 pub(super) const LARGE: i64 = history::LARGE as i64;
 
 /// A message's columns: rowid, id, session_id, time_created, time_updated, its JSON where that is on the row's own page, its
-/// size. A blob is empty.
+/// size. A large blob is empty.
 pub(super) const MESSAGE: &str = "SELECT rowid, id, session_id, time_created, time_updated, \
-     CASE WHEN typeof(data) = 'blob' THEN x'' WHEN typeof(data) <> 'text' OR octet_length(data) <= 3900 THEN data END, \
-     octet_length(data) FROM message";
+     CASE WHEN octet_length(data) <= 3900 THEN data WHEN typeof(data) = 'blob' THEN x'' \
+     WHEN typeof(data) <> 'text' THEN data END, octet_length(data) FROM message";
 
 /// A part's columns: rowid, id, message_id, session_id, time_created, time_updated, and its JSON as in [`MESSAGE`].
 pub(super) const PART: &str = "SELECT part.rowid, part.id, part.message_id, part.session_id, part.time_created, \
-     part.time_updated, CASE WHEN typeof(part.data) = 'blob' THEN x'' \
-     WHEN typeof(part.data) <> 'text' OR octet_length(part.data) <= 3900 THEN part.data END, octet_length(part.data) FROM part";
+     part.time_updated, CASE WHEN octet_length(part.data) <= 3900 THEN part.data \
+     WHEN typeof(part.data) = 'blob' THEN x'' WHEN typeof(part.data) <> 'text' THEN part.data END, \
+     octet_length(part.data) FROM part";
 
 /// Reads the JSON of rows of one table.
 pub(super) struct Values<'db> {
@@ -65,10 +66,13 @@ impl<'db> Values<'db> {
 
     pub(super) fn seen<'r>(&self, row: &'r Row<'_>) -> rusqlite::Result<Seen<'r>> {
         let column = self.column();
-        Ok(match (row.get_ref(column)?, row.get(column + 1)?) {
-            (ValueRef::Null, Some(bytes)) => Seen::Elsewhere(bytes),
-            _ => Seen::Whole(text(row, column, "data")),
-        })
+        let value = row.get_ref(column)?;
+        if value == ValueRef::Null
+            && let Some(bytes) = row.get(column + 1)?
+        {
+            return Ok(Seen::Elsewhere(bytes));
+        }
+        Ok(Seen::Whole(text_of(value, "data")))
     }
 
     /// A message of a row of [`MESSAGE`]; `Err` within where it cannot be understood. `import` is shown the row.
@@ -126,7 +130,7 @@ impl<'db> Values<'db> {
 
     /// A part of a row of [`PART`], read whole; `Err` within where it cannot be understood.
     pub(super) fn part(&mut self, row: &Row<'_>) -> rusqlite::Result<Result<Part, ShapeError>> {
-        let (id, _, time) = match part_columns(row) {
+        let PartColumns { id, time_created: time, .. } = match part_columns(row) {
             Ok(columns) => columns,
             Err(error) => return Ok(Err(error)),
         };
@@ -136,16 +140,17 @@ impl<'db> Values<'db> {
         }
     }
 
-    /// A part as far as a verdict asks: of a large one the start may do. `exact` as in [`history::part_of_start`]; `import`
-    /// is shown the row.
+    /// A part as far as a verdict asks: of a large one the start may do. `columns` are the row's, `exact` as in
+    /// [`history::part_of_start`]; `import` is shown the row.
     pub(super) fn scanned_part(
         &mut self,
         row: &Row<'_>,
+        columns: Result<PartColumns<'_>, ShapeError>,
         exact: bool,
         import: Option<&mut Examination>,
     ) -> Result<Result<Part, ShapeError>> {
         self.odd = true;
-        let (id, message, time) = match part_columns(row) {
+        let PartColumns { id, message, time_created: time } = match columns {
             Ok(columns) => columns,
             Err(error) => {
                 self.show_part(row, import)?;
