@@ -3,12 +3,14 @@
 use std::collections::HashSet;
 use std::rc::Rc;
 
+use foldhash::fast::RandomState;
+
 use super::{Head, ModelRef, Role};
 
 /// What the rows that were read so far have named.
 #[derive(Debug, Default)]
 pub struct Names {
-    strings: HashSet<Rc<str>>,
+    strings: HashSet<Rc<str>, RandomState>,
     /// A session is answered by few models.
     models: Vec<Rc<ModelRef>>,
 }

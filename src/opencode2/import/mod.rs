@@ -23,6 +23,8 @@ mod shapes;
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 use super::json::{Members, Raw};
 use super::rows::{SessionRow, Undecodable};
 use super::shape::{Misfit, NO_OBJECT};
@@ -115,7 +117,9 @@ pub struct Examination {
     session: String,
     messages: Vec<Seen>,
     /// Places in `messages`, by id.
-    places: HashMap<String, usize>,
+    places: HashMap<String, usize, RandomState>,
+    /// The place that was asked for last: the parts of a message come one after the other, more often than not.
+    last: Option<usize>,
     dropped_messages: Vec<Finding>,
     dropped_parts: Vec<Finding>,
 }
@@ -194,7 +198,7 @@ impl Examination {
 
     /// [`Examination::part`], of a row whose JSON is parsed already; `None` for what is no object.
     pub fn part_of(&mut self, id: &str, message: &str, data: Option<Object<'_>>) {
-        let Some(at) = self.places.get(message) else {
+        let Some(at) = self.place(message) else {
             self.dropped_parts.push(Finding { row: id.to_owned(), effect: Effect::DropsOrphan });
             return;
         };
@@ -204,11 +208,18 @@ impl Examination {
             shapes::PART.tag(&data).map(|kind| (kind, Members::of(data)))
         });
         match kind {
-            Ok((kind, data)) => self.messages[*at].add(id, kind, &data),
+            Ok((kind, data)) => self.messages[at].add(id, kind, &data),
             Err(misfit) => {
                 self.dropped_parts.push(Finding { row: id.to_owned(), effect: Effect::Drops(misfit) });
             }
         }
+    }
+
+    fn place(&mut self, message: &str) -> Option<usize> {
+        if self.last.is_none_or(|at| self.messages[at].id != message) {
+            self.last = self.places.get(message).copied();
+        }
+        self.last
     }
 
     /// Everything that the import does to the session: what stops it comes first.
@@ -303,16 +314,16 @@ impl Info {
 struct Known<'a> {
     messages: Vec<(&'a Seen, &'a Info)>,
     /// Their places by their ids.
-    places: HashMap<&'a str, usize>,
+    places: HashMap<&'a str, usize, RandomState>,
     /// For each place the first message that says it is its summary.
-    summaries: HashMap<usize, usize>,
+    summaries: HashMap<usize, usize, RandomState>,
 }
 
 impl<'a> Known<'a> {
     fn of(all: &'a [Seen]) -> Self {
         let messages: Vec<_> = all.iter().filter_map(|seen| Some((seen, seen.info.as_ref()?))).collect();
         let places = messages.iter().enumerate().map(|(at, (seen, _))| (seen.id.as_str(), at)).collect();
-        let mut known = Self { messages, places, summaries: HashMap::new() };
+        let mut known = Self { messages, places, summaries: HashMap::default() };
         for at in 0..known.messages.len() {
             let info = known.messages[at].1;
             if let Some(parent) = known.parent(info).filter(|_| !info.user && info.summary) {
