@@ -160,10 +160,10 @@ impl<'a> Object<'a> {
         (!place.is_empty()).then(|| Self { text: member.raw, read: Rc::clone(&self.read), place: Some(place) })
     }
 
-    /// [`Object::object`], if it was read with this one.
+    /// [`Object::get`], with the object that the value is, if it was read with this one.
     #[must_use]
-    pub fn known(&self, key: &str) -> Option<Object<'a>> {
-        self.within(self.member(key)?)
+    pub fn known(&self, key: &str) -> Option<(&'a str, Option<Object<'a>>)> {
+        self.member(key).map(|member| (member.raw, self.within(member)))
     }
 
     /// A number member, as JavaScript would read it (1e400 is infinite).

@@ -81,7 +81,7 @@ impl<'a> Start<'a> {
         if self.cut != Some(key) {
             return Some(Start { object: self.object.object(key).ok()??, cut: None });
         }
-        match self.object.known(key) {
+        match self.object.known(key).and_then(|(_, object)| object) {
             Some(object) => Self::of_object(object),
             None => Self::of_text(self.begun(key)?, 0),
         }

@@ -296,13 +296,15 @@ fn structure<'a, T: Made<'a>>(
     mut out: Vec<(&'static str, T)>,
 ) -> Result<T, Misfit> {
     for field in fields {
-        match members.get(field.name) {
-            Some(raw) => {
-                let known = members.known(field.name);
-                let read = known
-                    .map_or_else(|| field.shape.read(Raw::inner(raw)), |object| field.shape.read_members(&object))
-                    .map_err(|e| within(field.name, &e))?;
-                keep(&mut out, field.name, read);
+        match members.known(field.name) {
+            Some((raw, known)) => {
+                let read = match (field.shape, known) {
+                    (shape @ (Shape::Struct(_) | Shape::Tagged(..) | Shape::RecordOf(_)), Some(object)) => {
+                        shape.read_members(&object)
+                    }
+                    (shape, _) => shape.read(Raw::inner(raw)),
+                };
+                keep(&mut out, field.name, read.map_err(|e| within(field.name, &e))?);
             }
             None if field.due => return Err(within(field.name, &misfit("is missing"))),
             None => {}
@@ -476,7 +478,11 @@ mod tests {
     use crate::opencode2::json::Raw;
 
     static INNER: Shape = Shape::Struct(&[due("name", &Shape::String), may("time", &Shape::Millis)]);
-    static OUTER: Shape = Shape::Struct(&[due("list", &Shape::NonEmpty(&INNER)), may("kind", &Shape::OneOf(&["a"]))]);
+    static OUTER: Shape = Shape::Struct(&[
+        due("list", &Shape::NonEmpty(&INNER)),
+        may("kind", &Shape::OneOf(&["a"])),
+        may("state", &Shape::Record),
+    ]);
 
     fn says(text: &str) -> String {
         let document = format!("{{\"x\":{text}}}");
@@ -534,14 +540,17 @@ mod tests {
         for (item, fits) in fitting.map(|item| (item, true)).into_iter().chain(not.map(|item| (item, false))) {
             let texts = [
                 format!(r#"{{"type":"a","list":[{item}]}}"#),
-                format!(r#"{{"list":[{item}],"more":[{{"x":[]}}],"type":"a"}}"#),
+                format!(r#"{{"list":[{item}],"more":[{{"x":[]}}],"state":{{"x":1}},"type":"a"}}"#),
+                format!(r#"{{"type":"a","state":{{"x":1}},"list":[{item}]}}"#),
                 format!(r#"{{"type":"c","list":[{item}],"type":"a"}}"#),
             ];
             for text in texts {
                 let tag = tag(&text);
                 assert_eq!(tag.is_ok(), fits, "{text}: {tag:?}");
                 assert_eq!(tag.map(drop), CASES.check(Raw::parse(&text).unwrap()), "{text}");
-                assert_eq!(read(&CASES.read_text(&text)), read(&CASES.explain(Raw::parse(&text).unwrap())), "{text}");
+                let read_once = read(&CASES.read_text(&text));
+                assert_eq!(read_once, read(&CASES.explain(Raw::parse(&text).unwrap())), "{text}");
+                assert!(!fits || read_once.unwrap().contains(r#"{\"x\":1}"#) == text.contains("state"), "{text}");
             }
         }
         assert_eq!(tag(r#"{"type":"b","x":1}"#), Ok("b"));
