@@ -50,7 +50,9 @@ fn left(diagnosis: &Diagnosis, includes: Includes) -> Option<Left> {
         let include = f.code.include().filter(|_| f.applicability == Applicability::OptIn)?;
         (!includes.has(include)).then_some(include)
     };
-    let doubted = (diagnosis.status == Status::AtRisk && !includes.has(Include::AtRisk)).then_some(Include::AtRisk);
+    let mended = diagnosis.findings.iter().any(|f| f.applicability == Applicability::OptIn);
+    let doubted = mended && diagnosis.status == Status::AtRisk && !includes.has(Include::AtRisk);
+    let doubted = doubted.then_some(Include::AtRisk);
     let lacking = diagnosis.findings.iter().filter_map(lacks).chain(doubted);
     let lacking: BTreeSet<Include> = lacking.collect();
     let left = |reason: LeftReason, detail: String| Some(Left { id: id.clone(), reason, detail });

@@ -101,7 +101,10 @@ impl<T: Send, F: Fn(&StoredSession, &Session<'_>) -> Option<T> + Sync> Walk<'_, 
             return Ok((Done { diagnosis, sdk, told: None, unreadable }, read));
         }
         let judged = session.with(&rows, |rows| {
-            let diagnosis = v2::diagnose(own, rows, &session.info, session.model(), target);
+            let mut diagnosis = v2::diagnose(own, rows, &session.info, session.model(), target);
+            if sdk.as_ref().is_some_and(SdkChoice::is_guess) {
+                v2::doubt_package(own, &mut diagnosis);
+            }
             (diagnosis, (self.tell)(session, rows))
         });
         Ok((Done { diagnosis: judged.0, sdk, told: judged.1, unreadable: Vec::new() }, read))

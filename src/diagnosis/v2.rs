@@ -132,6 +132,15 @@ pub fn diagnose(
     d
 }
 
+/// Takes back what is sure only if the package is: that opencode cannot write the request.
+pub fn doubt_package(own: &Generation, d: &mut Diagnosis) {
+    let unsendable = |(key, program): &(&str, Program)| *key == own.key && program.prompt.sends == Sends::Unsendable;
+    if d.evidence == Some(Evidence::Predicted) && d.programs.iter().any(unsendable) {
+        (d.status, d.tail, d.refused) = (Status::AtRisk, Status::AtRisk, false);
+        d.doubts.package = true;
+    }
+}
+
 /// How the session stands: what stops every prompt comes first.
 fn status(
     found: &[findings::Finding<'_>],

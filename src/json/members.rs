@@ -15,7 +15,7 @@ pub(super) const DEPTH: usize = 2;
 /// a few empty places.
 const FEW: usize = 20;
 
-/// How many members of objects within are noted: of more it is better not to hold them all.
+/// How many members there may be in all once an object within has been read: of more it is better not to hold them all.
 const MANY: usize = 256;
 
 /// A member of an object.

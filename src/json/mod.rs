@@ -37,8 +37,8 @@ pub(crate) fn shape<T>(message: impl Into<String>) -> Result<T, ShapeError> {
     Err(ShapeError(message.into()))
 }
 
-/// The members of one JSON object in the order in which they stand, values as raw text. Objects within it were read with
-/// it: to look into one costs nothing.
+/// The members of one JSON object in the order in which they stand, values as raw text. Objects within it were mostly read
+/// with it: to look into one costs nothing then.
 #[derive(Debug)]
 pub struct Object<'a> {
     text: &'a str,

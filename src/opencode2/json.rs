@@ -123,9 +123,9 @@ impl<'a> Text<'a> {
 
 impl PartialEq<str> for Text<'_> {
     fn eq(&self, other: &str) -> bool {
-        // Escapes are longer than what they stand for.
         let inner = &self.0[1..self.0.len() - 1];
-        inner == other || inner.len() > other.len() && inner.contains('\\') && self.decode() == other
+        // Escapes are longer than what they stand for.
+        if inner.contains('\\') { inner.len() > other.len() && self.decode() == other } else { inner == other }
     }
 }
 
@@ -160,5 +160,17 @@ impl<'a> Members<'a> {
     /// The object's text without a key. Every other byte stays.
     pub(super) fn without(&self, name: &str) -> String {
         self.0.without(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_what_its_escapes_stand_for() {
+        let text = |raw| Raw::parse(raw).and_then(Raw::text).unwrap();
+        assert!(text(r#""msg_\u0041""#) == *"msg_A" && text(r#""msg_\u0041""#) != *r"msg_\u0041");
+        assert!(text(r#""msg_\\u0041""#) == *r"msg_\u0041" && text(r#""msg_A""#) == *"msg_A");
     }
 }

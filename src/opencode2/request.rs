@@ -3,9 +3,11 @@
 //! - As the user's are sent: prompts, notices (`synthetic`), skills, shell commands, completed compactions, changes of
 //!   folder (read). Updates of the instructions (`system`) join the user's turn before them, or are a turn of their
 //!   own; Opus 4.8 gets them as such in the preview, Claude from 4.8 and 5 on in released programs (both read). Not
-//!   sent: switches of agent and model, `idle`, running or failed compactions, prompts of `""` without a file.
-//! - Empty text is dropped. An answer of which nothing is left, such as a stored refusal, gives only its results. Open
-//!   calls (streaming, running) become errors of type `aborted` when a run starts.
+//!   sent: switches of agent and model, `idle`, running or failed compactions, prompts of which nothing is
+//!   left (`""`, without a skill or a file that is sent).
+//! - Empty text is dropped, by released programs only if it has no state (read). An answer of which nothing is left,
+//!   such as a stored refusal, gives only its results. Open calls (streaming, running) become errors of type `aborted`
+//!   when a run starts.
 //! - Provider state (`state`, `providerState`, `providerResultState`) is sent again if provider and model are the
 //!   session's and the answer has no error; otherwise thinking becomes plain text. Text keeps its state for all models
 //!   of the provider, a call that the provider ran even in an answer with an error.

@@ -75,11 +75,18 @@ pub struct Misfit {
     pub wanted: &'static str,
 }
 
-impl std::fmt::Display for Misfit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.place.is_empty() { f.write_str(self.wanted) } else { write!(f, "`{}`: {}", self.place, self.wanted) }
+impl fmt::Display for Misfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.place.as_str(), self.wanted) {
+            ("", wanted) => write!(f, "it should be {wanted}"),
+            (place, MISSING) => write!(f, "`{place}` {MISSING}"),
+            (place, wanted) => write!(f, "`{place}` should be {wanted}"),
+        }
     }
 }
+
+/// What is said of a key that is due and not there.
+const MISSING: &str = "is missing";
 
 /// What a text is that is no object.
 pub(super) const NO_OBJECT: Misfit = Misfit { place: String::new(), wanted: "a JSON object" };
@@ -306,7 +313,7 @@ fn structure<'a, T: Made<'a>>(
                 };
                 keep(&mut out, field.name, read.map_err(|e| within(field.name, &e))?);
             }
-            None if field.due => return Err(within(field.name, &misfit("is missing"))),
+            None if field.due => return Err(within(field.name, &misfit(MISSING))),
             None => {}
         }
     }
@@ -493,11 +500,11 @@ mod tests {
     #[test]
     fn the_first_place_that_does_not_fit_is_named() {
         assert_eq!(says(r#"{"list":[{"name":"","more":1}],"kind":"a"}"#), "fits");
-        assert_eq!(says(r#"{"list":[{"name":"a"},{}]}"#), "`list[1].name`: is missing");
-        assert_eq!(says(r#"{"list":[]}"#), "`list`: an array that is not empty");
-        assert_eq!(says(r#"{"list":[{"name":"a","time":1e16}]}"#), "`list[0].time`: a time in milliseconds");
-        assert_eq!(says(r#"{"list":[{"name":"a"}],"kind":null}"#), "`kind`: one of the words that are known");
-        assert_eq!(says("3"), "an object");
+        assert_eq!(says(r#"{"list":[{"name":"a"},{}]}"#), "`list[1].name` is missing");
+        assert_eq!(says(r#"{"list":[]}"#), "`list` should be an array that is not empty");
+        assert_eq!(says(r#"{"list":[{"name":"a","time":1e16}]}"#), "`list[0].time` should be a time in milliseconds");
+        assert_eq!(says(r#"{"list":[{"name":"a"}],"kind":null}"#), "`kind` should be one of the words that are known");
+        assert_eq!(says("3"), "it should be an object");
     }
 
     static CASES: Shape = Shape::Tagged("type", &[("a", &OUTER), ("b", &NAMED)]);

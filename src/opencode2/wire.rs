@@ -2,9 +2,9 @@
 //!
 //! Calls that a provider ran can be sent to Anthropic if the tool is `web_search`, `code_execution` or `web_fetch`, and
 //! by the Responses protocol. Others, and all by chat completions or by Google's and Amazon's protocols (these read),
-//! end the run before anything is sent. So does a result's file that is no image or PDF, or no base64. Results are a
-//! user turn each (Anthropic) or a tool message each (chat completions; their images follow as a user turn). Measured
-//! on the preview and read in 2.0.26 unless marked.
+//! end the run before anything is sent. So does a result's file that is no image, nor (but for chat completions) a PDF,
+//! or no base64. Results are a user turn each (Anthropic) or a tool message each (chat completions; their images follow
+//! as a user turn). Measured on the preview and read in 2.0.26 unless marked.
 
 use schemars::JsonSchema;
 use serde::Serialize;

@@ -6,10 +6,10 @@ use super::log::{self, Told};
 use super::plan::SessionPlan;
 use super::step::Step;
 use crate::diagnosis::{Left, LeftReason};
-use crate::error::Result;
+use crate::error::{ErrorCode, Result};
 use crate::history::log::Log;
 use crate::history::{PartKind, Session};
-use crate::rows::{Lookup, Op, RowEdit, Table, int, text};
+use crate::rows::{Lookup, Op, Row, RowEdit, Table, int, text};
 
 /// Whether the rows of the store are those that edits left, or those that they found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,9 +42,9 @@ impl RowsNow {
     /// When its row cannot be read.
     pub fn add(&mut self, edit: &RowEdit, rows: &dyn Lookup) -> Result<()> {
         if !edit.table.is_log() {
-            let row = rows.whole(edit.table, &edit.id)?;
-            self.done &= row == edit.after;
-            self.not_done &= row == edit.before;
+            let row = found(edit, rows)?;
+            self.done &= row.as_ref() == Some(&edit.after);
+            self.not_done &= row.as_ref() == Some(&edit.before);
         }
         Ok(())
     }
@@ -73,6 +73,14 @@ pub struct Taken<'a> {
     pub edits: &'a [RowEdit],
     /// The steps that they were.
     pub steps: &'a [Step],
+}
+
+/// The row of an edit as it is now, or that there is none; `None` if it holds what no journal does: then it has changed since.
+fn found(edit: &RowEdit, rows: &dyn Lookup) -> Result<Option<Option<Row>>> {
+    match rows.whole(edit.table, &edit.id) {
+        Err(error) if error.code() == ErrorCode::RowChanged => Ok(None),
+        row => row.map(Some),
+    }
 }
 
 /// What came of planning an undo.
@@ -127,7 +135,7 @@ pub fn plan_undo(session: &Session, taken: Taken<'_>, log: &Log, rows: &dyn Look
 pub fn plan_newer_undo(id: &str, taken: Taken<'_>, rows: &dyn Lookup) -> Result<Undo> {
     let mut plan = SessionPlan { id: id.to_owned(), steps: taken.steps.to_vec(), ..SessionPlan::default() };
     for edit in taken.edits.iter().rev() {
-        if rows.whole(edit.table, &edit.id)? != edit.after {
+        if found(edit, rows)?.as_ref() != Some(&edit.after) {
             let detail = format!("{} {} has changed since the repair", edit.table, edit.id);
             return Ok(Undo::Left(Left { id: id.to_owned(), reason: LeftReason::RowChanged, detail }));
         }
@@ -139,7 +147,7 @@ pub fn plan_newer_undo(id: &str, taken: Taken<'_>, rows: &dyn Lookup) -> Result<
 /// The first row that is not what the edits left, or whose place is taken.
 fn changed_since(session: &Session, edits: &[RowEdit], rows: &dyn Lookup) -> Result<Option<String>> {
     for edit in edits.iter().filter(|e| !e.table.is_log()) {
-        if rows.whole(edit.table, &edit.id)? != edit.after {
+        if found(edit, rows)?.as_ref() != Some(&edit.after) {
             return Ok(Some(format!("{} {} has changed since the repair", edit.table, edit.id)));
         }
         if let Some(parent) =

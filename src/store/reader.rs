@@ -299,7 +299,7 @@ impl Lookup for Store<'_> {
     }
 
     fn is_taken(&self, table: Table, rowid: i64) -> Result<bool> {
-        Ok(self.row(table, rowid)?.is_some())
+        Ok(self.db.prepare_cached(&format!("SELECT 1 FROM {table} WHERE rowid = ?1"))?.exists([rowid])?)
     }
 
     fn named_since(&self, session: &str, seq: i64, wanted: &str) -> Result<bool> {

@@ -5,9 +5,9 @@
 //! `message_session_time_created_id_idx(session_id, time_created, id)`, `part_message_id_id_idx(message_id, id)`,
 //! `part_session_idx(session_id)`; the first 1.2 releases have `message_session_idx(session_id)` and
 //! `part_message_idx(message_id)` for the first two. `session` gains columns, and their order changes: in the fixtures
-//! `path`, `agent`, `model` from 1.14.34 on, `cost`, `tokens_*` (filled) from 1.15.3 on, `metadata` in 1.17.11.
-//! Migrations: `__drizzle_migrations` up to 1.15.3, `migration` from 1.17.11 on. `session_message` records switches of
-//! agent and model (fixtures: 44 rows in 1.15.3, 43 in 1.17.11, none in 1.18.33).
+//! `path`, `agent`, `model` from 1.14.34 on, `cost`, `tokens_*` (filled) from 1.15.3 on, `metadata` from 1.15.13
+//! on. Migrations: `__drizzle_migrations` up to 1.15.13, `migration` from 1.17.11 on. `session_message` (from 1.14.34 on)
+//! records switches of agent and model (fixtures: 101 rows in 1.14.48, 44 in 1.15.3, 14 in 1.15.13, 43 in 1.17.11, else none).
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -64,6 +64,29 @@ fn a_scan_says_of_each_session_of_the_preview_what_the_preview_did() {
 }
 
 #[test]
+fn a_guess_about_the_package_calls_no_session_dead() {
+    let place = place("shapes");
+    let (guessed, named) = (place.scan_with(&[]), place.scan_with(&[CLAUDE]));
+    let (guessed, named) = (sessions(&guessed.document), sessions(&named.document));
+    let names = &document(&folder().join("shapes").join("sessions.json"))["sessions"];
+    let key = |name: &str| ("v2".to_owned(), names[name].as_str().unwrap().to_owned());
+    let mut dead = 0;
+    for (id, session) in guessed.iter().filter(|(_, session)| session["status"] == "dead") {
+        assert_eq!(named[id]["status"], "dead", "{}", session["title"]);
+        dead += 1;
+    }
+    assert!(dead > 0, "a revert to a row that is gone stops every prompt, whatever the package");
+    assert_eq!(named[&key("hosted-search")]["status"], "healthy");
+    let hosted = &guessed[&key("hosted-search")];
+    assert_eq!((&hosted["status"], &hosted["doubts"]), (&"at-risk".into(), &serde_json::json!(["package"])));
+    let left = place.unstick(&["repair", "--json", "-n", &key("hosted-search").1]).json()["left"].to_string();
+    assert!(
+        left.contains("newer-format") && !left.contains("--include"),
+        "nothing that can be asked for helps: {left}"
+    );
+}
+
+#[test]
 fn a_store_of_both_lists_both_and_says_so_first() {
     let place = place("imported-1.18.33");
     let before = place.dump();

@@ -172,6 +172,25 @@ fn a_session_whose_message_is_gone_does_not_keep_the_others_from_their_undo() {
 }
 
 #[test]
+fn a_row_that_was_damaged_since_keeps_no_other_session_from_its_undo() {
+    for damage in ["CAST(x'7bff7d' AS TEXT)", "x'00'"] {
+        let fixture = fixtures::one("1.18.33");
+        let place = Place::of(&fixture);
+        let before = place.dump();
+        repair(&place).exits(0);
+        let damaged = fixture.id("abort-text").to_owned();
+        place.edit(&format!("UPDATE message SET data = {damage} WHERE session_id = '{damaged}'"));
+        assert_eq!(states(&place), ["changed-since"]);
+        let run = undo(&place, &[]).exits(1);
+        assert_eq!(left(&run), [(damaged.clone(), "unreadable".to_owned())]);
+        let after = place.dump();
+        for id in fixture.verdicts.keys().filter(|id| **id != damaged) {
+            assert_eq!(after.of_session(id), before.of_session(id), "{id}");
+        }
+    }
+}
+
+#[test]
 fn of_several_stores_with_one_name_the_repair_of_this_file_is_taken_back() {
     let place = Place::named("1.18.33");
     let copy = place.root().join("copy.db");
