@@ -113,7 +113,7 @@ fn decodable<'a>(generation: &Generation, entries: &'a [Entry<'a>], out: &mut Ve
     for (at, entry) in entries.iter().enumerate() {
         if let Err(bad) = entry.message(generation) {
             let stops = beginning.as_ref().is_err_and(|first| first.id == bad.id);
-            let edit = fills(generation, &entry.row, &bad.why);
+            let edit = fills(&entry.row, &bad.why);
             let found = Finding::misfit(Code::UndecodableRow, bad, stops || at >= from);
             out.push(Finding { edit, ..found });
         }
@@ -123,13 +123,11 @@ fn decodable<'a>(generation: &Generation, entries: &'a [Entry<'a>], out: &mut Ve
 
 /// The change after which a row decodes, where nothing but its `time.created` is missing: opencode writes the row's own column
 /// with the same number.
-fn fills(generation: &Generation, row: &MessageRow<'_>, why: &Misfit) -> Option<Edit> {
+fn fills(row: &MessageRow<'_>, why: &Misfit) -> Option<Edit> {
     let edit = Edit::Created { ms: row.time_created };
     let filled =
         edit::apply(row.data, &[edit]).ok().filter(|_| matches!(why.place.as_str(), "time" | "time.created"))?;
-    let mended =
-        !generation.unknown.contains(&row.kind) && decode::message(&MessageRow { data: &filled, ..*row }).is_ok();
-    mended.then_some(edit)
+    decode::message(&MessageRow { data: &filled, ..*row }).is_ok().then_some(edit)
 }
 
 fn provider_calls<'a>(api: Api, said: &[Said<'a, '_>], out: &mut Vec<Finding<'a>>) {
