@@ -7,7 +7,7 @@ mod runs;
 mod shape;
 mod table;
 
-use crate::json::{Object, is_json, string};
+use crate::json::{Name, Object, is_json, string};
 
 pub use columns::{ColumnViolation, Fails, Value, columns, session_violations};
 use runs::RUNS;
@@ -129,22 +129,21 @@ impl Violation {
 #[must_use]
 pub fn violations(table: Table, id: &str, data: &str, generation: usize) -> Vec<Violation> {
     let checks = GENERATIONS.get(generation).is_some_and(|generation| generation.checks);
-    if !is_json(data) {
+    let object = Object::parse(data).ok();
+    if object.is_none() && !is_json(data) {
         let mut broken = Violation::new("", Wrong::Json, true);
         (broken.prompt, broken.retry) = (Where::Anywhere, Where::Anywhere);
         return vec![broken];
     }
     let mut out = Vec::new();
-    let data = data.trim();
     let (name, variants) = table.variants();
     let mut check = Check { generation, found: &mut |member, wrong| out.push(Violation::new(member, wrong, checks)) };
-    let object = Object::parse(data).ok();
     match &object {
         Some(object) => check.variant("", name, variants, object),
         None => (check.found)("", Wrong::Kind),
     }
     let word = object.as_ref().and_then(|object| object.get(name)).and_then(string);
-    for run in RUNS.iter().filter(|run| run.broken(table, word.as_deref(), data, generation)) {
+    for run in RUNS.iter().filter(|run| run.broken(table, word.as_deref(), object.as_ref(), generation)) {
         fails(&mut out, run);
     }
     if !id.starts_with(table.prefix()) {
@@ -173,31 +172,31 @@ fn fails(out: &mut Vec<Violation>, run: &runs::Run) {
     }
 }
 
-/// Whether a row breaks a rule about its own members, told by those alone: their names, and their values or the starts
-/// of them. `whole` says that there are no others. Nothing is copied: a scan may ask this of every row. What is within a
-/// value is not looked at, nor whether a number is whole; `true` means that [`violations`] has to tell.
-pub fn breaks<'a>(table: Table, members: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone, whole: bool) -> bool {
+/// Whether a row breaks a rule about its own members, told by their names and how their values begin. Nothing is copied: a
+/// scan asks this of every row. What is within a value is not looked at, nor whether a number is whole; `true` means that
+/// [`violations`] has to tell.
+#[must_use]
+pub fn breaks(table: Table, row: &Object<'_>) -> bool {
     let (name, variants) = table.variants();
-    let Some((_, word)) = members.clone().find(|(key, _)| *key == name.as_bytes()) else { return whole };
-    let known = |variant: &&Variant| word.get(1..word.len().saturating_sub(1)) == Some(variant.word.as_bytes());
-    let Some(variant) = variants.iter().find(known) else {
-        // A word may be spelled with escapes: the whole check tells.
-        return true;
-    };
+    let tag = Name::of(name);
+    let Some(word) = row.get(name) else { return true };
+    let known = |variant: &&Variant| word.get(1..word.len().saturating_sub(1)) == Some(variant.word);
+    // A word may be spelled with escapes: the whole check tells.
+    let Some(variant) = variants.iter().find(known) else { return true };
     let rules = variant.members;
-    let (mut seen, mut next) = (0_u32, 0);
-    for (key, value) in members {
-        // Rows are written in nearly the order of the table.
-        let named = |rule: &Member| rule.name.as_bytes() == key;
-        let at = if rules.get(next).is_some_and(named) { Some(next) } else { rules.iter().position(named) };
-        let Some(at) = at else { continue };
-        next = at + 1;
-        seen |= 1 << at;
-        if rules.get(at).is_some_and(|rule| !fits(rule, value)) {
+    let (mut seen, mut tags) = (0_u32, 0);
+    for entry in row.entries() {
+        let Some(at) = rules.iter().position(|rule| entry.is(rule.name)) else {
+            tags += usize::from(entry.is(tag));
+            continue;
+        };
+        // Of what stands twice the last counts: the whole check tells.
+        if seen & (1 << at) != 0 || !fits(&rules[at], entry.raw().as_bytes()) {
             return true;
         }
+        seen |= 1 << at;
     }
-    whole && rules.iter().enumerate().any(|(at, rule)| rule.must && seen & (1 << at) == 0)
+    tags > 1 || rules.iter().enumerate().any(|(at, rule)| rule.must && seen & (1 << at) == 0)
 }
 
 /// Whether a value is of the kind that a rule asks for, by its first byte.

@@ -124,14 +124,15 @@ pub(super) const RUNS: &[Run] = &[
 
 impl Run {
     /// Whether a row breaks it.
-    pub(super) fn broken(&self, table: Table, word: Option<&str>, row: &str, generation: usize) -> bool {
+    pub(super) fn broken(&self, table: Table, word: Option<&str>, row: Option<&Object<'_>>, generation: usize) -> bool {
+        let at = |member| row.and_then(|row| at(row, member));
         let (from, to) = self.generations;
         self.table == table
             && self.word == word.unwrap_or_default()
             && (from..to).contains(&generation)
-            && self.kinds.contains(&kind(at(row, self.member)))
-            && self.status.is_none_or(|status| is(at(row, "state.status"), status))
-            && !self.unless.is_some_and(|member| at(row, member).is_some_and(truthy))
+            && self.kinds.contains(&kind(at(self.member)))
+            && self.status.is_none_or(|status| is(at("state.status"), status))
+            && !self.unless.is_some_and(|member| at(member).is_some_and(truthy))
     }
 }
 
@@ -140,8 +141,11 @@ fn is(raw: Option<&str>, word: &str) -> bool {
 }
 
 /// The raw value at a member of a row.
-pub(super) fn at<'a>(row: &'a str, member: &str) -> Option<&'a str> {
-    member.split('.').try_fold(row, |value, name| Object::parse(value).ok()?.get(name))
+pub(super) fn at<'a>(row: &Object<'a>, member: &str) -> Option<&'a str> {
+    match member.split_once('.') {
+        None => row.get(member),
+        Some((outer, inner)) => at(&row.object(outer).ok()??, inner),
+    }
 }
 
 fn kind(raw: Option<&str>) -> Kind {

@@ -1,6 +1,6 @@
 //! What a value of a row has to be: rules as data, and the one function that holds a value against them.
 
-use crate::json::{Object, array, number, string};
+use crate::json::{Name, Object, array, number, string};
 
 /// What a value has to be.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +36,7 @@ pub(super) enum Shape {
 /// A member of an object. A member that is not named is not looked at.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Member {
-    pub(super) name: &'static str,
+    pub(super) name: Name<'static>,
     pub(super) shape: Shape,
     /// Whether it may be absent. It may never be null.
     pub(super) must: bool,
@@ -52,11 +52,11 @@ pub(super) struct Variant {
 }
 
 pub(super) const fn must(name: &'static str, shape: Shape) -> Member {
-    Member { name, shape, must: true }
+    Member { name: Name::of(name), shape, must: true }
 }
 
 pub(super) const fn may(name: &'static str, shape: Shape) -> Member {
-    Member { name, shape, must: false }
+    Member { name: Name::of(name), shape, must: false }
 }
 
 pub(super) const fn when(word: &'static str, members: &'static [Member]) -> Variant {
@@ -148,9 +148,10 @@ impl Check<'_> {
 
     pub(super) fn members(&mut self, path: &str, members: &'static [Member], object: &Object<'_>) {
         for member in members {
-            match object.get(member.name) {
-                Some(raw) => self.value(&join(path, member.name), member.shape, raw),
-                None if member.must => (self.found)(&join(path, member.name), Wrong::Missing),
+            let at = || join(path, member.name.as_str());
+            match object.entry(member.name) {
+                Some(entry) => self.value(&at(), member.shape, entry.raw()),
+                None if member.must => (self.found)(&at(), Wrong::Missing),
                 None => {}
             }
         }

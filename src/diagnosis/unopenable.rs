@@ -99,12 +99,7 @@ const NEWEST: usize = GENERATIONS.len() - 1;
 #[must_use]
 pub fn looks_odd(row: &StoredRow<'_>) -> bool {
     const LONG: usize = 3_900;
-    let members = || {
-        Object::parse(row.data).map_or(true, |object| {
-            let members = object.members().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-            decoding::breaks(row.table, members, true)
-        })
-    };
+    let members = || Object::parse(row.data).map_or(true, |object| decoding::breaks(row.table, &object));
     let long = row.table == Table::Part && row.data.len() > LONG;
     !row.id.starts_with(row.table.prefix()) || !long && members()
 }

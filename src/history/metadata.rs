@@ -8,7 +8,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::Depth;
-use crate::json::{self, Object};
+use crate::json::{self, Entry, Object};
 
 /// A digest of content: the first half of its SHA-256. Two contents with the same digest are taken to be the same.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -203,9 +203,12 @@ pub(super) fn of(part: &Object<'_>, depth: Depth) -> Metadata {
     let Ok(Some(outer)) = part.object("metadata") else { return Some(Box::new([whole("", raw)])) };
     let mut out = Vec::new();
     // A call that the provider ran is marked beside the namespaces, and the mark is not sent.
-    let sent = |(name, raw, _): &(&str, &str, Option<Object<'_>>)| *name != "providerExecuted" && *raw != "null";
-    for (namespace, raw, inner) in outer.known_members().filter(sent) {
-        let Some(inner) = inner.or_else(|| Object::parse(raw).ok()) else {
+    let sent = |entry: &Entry<'_, '_>| entry.name() != "providerExecuted" && entry.raw() != "null";
+    let mut entries: Vec<_> = outer.entries().filter(sent).collect();
+    entries.reverse();
+    for entry in entries {
+        let (namespace, raw) = (entry.name(), entry.raw());
+        let Some(inner) = entry.object().or_else(|| Object::parse(raw).ok()) else {
             out.push(whole(namespace, raw));
             continue;
         };

@@ -9,6 +9,7 @@ mod media;
 pub mod metadata;
 mod names;
 mod parse;
+mod places;
 mod refusal;
 mod start;
 
@@ -22,7 +23,8 @@ pub use large::{LARGE, large_part, large_user, stored_part};
 pub use media::{Found, Media, bytes_of};
 pub use metadata::{Detail, Digest, Meta, MetaKind, Metadata};
 pub use names::Names;
-pub use parse::{NEVER_ENDED, head, head_of, head_with, part, part_of, prefill_wrapper, revert};
+pub use parse::{NEVER_ENDED, head, head_of, head_with, part, part_of, prefill_wrapper, refuses_prefill, revert};
+pub use places::Places;
 pub use refusal::{Named, Pointer, Refusal, RefusalClass};
 pub use start::{Behind, head_of_start, part_of_start};
 

@@ -123,8 +123,7 @@ fn row_error(object: &Object<'_>) -> Result<RowError, ShapeError> {
             let (texts, lower): (Vec<&str>, Vec<String>) =
                 members.filter_map(|text| refusal::told(text, status)).unzip();
             let says = |phrase: &str| lower.iter().any(|text| text.contains(phrase));
-            let prefill = status != Some(404)
-                && (PREFILL_TEXTS.iter().any(|phrase| says(phrase)) || says(THINKING_FIRST) && !says(NO_PREFILL));
+            let prefill = status != Some(404) && refuses_prefill(says);
             wrapper = prefill.then(|| wrapper_of(says));
             if wrapper.is_none() {
                 let known = |r: &Refusal| match status {
@@ -137,6 +136,12 @@ fn row_error(object: &Object<'_>) -> Result<RowError, ShapeError> {
         }
     }
     Ok(RowError { name, status, prefill_400: wrapper.is_some(), wrapper, refusal })
+}
+
+/// Whether the texts of an error say that a request may not end with an answer. `says` tells whether one of them, in lower
+/// case, holds some words.
+pub fn refuses_prefill(says: impl Fn(&str) -> bool) -> bool {
+    PREFILL_TEXTS.iter().any(|phrase| says(phrase)) || says(THINKING_FIRST) && !says(NO_PREFILL)
 }
 
 /// Whose wording a stored prefill 400 has. `text` is what the provider said, in lower case.

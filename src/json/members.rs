@@ -11,43 +11,124 @@ use super::{Key, ShapeError, offset};
 /// How many objects within one another are looked into: `state.time`, `tokens.cache`, `metadata.anthropic`.
 pub(super) const DEPTH: usize = 2;
 
-/// How many members most rows have at most, and how many in the objects within it: to grow again and again costs more than
-/// a few empty places.
-const FEW: usize = 20;
-
 /// How many members there may be in all once an object within has been read: of more it is better not to hold them all.
 const MANY: usize = 256;
+
+/// A name that is looked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Name<'n> {
+    text: &'n str,
+    /// Its first bytes, by which it differs from most others.
+    begins: u64,
+}
+
+impl<'n> Name<'n> {
+    /// That name.
+    #[must_use]
+    pub const fn of(text: &'n str) -> Self {
+        let bytes = text.as_bytes();
+        // Two looks that overlap see four to eight bytes, or two to four.
+        let begins = if let Some(eight) = bytes.first_chunk() {
+            u64::from_le_bytes(*eight)
+        } else if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+            u32::from_le_bytes(*first) as u64 | (u32::from_le_bytes(*last) as u64) << (8 * (bytes.len() - 4))
+        } else if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+            u16::from_le_bytes(*first) as u64 | (u16::from_le_bytes(*last) as u64) << (8 * (bytes.len() - 2))
+        } else if let Some(first) = bytes.first() {
+            *first as u64
+        } else {
+            0
+        };
+        Self { text, begins }
+    }
+
+    /// The name that stands `at` that place of a longer text.
+    fn at(whole: &str, at: usize, text: &'n str) -> Self {
+        let beyond = 8_usize.saturating_sub(text.len()) * 8;
+        match whole.as_bytes().get(at..).and_then(|bytes| bytes.first_chunk()) {
+            Some(bytes) if beyond < 64 => Self { text, begins: u64::from_le_bytes(*bytes) & (u64::MAX >> beyond) },
+            _ => Self::of(text),
+        }
+    }
+
+    /// The name.
+    #[must_use]
+    pub const fn as_str(&self) -> &'n str {
+        self.text
+    }
+}
 
 /// A member of an object.
 #[derive(Debug)]
 pub(super) struct Member<'a> {
     pub(super) name: Cow<'a, str>,
+    /// As in [`Name`].
+    begins: u64,
     pub(super) raw: &'a str,
-    /// Where its own members stand, if it is an object that was looked into and has any.
-    pub(super) own: Range<u32>,
+    /// How many members before this one are its own, or of objects within it: it is an object that was looked into.
+    within: u32,
 }
 
 impl Member<'_> {
-    /// Whether it has that name.
-    pub(super) fn is(&self, name: &str) -> bool {
-        // Most names differ in these: nothing has to be called to compare them.
-        let (own, name) = (self.name.as_bytes(), name.as_bytes());
-        own.len() == name.len() && own.first() == name.first() && own == name
+    pub(super) fn is(&self, name: Name<'_>) -> bool {
+        self.begins == name.begins
+            && self.name.len() == name.text.len()
+            && (name.text.len() <= 8 || self.name == name.text)
+    }
+
+    /// Where its own members stand, if it stands `at` that place.
+    pub(super) fn own(&self, at: usize) -> Range<usize> {
+        at.saturating_sub(self.within as usize)..at
     }
 }
 
-/// What was read of an object.
-#[derive(Debug)]
-pub(super) struct Read<'a> {
-    /// Its own members.
-    pub(super) own: Vec<Member<'a>>,
-    /// Those of the objects within it, each one's together.
-    pub(super) within: Vec<Member<'a>>,
+/// Members in the order of the text, each behind those of the object that it is.
+pub(super) type Members<'a> = Vec<Member<'a>>;
+
+/// Members of one object with their places among all, the last one first.
+#[derive(Debug, Clone)]
+pub(super) struct Own<'o, 'a> {
+    pub(super) all: &'o [Member<'a>],
+    pub(super) place: Range<usize>,
+}
+
+impl<'o, 'a> Iterator for Own<'o, 'a> {
+    type Item = (usize, &'o Member<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let at = self.place.end.checked_sub(1).filter(|at| *at >= self.place.start)?;
+        let member = self.all.get(at)?;
+        self.place.end = member.own(at).start;
+        Some((at, member))
+    }
+}
+
+/// Room for members, handed on from row to row.
+#[derive(Debug, Default)]
+pub struct Room(Members<'static>);
+
+impl Room {
+    /// How many members there is room for at least: nearly all rows have fewer.
+    const FEW: usize = 32;
+
+    pub(super) fn take<'a>(&mut self) -> Members<'a> {
+        let mut room = std::mem::take(&mut self.0);
+        room.reserve(Self::FEW);
+        room
+    }
+
+    pub(super) fn give_back(&mut self, mut members: Members<'_>) {
+        if members.capacity() <= MANY {
+            members.clear();
+            // Of nothing, but in the same memory.
+            self.0 = members.into_iter().map_while(|_| None).collect();
+        }
+    }
 }
 
 /// Reads the object that `text` is.
-pub(super) fn read(text: &str) -> Result<Read<'_>, ShapeError> {
-    let (read, error) = pass(text, DEPTH, |_| false);
+pub(super) fn read<'a>(text: &'a str, room: &mut Room) -> Result<Members<'a>, ShapeError> {
+    let (read, error) = pass(text, DEPTH, room, |_| false);
     error.map_or(Ok(read), |error| Err(why(&error)))
 }
 
@@ -61,114 +142,99 @@ fn why(error: &serde_json::Error) -> ShapeError {
 /// What there is to read of an object, and why that is not all. Objects within one another are looked into so far, unless
 /// it ends with another error than is `wanted`: what is odd only within a value is of no concern to those who do not look
 /// into it.
-pub(super) fn pass(
-    text: &str,
+pub(super) fn pass<'a>(
+    text: &'a str,
     depth: usize,
+    room: &mut Room,
     wanted: fn(&serde_json::Error) -> bool,
-) -> (Read<'_>, Option<serde_json::Error>) {
-    let (mut own, mut within) = (Vec::with_capacity(FEW), Vec::new());
+) -> (Members<'a>, Option<serde_json::Error>) {
+    let mut all = room.take();
     let mut json = serde_json::Deserializer::from_str(text);
-    let result = json.deserialize_map(Pass { text, depth, most: usize::MAX, open: &mut own, within: &mut within });
-    match result.and_then(|()| json.end()) {
-        Err(error) if depth > 0 && !wanted(&error) => pass(text, 0, wanted),
-        result => (Read { own, within }, result.err()),
+    let result = json.deserialize_map(Pass { text, depth, most: usize::MAX, all: &mut all });
+    match result.and_then(|_| json.end()) {
+        Err(error) if depth > 0 && !wanted(&error) => pass(text, 0, room, wanted),
+        result => (all, result.err()),
     }
 }
 
-/// Reads one object.
+/// Reads one object, and tells the place behind its last value.
 struct Pass<'p, 'a> {
     text: &'a str,
     /// How far objects within it are looked into.
     depth: usize,
     /// How many members may be known before it is given up.
     most: usize,
-    /// The members of the objects that have not ended yet.
-    open: &'p mut Vec<Member<'a>>,
-    /// [`Read::within`].
-    within: &'p mut Vec<Member<'a>>,
+    all: &'p mut Members<'a>,
 }
 
 impl<'a> Pass<'_, 'a> {
-    /// Where the value of a member begins. A name with escapes does not tell where it stands.
-    fn value(&self, name: &Key<'a>) -> usize {
+    /// Where the value of a member begins whose name ends there.
+    fn value(&self, name_end: usize) -> usize {
         let text = self.text.as_bytes();
-        let Key(Cow::Borrowed(name)) = name else { return text.len() };
-        let mut at = offset(self.text, name) + name.len() + 1;
+        let mut at = name_end + 1;
         while let Some(b':' | b' ' | b'\n' | b'\t' | b'\r') = text.get(at) {
             at += 1;
         }
         at
     }
 
-    /// Reads the value of a member. Of one that fails the raw text is what there is of it.
-    fn member<A: MapAccess<'a>>(&mut self, name: Key<'a>, map: &mut A) -> Result<(), A::Error> {
-        if self.depth > 0 {
-            let start = self.value(&name);
-            if self.text.as_bytes().get(start) == Some(&b'{') {
-                return self.object(name, start, map);
-            }
+    /// Reads the value of a member, and tells what is behind it. Of one that fails the raw text is what there is of it.
+    fn member<A: MapAccess<'a>>(&mut self, Key(name): Key<'a>, map: &mut A) -> Result<usize, A::Error> {
+        // A name with escapes does not tell where it stands.
+        let at = if let Cow::Borrowed(name) = name { offset(self.text, name) } else { self.text.len() };
+        let (begins, start) = (Name::at(self.text, at, &name).begins, self.value(at + name.len()));
+        if self.depth > 0 && self.text.as_bytes().get(start) == Some(&b'{') {
+            let outer = self.all.len();
+            let (result, end) = self.object(start, map);
+            let within = u32::try_from(self.all.len() - outer).unwrap_or(0);
+            self.all.push(Member { name, begins, raw: self.text.get(start..end).unwrap_or_default(), within });
+            return result.map(|()| end);
         }
-        match map.next_value::<&RawValue>() {
-            Ok(value) => {
-                self.open.push(Member { name: name.0, raw: value.get(), own: 0..0 });
-                Ok(())
-            }
-            Err(error) => {
-                let raw = self.text.get(self.value(&name)..).unwrap_or_default();
-                self.open.push(Member { name: name.0, raw, own: 0..0 });
-                Err(error)
-            }
-        }
+        let value = map.next_value::<&RawValue>();
+        let raw = value.as_ref().map_or_else(|_| self.text.get(start..).unwrap_or_default(), |value| value.get());
+        self.all.push(Member { name, begins, raw, within: 0 });
+        value.map(|_| offset(self.text, raw) + raw.len())
     }
 
-    /// [`Pass::member`], of an object that begins there.
-    fn object<A: MapAccess<'a>>(&mut self, name: Key<'a>, start: usize, map: &mut A) -> Result<(), A::Error> {
-        let Self { text, depth, open, within, .. } = self;
-        let outer = open.len();
-        let result = map.next_value_seed(Pass { text, depth: *depth - 1, most: MANY, open, within });
-        let end = if result.is_ok() {
-            let last = open.get(outer..).and_then(<[_]>::last);
-            let behind = last.map_or(start, |last: &Member<'a>| offset(text, last.raw) + last.raw.len());
-            // Nothing but white space stands between the last value and the end.
-            text.bytes().skip(behind).position(|byte| byte == b'}').map_or(0, |end| behind + end + 1)
-        } else {
-            text.len()
-        };
-        if within.is_empty() {
-            within.reserve(FEW);
+    /// Reads the members of an object that begins there, and tells what is behind it.
+    fn object<A: MapAccess<'a>>(&mut self, start: usize, map: &mut A) -> (Result<(), A::Error>, usize) {
+        let Self { text, depth, all, .. } = self;
+        match map.next_value_seed(Pass { text, depth: *depth - 1, most: MANY, all }) {
+            Ok(last) => {
+                // Nothing but white space stands between the last value and the end.
+                let behind = last.unwrap_or(start);
+                let close = text.bytes().skip(behind).position(|byte| byte == b'}');
+                (Ok(()), close.map_or(0, |close| behind + close + 1))
+            }
+            Err(error) => (Err(error), text.len()),
         }
-        let place = |at| u32::try_from(at).unwrap_or(0);
-        let first = place(within.len());
-        within.extend(open.drain(outer..));
-        let raw = text.get(start..end).unwrap_or_default();
-        open.push(Member { name: name.0, raw, own: first..place(within.len()) });
-        result
     }
 }
 
 impl<'a> DeserializeSeed<'a> for Pass<'_, 'a> {
-    type Value = ();
+    type Value = Option<usize>;
 
-    fn deserialize<D: Deserializer<'a>>(self, json: D) -> Result<(), D::Error> {
+    fn deserialize<D: Deserializer<'a>>(self, json: D) -> Result<Option<usize>, D::Error> {
         json.deserialize_map(self)
     }
 }
 
 impl<'a> Visitor<'a> for Pass<'_, 'a> {
-    type Value = ();
+    type Value = Option<usize>;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("a JSON object")
     }
 
-    fn visit_map<A: MapAccess<'a>>(mut self, mut map: A) -> Result<(), A::Error> {
+    fn visit_map<A: MapAccess<'a>>(mut self, mut map: A) -> Result<Option<usize>, A::Error> {
+        let mut behind = None;
         while let Some(name) = map.next_key()? {
-            self.member(name, &mut map)?;
-            if self.open.len() + self.within.len() > self.most {
+            behind = Some(self.member(name, &mut map)?);
+            if self.all.len() > self.most {
                 return Err(A::Error::custom("too many members"));
             }
         }
-        Ok(())
+        Ok(behind)
     }
 }
 
@@ -185,7 +251,7 @@ mod tests {
         let broken = "01|1.|nul|\"\\u12\"|\"\\x\"|\"a\u{1}b\"".split('|');
         let words = |words: std::str::Split<'static, char>| proptest::sample::select(words.collect::<Vec<_>>());
         let word = prop_oneof![30 => words(sound), 1 => words(broken)];
-        let name = words("a|b||é|:| { |a|b".split('|'));
+        let name = words("a|b||é|:| { |a|b|providerID|providerExecuted".split('|'));
         let name = prop_oneof![20 => name, 1 => words("a\\n|\\ud800".split('|'))];
         let space = proptest::sample::select(vec!["", "", "", " ", "\n\t", "\r"]);
         word.prop_map(str::to_owned).prop_recursive(4, 40, 5, move |inner| {
@@ -200,9 +266,9 @@ mod tests {
 
     /// The members that are told without looking into values, or why there are none.
     fn flat(text: &str) -> Result<Vec<(String, &str)>, String> {
-        let (Read { own, .. }, error) = pass(text, 0, |_| true);
+        let (all, error) = pass(text, 0, &mut Room::default(), |_| true);
         error.map_or(Ok(()), |error| Err(why(&error).0))?;
-        Ok(own.into_iter().map(|member| (member.name.into_owned(), member.raw)).collect())
+        Ok(all.into_iter().map(|member| (member.name.into_owned(), member.raw)).collect())
     }
 
     fn members<'a>(object: &Object<'a>) -> Vec<(String, &'a str)> {
@@ -222,7 +288,8 @@ mod tests {
         let mut looked = 0;
         while let Some(object) = rest.pop() {
             prop_assert_eq!(Ok(members(&object)), flat(object.text), "{} in {}", object.text, text);
-            for (_, raw, inner) in object.known_members() {
+            for entry in object.entries() {
+                let (raw, inner) = (entry.raw(), entry.object());
                 looked += usize::from(inner.is_some());
                 prop_assert_eq!(inner.as_ref().map_or(raw, |inner| inner.text), raw);
                 rest.extend(inner);

@@ -18,7 +18,8 @@ use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 pub use canonical::{Content, content, content_of};
-use members::{Member, Read};
+use members::{Member, Members, Own};
+pub use members::{Name, Room};
 pub use shorten::{Shorten, shortened};
 pub use start::Start;
 
@@ -39,13 +40,13 @@ pub(crate) fn shape<T>(message: impl Into<String>) -> Result<T, ShapeError> {
 
 /// The members of one JSON object in the order in which they stand, values as raw text. Objects within it were mostly read
 /// with it: to look into one costs nothing then.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Object<'a> {
     text: &'a str,
-    /// What was read of the object in which this one stands, or is.
-    read: Rc<Read<'a>>,
-    /// Where its own members stand among those within, if it is not the outermost.
-    place: Option<Range<usize>>,
+    /// The members of the object in which this one stands, or is.
+    read: Rc<Members<'a>>,
+    /// Where its own are among them.
+    place: Range<usize>,
 }
 
 /// The key of a member: borrowed unless something in it is escaped.
@@ -70,30 +71,90 @@ impl<'de> de::Deserialize<'de> for Key<'de> {
     }
 }
 
+/// A member of an object.
+#[derive(Debug, Clone)]
+pub struct Entry<'o, 'a> {
+    object: &'o Object<'a>,
+    at: usize,
+    member: &'o Member<'a>,
+}
+
+impl<'o, 'a> Entry<'o, 'a> {
+    /// Whether that is its name.
+    #[must_use]
+    pub fn is(&self, name: Name<'_>) -> bool {
+        self.member.is(name)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &'o str {
+        &self.member.name
+    }
+
+    /// Its raw value.
+    #[must_use]
+    pub fn raw(&self) -> &'a str {
+        self.member.raw
+    }
+
+    /// The object that its value is, if it was read with the object.
+    #[must_use]
+    pub fn object(&self) -> Option<Object<'a>> {
+        self.object.within(self.at, self.member)
+    }
+}
+
 impl<'a> Object<'a> {
     /// Reads the members of the object that `text` is.
     ///
     /// # Errors
     /// When `text` is not JSON, or is JSON of another kind.
     pub fn parse(text: &'a str) -> Result<Self, ShapeError> {
-        Ok(Self { text, read: Rc::new(members::read(text)?), place: None })
+        Self::parse_in(text, &mut Room::default())
+    }
+
+    /// [`Object::parse`], with room for its members that [`Object::leave`] may give back.
+    ///
+    /// # Errors
+    /// As [`Object::parse`].
+    pub fn parse_in(text: &'a str, room: &mut Room) -> Result<Self, ShapeError> {
+        members::read(text, room).map(|read| Self::of(text, read))
+    }
+
+    fn of(text: &'a str, read: Members<'a>) -> Self {
+        Self { text, place: 0..read.len(), read: Rc::new(read) }
+    }
+
+    /// Gives its room back, where nothing else of what was read with it is at hand.
+    pub fn leave(self, room: &mut Room) {
+        if let Ok(members) = Rc::try_unwrap(self.read) {
+            room.give_back(members);
+        }
     }
 
     /// The raw text of the value of `key`; the last one where a key stands twice, as in JavaScript.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&'a str> {
-        self.member(key).map(|member| member.raw)
+        self.member(Name::of(key)).map(|(_, member)| member.raw)
     }
 
-    fn own(&self) -> &[Member<'a>] {
-        match &self.place {
-            None => &self.read.own,
-            Some(place) => self.read.within.get(place.clone()).unwrap_or_default(),
+    fn own(&self) -> Own<'_, 'a> {
+        Own { all: &self.read, place: self.place.clone() }
+    }
+
+    /// The last one of that name.
+    fn member(&self, name: Name<'_>) -> Option<(usize, &Member<'a>)> {
+        let mut end = self.place.end;
+        while end > self.place.start {
+            let at = end - 1;
+            let member = self.read.get(at)?;
+            if member.is(name) {
+                return Some((at, member));
+            }
+            end = member.own(at).start;
         }
-    }
-
-    fn member(&self, key: &str) -> Option<&Member<'a>> {
-        self.own().iter().rev().find(|member| member.is(key))
+        None
     }
 
     /// Like [`Object::get`], with JSON's `null` taken for absent.
@@ -145,9 +206,9 @@ impl<'a> Object<'a> {
     /// # Errors
     /// When it is there and not an object.
     pub fn object(&self, key: &str) -> Result<Option<Object<'a>>, ShapeError> {
-        match self.member(key).filter(|member| member.raw != "null") {
+        match self.member(Name::of(key)).filter(|(_, member)| member.raw != "null") {
             None => Ok(None),
-            Some(member) => match self.within(member).map_or_else(|| Object::parse(member.raw), Ok) {
+            Some((at, member)) => match self.within(at, member).map_or_else(|| Object::parse(member.raw), Ok) {
                 Ok(object) => Ok(Some(object)),
                 Err(_) => shape(format!("`{key}` is not an object")),
             },
@@ -155,15 +216,15 @@ impl<'a> Object<'a> {
     }
 
     /// The object that a member's value is, if it was read with this one.
-    fn within(&self, member: &Member<'a>) -> Option<Object<'a>> {
-        let place = member.own.start as usize..member.own.end as usize;
-        (!place.is_empty()).then(|| Self { text: member.raw, read: Rc::clone(&self.read), place: Some(place) })
+    fn within(&self, at: usize, member: &Member<'a>) -> Option<Object<'a>> {
+        let place = member.own(at);
+        (!place.is_empty()).then(|| Self { text: member.raw, read: Rc::clone(&self.read), place })
     }
 
-    /// [`Object::get`], with the object that the value is, if it was read with this one.
+    /// The last member of that name.
     #[must_use]
-    pub fn known(&self, key: &str) -> Option<(&'a str, Option<Object<'a>>)> {
-        self.member(key).map(|member| (member.raw, self.within(member)))
+    pub fn entry(&self, name: Name<'_>) -> Option<Entry<'_, 'a>> {
+        self.member(name).map(|(at, member)| Entry { object: self, at, member })
     }
 
     /// A number member, as JavaScript would read it (1e400 is infinite).
@@ -182,13 +243,15 @@ impl<'a> Object<'a> {
     }
 
     /// The names and raw values, in order.
-    pub fn members(&self) -> impl Iterator<Item = (&str, &'a str)> + Clone {
-        self.own().iter().map(|member| (member.name.as_ref(), member.raw))
+    pub fn members(&self) -> impl DoubleEndedIterator<Item = (&str, &'a str)> {
+        let mut members: Vec<_> = self.own().map(|(_, member)| (member.name.as_ref(), member.raw)).collect();
+        members.reverse();
+        members.into_iter()
     }
 
-    /// [`Object::members`], each with the object that its value is, if it was read with this one.
-    pub fn known_members(&self) -> impl Iterator<Item = (&str, &'a str, Option<Object<'a>>)> {
-        self.own().iter().map(|member| (member.name.as_ref(), member.raw, self.within(member)))
+    /// [`Object::members`], the last one first, each with what it knows of itself.
+    pub fn entries(&self) -> impl Iterator<Item = Entry<'_, 'a>> + Clone {
+        self.own().map(|(at, member)| Entry { object: self, at, member })
     }
 
     /// The object's text with `key` set to `value` (raw JSON): replaced where it stands, else appended.
@@ -200,7 +263,7 @@ impl<'a> Object<'a> {
             return format!("{}{value}{}", &self.text[..start], &self.text[start + raw.len()..]);
         }
         let close = self.text.rfind('}').unwrap_or(self.text.len());
-        let comma = if self.own().is_empty() { "" } else { "," };
+        let comma = if self.place.is_empty() { "" } else { "," };
         format!("{}{comma}\"{key}\":{value}{}", &self.text[..close], &self.text[close..])
     }
 
@@ -208,11 +271,11 @@ impl<'a> Object<'a> {
     #[must_use]
     pub fn without(&self, key: &str) -> String {
         let mut out = self.text.to_owned();
-        let members = self.own();
-        for (at, member) in members.iter().enumerate().rev().filter(|(_, member)| member.name == key) {
-            let end = offset(self.text, member.raw) + member.raw.len();
+        let members: Vec<(&str, &str)> = self.members().collect();
+        for (at, (_, raw)) in members.iter().enumerate().rev().filter(|(_, (name, _))| *name == key) {
+            let end = offset(self.text, raw) + raw.len();
             if at > 0 {
-                let previous = members[at - 1].raw;
+                let previous = members[at - 1].1;
                 out.replace_range(offset(self.text, previous) + previous.len()..end, "");
             } else {
                 let open = self.text.find('{').map_or(0, |i| i + 1);

@@ -1,9 +1,8 @@
 //! The start of a JSON object whose end was not read.
 
 use std::borrow::Cow;
-use std::rc::Rc;
 
-use super::members::{self, DEPTH, Member};
+use super::members::{self, DEPTH, Member, Name, Room};
 use super::{Object, is_json, offset, string};
 
 /// The members of an object as far as its start tells. What comes after the start is taken to be what
@@ -24,20 +23,20 @@ impl<'a> Start<'a> {
     }
 
     fn of_text(text: &'a str, depth: usize) -> Option<Self> {
-        let (read, error) = members::pass(text, depth, serde_json::Error::is_eof);
-        let object = Object { text, read: Rc::new(read), place: None };
+        let (read, error) = members::pass(text, depth, &mut Room::default(), serde_json::Error::is_eof);
+        let object = Object::of(text, read);
         if error?.is_eof() { Self::of_object(object) } else { None }
     }
 
     /// Of an object whose text ends within it.
     fn of_object(object: Object<'a>) -> Option<Self> {
-        let members = object.own();
-        let twice = members.iter().enumerate().any(|(at, member)| members[..at].iter().any(|m| m.is(&member.name)));
+        let twice =
+            object.own().any(|(at, member)| object.member(Name::of(&member.name)).is_some_and(|(last, _)| last != at));
         let at_end = |raw: &str| offset(object.text, raw) + raw.len() == object.text.len();
         // A number at the very end may go on in what is not there. Few values end so that they may be whole.
         let may_be_whole = |raw: &str| raw.ends_with(['"', '}', ']', 'e', 'l']);
-        let cut = match members.last().filter(|last| at_end(last.raw) && !(may_be_whole(last.raw) && is_json(last.raw)))
-        {
+        let last = object.own().next().map(|(_, last)| last);
+        let cut = match last.filter(|last| at_end(last.raw) && !(may_be_whole(last.raw) && is_json(last.raw))) {
             Some(Member { name: Cow::Borrowed(name), .. }) => Some(*name),
             Some(_) => return None,
             None => None,
@@ -81,7 +80,7 @@ impl<'a> Start<'a> {
         if self.cut != Some(key) {
             return Some(Start { object: self.object.object(key).ok()??, cut: None });
         }
-        match self.object.known(key).and_then(|(_, object)| object) {
+        match self.object.entry(Name::of(key)).and_then(|entry| entry.object()) {
             Some(object) => Self::of_object(object),
             None => Self::of_text(self.begun(key)?, 0),
         }

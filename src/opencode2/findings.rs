@@ -10,6 +10,7 @@ use super::request::{self, Piece, Said, Speaker};
 use super::rows::{Message, MessageRow, Model, Part, Status, Tool};
 use super::shape::Misfit;
 use super::wire::{self, Api};
+use crate::history::refuses_prefill;
 
 /// What kind of fault it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, strum::Display, strum::EnumIter)]
@@ -234,20 +235,11 @@ fn refused_state<'a>(
     }
 }
 
-/// Words of a refusal about the last turn, in lower case (docs/opencode.md §9).
-const PREFILL_TEXTS: [&str; 5] = [
-    "assistant message prefill",
-    "must end with a user message",
-    "prefilling assistant messages",
-    "in the final position, which would pre-fill",
-    "a final `assistant` message must start with a thinking block",
-];
-
 /// Whether a row's error is a refusal about the last turn.
 fn is_prefill(error: Option<(Text<'_>, Text<'_>)>) -> bool {
     error.is_some_and(|(_, message)| {
         let message = message.decode().to_lowercase();
-        PREFILL_TEXTS.iter().any(|words| message.contains(words))
+        refuses_prefill(|words| message.contains(words))
     })
 }
 

@@ -10,7 +10,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 use serde_json::value::RawValue;
 
 use super::json::{Key, Kind, Raw, Text};
-use crate::json::Object;
+use crate::json::{Entry, Name, Object};
 
 /// The largest time that a JavaScript date can hold, in ms since the epoch.
 const LAST_MILLISECOND: f64 = 8.64e15;
@@ -51,19 +51,19 @@ pub(super) enum Shape {
 /// A key of an object.
 #[derive(Debug)]
 pub(super) struct Field {
-    name: &'static str,
+    name: Name<'static>,
     shape: &'static Shape,
     due: bool,
 }
 
 /// A key that must be there.
 pub(super) const fn due(name: &'static str, shape: &'static Shape) -> Field {
-    Field { name, shape, due: true }
+    Field { name: Name::of(name), shape, due: true }
 }
 
 /// A key that may be missing. It may not be `null`.
 pub(super) const fn may(name: &'static str, shape: &'static Shape) -> Field {
-    Field { name, shape, due: false }
+    Field { name: Name::of(name), shape, due: false }
 }
 
 /// Why a value does not decode. It names the place and what is wanted there, never what stands there.
@@ -259,6 +259,17 @@ impl Shape {
         }
     }
 
+    /// [`Shape::read`], of a member.
+    fn read_entry<'a, T: Made<'a>>(&'static self, entry: &Entry<'_, 'a>) -> Result<T, Misfit> {
+        match self {
+            Self::Struct(_) | Self::Tagged(..) | Self::RecordOf(_) => match entry.object() {
+                Some(object) => self.read_members(&object),
+                None => self.read(Raw::inner(entry.raw())),
+            },
+            _ => self.read(Raw::inner(entry.raw())),
+        }
+    }
+
     /// Which of the cases of a [`Shape::Tagged`] an object is, where it decodes: its tag.
     ///
     /// # Errors
@@ -302,22 +313,34 @@ fn structure<'a, T: Made<'a>>(
     fields: &'static [Field],
     mut out: Vec<(&'static str, T)>,
 ) -> Result<T, Misfit> {
-    for field in fields {
-        match members.known(field.name) {
-            Some((raw, known)) => {
-                let read = match (field.shape, known) {
-                    (shape @ (Shape::Struct(_) | Shape::Tagged(..) | Shape::RecordOf(_)), Some(object)) => {
-                        shape.read_members(&object)
-                    }
-                    (shape, _) => shape.read(Raw::inner(raw)),
-                };
-                keep(&mut out, field.name, read.map_err(|e| within(field.name, &e))?);
+    if !T::KEPT && all_fit(members, fields) {
+        return Ok(T::object(out));
+    }
+    for Field { name, shape, due } in fields {
+        match members.entry(*name) {
+            Some(entry) => {
+                let read = shape.read_entry(&entry).map_err(|e| within(name.as_str(), &e))?;
+                keep(&mut out, name.as_str(), read);
             }
-            None if field.due => return Err(within(field.name, &misfit(MISSING))),
+            None if *due => return Err(within(name.as_str(), &misfit(MISSING))),
             None => {}
         }
     }
     Ok(T::object(out))
+}
+
+/// Whether an object is surely one with these fields: most are, and looked through once.
+fn all_fit(members: &Object<'_>, fields: &'static [Field]) -> bool {
+    let mut seen = 0_u32;
+    for entry in members.entries() {
+        let Some(at) = fields.iter().position(|field| entry.is(field.name)) else { continue };
+        // Of a key that stands twice the last one counts.
+        if seen & (1 << at) != 0 || fields[at].shape.read_entry::<()>(&entry).is_err() {
+            return false;
+        }
+        seen |= 1 << at;
+    }
+    fields.iter().enumerate().all(|(at, field)| !field.due || seen & (1 << at) != 0)
 }
 
 fn keep<'a, T: Made<'a>>(members: &mut Vec<(&'static str, T)>, name: &'static str, value: T) {
@@ -341,8 +364,11 @@ fn tagged<'a>(
 }
 
 fn case_of(tag: Raw<'_>, cases: Cases) -> Option<(&'static str, &'static Shape)> {
-    let tag = tag.text()?.decode();
-    cases.iter().find(|(name, _)| *name == tag).copied()
+    let text = tag.text()?;
+    let quoted = |(name, _): &&(&str, _)| {
+        tag.as_str().get(1..=name.len()) == Some(*name) && tag.as_str().len() == name.len() + 2
+    };
+    cases.iter().find(quoted).or_else(|| cases.iter().find(|(name, _)| text == **name)).copied()
 }
 
 /// Room for what is kept of an object with these fields.
@@ -413,7 +439,7 @@ fn fields<'de, A: MapAccess<'de>, T: Made<'de>>(
     mut out: Vec<(&'static str, T)>,
 ) -> Result<T, A::Error> {
     while let Some(Key(key)) = map.next_key()? {
-        let Some(at) = fields.iter().position(|field| field.name == key) else {
+        let Some(at) = fields.iter().position(|field| field.name.as_str() == key) else {
             // A second tag would be the one that counts.
             if key == tag {
                 return Err(A::Error::custom("the tag stands twice"));
@@ -426,7 +452,7 @@ fn fields<'de, A: MapAccess<'de>, T: Made<'de>>(
             return Err(A::Error::custom("a key stands twice"));
         }
         seen |= 1 << at;
-        keep(&mut out, fields[at].name, map.next_value_seed(Fits::of(fields[at].shape))?);
+        keep(&mut out, fields[at].name.as_str(), map.next_value_seed(Fits::of(fields[at].shape))?);
     }
     let missing = |(at, field): (usize, &Field)| field.due && seen & (1 << at) == 0;
     if fields.iter().enumerate().any(missing) { Err(A::Error::custom("a key is missing")) } else { Ok(T::object(out)) }
@@ -463,7 +489,7 @@ impl<'de, T: Made<'de>> Visitor<'de> for Fits<(&'static str, Cases), T> {
             return Err(A::Error::custom("not one of the words that are known"));
         };
         let mut seen = 0;
-        if let Some(at) = of_case.iter().position(|field| field.name == by) {
+        if let Some(at) = of_case.iter().position(|field| field.name.as_str() == by) {
             of_case[at].shape.check(raw).map_err(A::Error::custom)?;
             seen = 1 << at;
         }

@@ -84,6 +84,16 @@ pub(super) fn message_row(row: &Row<'_>, names: &mut Names) -> Result<MessageRow
     })
 }
 
+/// How the parts of a session are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// By the session that each part names. That is how they lie in the file, and what opencode writes; a part may name
+    /// another session than its message does all the same.
+    Session,
+    /// By their messages, as opencode reads them.
+    Messages,
+}
+
 /// What is asked for of a part's columns.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PartColumns<'r> {
@@ -93,10 +103,12 @@ pub(super) struct PartColumns<'r> {
 }
 
 /// A part's columns, of rowid, id, message_id, session_id, time_created, time_updated.
-pub(super) fn part_columns<'r>(row: &'r Row<'_>) -> Result<PartColumns<'r>, ShapeError> {
-    integer(row, 0, "rowid")?;
+pub(super) fn part_columns<'r>(row: &'r Row<'_>, by: By) -> Result<PartColumns<'r>, ShapeError> {
     let (id, message) = (text(row, 1, "id")?, text(row, 2, "message_id")?);
-    text(row, 3, "session_id")?;
+    // What is found by its session names it.
+    if by == By::Messages {
+        text(row, 3, "session_id")?;
+    }
     let time_created = integer(row, 4, "time_created")?;
     integer(row, 5, "time_updated")?;
     Ok(PartColumns { id, message, time_created })

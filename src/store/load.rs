@@ -6,10 +6,10 @@ use std::rc::Rc;
 use sha2::{Digest, Sha256};
 
 use super::Store;
-use super::columns::{PartColumns, bad_row, part_columns, text};
+use super::columns::{By, PartColumns, bad_row, part_columns, text};
 use super::value::{MESSAGE, PART, Values};
 use crate::error::Result;
-use crate::history::{Depth, Head, Message, Part, PartKind, Session, SessionInfo, UnreadableRow};
+use crate::history::{Depth, Head, Message, Part, PartKind, Places, Session, SessionInfo, UnreadableRow};
 use crate::json::ShapeError;
 use crate::opencode2::import::Examination;
 use crate::rows::Table;
@@ -32,16 +32,6 @@ pub struct Heads {
     pub unreadable: Vec<UnreadableRow>,
     /// The ids of those that opencode may not be able to read.
     pub odd: Vec<String>,
-}
-
-/// How the parts of a session are found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum By {
-    /// By the session that each part names. That is how they lie in the file, and what opencode writes; a part may name
-    /// another session than its message does all the same.
-    Session,
-    /// By their messages, as opencode reads them.
-    Messages,
 }
 
 /// The parts of a session, read for a verdict.
@@ -140,7 +130,7 @@ impl Store<'_> {
     ) -> Result<Scanned> {
         let Heads { heads, mut unreadable, odd } = heads;
         let mut odd: Vec<(Table, String)> = odd.into_iter().map(|id| (Table::Message, id)).collect();
-        let mut places = Places::of(&heads);
+        let mut places = Places::default();
         let mut parts: Vec<Vec<Part>> = vec![Vec::new(); heads.len()];
         let (mut met, mut misfiled) = (0, Vec::new());
         // The parts of a message come one after the other, more often than not: they are given room when all are known.
@@ -150,12 +140,12 @@ impl Store<'_> {
         let mut rows = statement.query([&info.id])?;
         while let Some(row) = rows.next()? {
             met += 1;
-            let columns = part_columns(row);
+            let columns = part_columns(row, by);
             let message = match &columns {
                 Ok(PartColumns { message, .. }) => Some(*message),
                 Err(_) => text(row, 2, "message_id").ok(),
             };
-            let Some(at) = message.and_then(|message| places.find(&heads, message)) else {
+            let Some(at) = message.and_then(|message| place(&mut places, &heads, message)) else {
                 values.show_part(row, import.as_deref_mut())?;
                 self.misplaced(info, row, &mut unreadable, &mut misfiled)?;
                 continue;
@@ -239,7 +229,7 @@ impl Store<'_> {
         })?;
         let known: HashMap<&str, &Rc<Message>> =
             like.into_iter().flat_map(|l| &l.messages).map(|m| (m.id(), m)).collect();
-        let mut places = Places::of(&heads);
+        let mut places = Places::default();
         let mut slots: Vec<Slot<'_>> = heads.iter().map(|head| Slot::of(head, &known)).collect();
         let mut values = Values::of(self.db, Table::Part);
         let mut statement = self.cached(&parts_query(By::Messages))?;
@@ -256,7 +246,7 @@ impl Store<'_> {
                 digest.add(&values, row)?;
             }
             // A part whose message could not be read makes its session unreadable already.
-            let at = text(row, 2, "message_id").ok().and_then(|message| places.find(&heads, message));
+            let at = text(row, 2, "message_id").ok().and_then(|message| place(&mut places, &heads, message));
             let Some(at) = at else { continue };
             if let Slot::Own(parts) = &mut slots[at] {
                 self.make_room(parts, &heads[at].row.id)?;
@@ -287,7 +277,7 @@ impl Store<'_> {
         let mut statement = self.cached(&format!("{PART} WHERE part.message_id = ?1"))?;
         let mut rows = statement.query([&head.row.id])?;
         while let Some(row) = rows.next()? {
-            match values.scanned_part(row, part_columns(row), false, None)? {
+            match values.scanned_part(row, part_columns(row, By::Messages), false, None)? {
                 Ok(part) if !matches!(part.kind, PartKind::Tool(_)) => {}
                 _ => return Ok(true),
             }
@@ -405,34 +395,9 @@ fn parts_query(by: By) -> String {
     }
 }
 
-/// Finds the messages of a session by their ids.
-struct Places {
-    /// Places in replay order, by id.
-    by_id: Vec<u32>,
-    /// The last one: the parts of a message come one after the other, more often than not.
-    last: usize,
-}
-
-impl Places {
-    fn of(heads: &[Head]) -> Self {
-        let mut by_id: Vec<u32> = (0..u32::try_from(heads.len()).unwrap_or(u32::MAX)).collect();
-        by_id.sort_unstable_by(|a, b| heads[*a as usize].row.id.cmp(&heads[*b as usize].row.id));
-        Self { by_id, last: 0 }
-    }
-
-    fn find(&mut self, heads: &[Head], message: &str) -> Option<usize> {
-        let is = |at: usize| heads.get(at).is_some_and(|head| head.row.id == message);
-        if is(self.last) {
-            return Some(self.last);
-        }
-        if is(self.last + 1) {
-            self.last += 1;
-        } else {
-            let at = self.by_id.binary_search_by(|at| heads[*at as usize].row.id.as_str().cmp(message)).ok()?;
-            self.last = self.by_id[at] as usize;
-        }
-        Some(self.last)
-    }
+/// The place of a message.
+fn place(places: &mut Places, heads: &[Head], message: &str) -> Option<usize> {
+    places.find(heads.len(), |at| heads[at].id(), message)
 }
 
 /// The parts of a message on their way from the store.

@@ -21,10 +21,11 @@ mod value;
 mod write;
 
 pub use backup::backup_to;
+pub use columns::By;
 pub use exclusive::{Exclusive, check_ready};
 pub use folders::Folder;
 pub use holders::holders;
-pub use load::{By, Heads, Loaded, Scanned, Touched, UntouchedDigest};
+pub use load::{Heads, Loaded, Scanned, Touched, UntouchedDigest};
 pub use memory::with_rows;
 pub use open::{COPY_LIMIT, SQLITE_HEADER, Snapshot, sidecar, with_snapshot, with_threads};
 pub use reader::{Facts, SessionEntry, Store, Twin};

@@ -9,11 +9,11 @@ use rusqlite::{Connection, Row};
 use sha2::{Digest, Sha256};
 
 use super::blob::{self, ON_PAGE, Starts};
-use super::columns::{PartColumns, message_row, part_columns, text, text_of};
+use super::columns::{By, PartColumns, message_row, part_columns, text, text_of};
 use crate::decoding::{self, breaks};
 use crate::error::Result;
 use crate::history::{self, Behind, Depth, Head, MessageRow, Names, Part, Role};
-use crate::json::{Object, ShapeError};
+use crate::json::{Object, Room, ShapeError};
 use crate::opencode2::import::Examination;
 use crate::rows::{Table, sha256};
 
@@ -38,6 +38,7 @@ pub(super) struct Values<'db> {
     table: Table,
     pub(super) starts: Starts<'db>,
     names: Names,
+    room: Room,
     odd: bool,
 }
 
@@ -51,7 +52,14 @@ pub(super) enum Seen<'r> {
 
 impl<'db> Values<'db> {
     pub(super) fn of(db: &'db Connection, table: Table) -> Self {
-        Self { db, table, starts: Starts::new(db, table.into()), names: Names::default(), odd: false }
+        Self {
+            db,
+            table,
+            starts: Starts::new(db, table.into()),
+            names: Names::default(),
+            room: Room::default(),
+            odd: false,
+        }
     }
 
     /// Whether opencode may not be able to read the row that was read last, as far as that row was read.
@@ -88,13 +96,16 @@ impl<'db> Values<'db> {
         let named = columns.id.starts_with(decoding::Table::Message.prefix());
         let seen = match self.seen(row)? {
             Seen::Whole(Ok(data)) => {
-                let (time, object) = (columns.time_created, Object::parse(data));
+                let (time, object) = (columns.time_created, Object::parse_in(data, &mut self.room));
                 let head = object.as_ref().map_err(Clone::clone).and_then(|object| {
-                    let broken = breaks(decoding::Table::Message, members(object), true);
+                    let broken = breaks(decoding::Table::Message, object);
                     Ok((history::head_of(columns, object, &mut self.names)?, broken))
                 });
                 if let Some(import) = import {
-                    import.message_of(text(row, 1, "id").unwrap_or_default(), time, object.ok());
+                    import.message_of(text(row, 1, "id").unwrap_or_default(), time, object.as_ref().ok());
+                }
+                if let Ok(object) = object {
+                    object.leave(&mut self.room);
                 }
                 head
             }
@@ -130,7 +141,7 @@ impl<'db> Values<'db> {
 
     /// A part of a row of [`PART`], read whole; `Err` within where it cannot be understood.
     pub(super) fn part(&mut self, row: &Row<'_>) -> rusqlite::Result<Result<Part, ShapeError>> {
-        let PartColumns { id, time_created: time, .. } = match part_columns(row) {
+        let PartColumns { id, time_created: time, .. } = match part_columns(row, By::Messages) {
             Ok(columns) => columns,
             Err(error) => return Ok(Err(error)),
         };
@@ -160,28 +171,37 @@ impl<'db> Values<'db> {
         let named = id.starts_with(decoding::Table::Part.prefix());
         let bytes = match self.seen(row)? {
             Seen::Whole(Ok(data)) => {
-                let object = Object::parse(data);
+                let object = Object::parse_in(data, &mut self.room);
                 let part = object.as_ref().map_err(Clone::clone).and_then(|object| {
                     let part = history::part_of(id, time, data.len() as u64, object, Depth::Scan)?;
-                    self.odd = !named || breaks(decoding::Table::Part, members(object), true);
+                    self.odd = !named || breaks(decoding::Table::Part, object);
                     Ok(part)
                 });
                 if let Some(import) = import {
-                    import.part_of(id, message, object.ok());
+                    import.part_of(id, message, object.as_ref().ok());
+                }
+                if let Ok(object) = object {
+                    object.leave(&mut self.room);
                 }
                 return Ok(part);
             }
             Seen::Whole(Err(error)) => return Ok(Err(error)),
             Seen::Elsewhere(bytes) => bytes,
         };
-        self.show_part(row, import)?;
         // Of what stands behind the start only a deep look tells.
         self.odd = !named;
         let rowid = row.get(0)?;
-        let (start, value) = self.starts.of(rowid)?;
-        match history::part_of_start(id, time, bytes.unsigned_abs(), start, exact) {
+        let (start, _) = self.starts.of(rowid)?;
+        let begun = history::part_of_start(id, time, bytes.unsigned_abs(), start, exact);
+        if begun.is_none() {
+            // Of a file the start never tells enough.
+            self.show_part(row, import)?;
+        }
+        match begun {
             Some((part, Behind::Nothing)) => return Ok(Ok(part)),
-            Some((part, Behind::Names(names))) if !blob::names(value, names)? => return Ok(Ok(part)),
+            Some((part, Behind::Names(names))) if !blob::names(self.starts.of(rowid)?.1, names)? => {
+                return Ok(Ok(part));
+            }
             _ => {}
         }
         let part = self.part_elsewhere(rowid, id, time, bytes, Depth::Scan)?;
@@ -256,10 +276,6 @@ impl<'db> Values<'db> {
         }
         Ok(())
     }
-}
-
-fn members<'o>(object: &'o Object<'_>) -> impl Iterator<Item = (&'o [u8], &'o [u8])> + Clone {
-    object.members().map(|(name, value)| (name.as_bytes(), value.as_bytes()))
 }
 
 /// Whether a message lacks a name that opencode asks for.

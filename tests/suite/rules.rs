@@ -1,4 +1,4 @@
-//! Who refuses, which versions count, and what a repair leaves although it is stuck.
+//! Who refuses, which versions count, what a repair leaves although it is stuck, and what a rule's example cannot show.
 
 use serde_json::Value;
 

@@ -28,6 +28,7 @@ use foldhash::fast::RandomState;
 use super::json::{Members, Raw};
 use super::rows::{SessionRow, Undecodable};
 use super::shape::{Misfit, NO_OBJECT};
+use crate::history::Places;
 use crate::json::Object;
 
 /// The columns of `session` that `session_v2` must have a value in.
@@ -116,10 +117,8 @@ pub struct Columns {
 pub struct Examination {
     session: String,
     messages: Vec<Seen>,
-    /// Places in `messages`, by id.
-    places: HashMap<String, usize, RandomState>,
-    /// The place that was asked for last: the parts of a message come one after the other, more often than not.
-    last: Option<usize>,
+    /// Where in `messages` an id is.
+    places: Places,
     dropped_messages: Vec<Finding>,
     dropped_parts: Vec<Finding>,
 }
@@ -168,20 +167,19 @@ impl Examination {
 
     /// Looks at a row of `message`: its id, `time_created` in ms since the epoch, and its JSON.
     pub fn message(&mut self, id: &str, time_created: i64, data: &str) {
-        self.message_of(id, time_created, Object::parse(data).ok());
+        self.message_of(id, time_created, Object::parse(data).ok().as_ref());
     }
 
     /// [`Examination::message`], of a row whose JSON is parsed already; `None` for what is no object.
-    pub fn message_of(&mut self, id: &str, time_created: i64, data: Option<Object<'_>>) {
+    pub fn message_of(&mut self, id: &str, time_created: i64, data: Option<&Object<'_>>) {
         let fits = self.session.starts_with("ses") && id.starts_with("msg");
         let data = fitting(fits).and_then(|()| {
-            let data = Members::of(data.ok_or(NO_OBJECT)?);
+            let data = Members::of(data.ok_or(NO_OBJECT)?.clone());
             shapes::INFO.check_members(data.object()).map(|()| data)
         });
         if let Err(misfit) = &data {
             self.dropped_messages.push(Finding { row: id.to_owned(), effect: Effect::Drops(misfit.clone()) });
         }
-        self.places.insert(id.to_owned(), self.messages.len());
         self.messages.push(Seen {
             id: id.to_owned(),
             time_created,
@@ -193,19 +191,19 @@ impl Examination {
 
     /// Looks at a row of `part`: its id, its message's, and its JSON.
     pub fn part(&mut self, id: &str, message: &str, data: &str) {
-        self.part_of(id, message, Object::parse(data).ok());
+        self.part_of(id, message, Object::parse(data).ok().as_ref());
     }
 
     /// [`Examination::part`], of a row whose JSON is parsed already; `None` for what is no object.
-    pub fn part_of(&mut self, id: &str, message: &str, data: Option<Object<'_>>) {
-        let Some(at) = self.place(message) else {
+    pub fn part_of(&mut self, id: &str, message: &str, data: Option<&Object<'_>>) {
+        let Some(at) = self.places.find(self.messages.len(), |at| &self.messages[at].id, message) else {
             self.dropped_parts.push(Finding { row: id.to_owned(), effect: Effect::DropsOrphan });
             return;
         };
         let fits = self.session.starts_with("ses") && id.starts_with("prt") && message.starts_with("msg");
         let kind = fitting(fits).and_then(|()| {
             let data = data.ok_or(NO_OBJECT)?;
-            shapes::PART.tag(&data).map(|kind| (kind, Members::of(data)))
+            shapes::PART.tag(data).map(|kind| (kind, Members::of(data.clone())))
         });
         match kind {
             Ok((kind, data)) => self.messages[at].add(id, kind, &data),
@@ -213,13 +211,6 @@ impl Examination {
                 self.dropped_parts.push(Finding { row: id.to_owned(), effect: Effect::Drops(misfit) });
             }
         }
-    }
-
-    fn place(&mut self, message: &str) -> Option<usize> {
-        if self.last.is_none_or(|at| self.messages[at].id != message) {
-            self.last = self.places.get(message).copied();
-        }
-        self.last
     }
 
     /// Everything that the import does to the session: what stops it comes first.
@@ -322,8 +313,12 @@ struct Known<'a> {
 impl<'a> Known<'a> {
     fn of(all: &'a [Seen]) -> Self {
         let messages: Vec<_> = all.iter().filter_map(|seen| Some((seen, seen.info.as_ref()?))).collect();
-        let places = messages.iter().enumerate().map(|(at, (seen, _))| (seen.id.as_str(), at)).collect();
-        let mut known = Self { messages, places, summaries: HashMap::default() };
+        let mut known = Self { messages, places: HashMap::default(), summaries: HashMap::default() };
+        if !known.messages.iter().any(|(seen, _)| seen.holds.compaction || seen.holds.subtask) {
+            // Whose answer one is does not matter.
+            return known;
+        }
+        known.places = known.messages.iter().enumerate().map(|(at, (seen, _))| (seen.id.as_str(), at)).collect();
         for at in 0..known.messages.len() {
             let info = known.messages[at].1;
             if let Some(parent) = known.parent(info).filter(|_| !info.user && info.summary) {
