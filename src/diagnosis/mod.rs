@@ -357,6 +357,13 @@ pub fn latent_cuts(session: &Session, sdk: &Sdk, judge: &Judge) -> Vec<String> {
     cuts.filter(|cut| cut.stuck(&judge.refuses).is_some()).map(|cut| cut.prompt).collect()
 }
 
+/// The prompts right before which a revert or a fork would leave a history that ends with an answer, under any rule set.
+#[must_use]
+pub fn ends_with_answer(session: &Session, sdk: &Sdk) -> Vec<String> {
+    let sets: Vec<&'static RuleSet> = RULE_SETS.iter().collect();
+    buried::cuts(session, &sets, sdk).into_iter().map(|cut| cut.prompt).collect()
+}
+
 /// A session of which a row could not be understood.
 #[must_use]
 pub fn unreadable(info: &SessionInfo, rows: &[UnreadableRow], known: Option<&Session>) -> Diagnosis {

@@ -12,6 +12,7 @@ mod planner;
 mod proof;
 mod proposals;
 mod step;
+mod turns;
 pub mod undo;
 
 pub use broken::take_out;

@@ -2,7 +2,7 @@
 
 use crate::diagnosis::{Diagnosis, Include, Includes, Judge, Left, LeftReason, Status, latent_cuts};
 use crate::error::Result;
-use crate::history::{Depth, Part, PartKind, Session};
+use crate::history::{Depth, Session};
 use crate::replay::{Resume, Sdk};
 use crate::rows::Lookup;
 
@@ -12,10 +12,11 @@ use super::importable::importable;
 use super::mend::mend;
 use super::plan::{SessionPlan, Stop, reason_of};
 use super::proof::{
-    Check, Difference, Mending, blocked, differ, finds_the_same, near_window, prove, prove_mended, unchanged, worse,
+    Check, Difference, Mending, blocked, differ, finds_the_same, prove, prove_mended, unchanged, worse,
 };
 use super::proposals::{Next, ended_calls, next, touches_revert};
 use super::step::Step;
+use super::turns::{Reached, Turns, names};
 use crate::diagnosis::Code;
 
 /// How many histories are looked at before a session is given up: a repair takes a few changes, each with at
@@ -129,9 +130,6 @@ struct Planner<'a> {
     rows: &'a dyn Lookup,
 }
 
-/// A history on its way, and the steps so far.
-type Reached = (Session, Vec<Step>);
-
 impl Planner<'_> {
     fn plan(&self) -> Result<(SessionPlan, Session), Stop> {
         let Request { goal, includes, judge, now, .. } = self.request;
@@ -202,21 +200,11 @@ impl Planner<'_> {
     }
 
     /// Mends the histories that a revert or a fork would cut. One that cannot be helped is no reason to leave the rest.
-    ///
-    /// All are tried together first, so that the whole session is compared once and not for each; if that does not hold,
-    /// groups of them, and one by one in the groups that do not hold either.
-    fn reach_cuts(&self, mut at: Reached, sdks: &[Sdk]) -> Result<Reached, Stop> {
+    fn reach_cuts(&self, at: Reached, sdks: &[Sdk]) -> Result<Reached, Stop> {
         let cuts = latent_cuts(&at.0, self.sdk, self.request.judge);
-        if let Some(further) = self.reach_together(&at, &cuts, sdks)? {
-            return Ok(further);
-        }
-        for group in cuts.chunks(cuts.len().isqrt().max(1)) {
-            match self.reach_together(&at, group, sdks)? {
-                Some(further) => at = further,
-                None => at = self.reach_one_by_one(at, group, sdks)?,
-            }
-        }
-        Ok(at)
+        let turns = Turns { sdk: self.sdk, includes: self.request.includes, rows: self.rows };
+        let (at, unclear) = turns.mend(at, &cuts)?;
+        self.reach_one_by_one(at, &unclear, sdks)
     }
 
     fn reach_one_by_one(&self, mut at: Reached, cuts: &[String], sdks: &[Sdk]) -> Result<Reached, Stop> {
@@ -228,42 +216,6 @@ impl Planner<'_> {
             }
         }
         Ok(at)
-    }
-
-    /// The session with all of these mended; `None` where that cannot be proven at once. Near a model's window each step is
-    /// to be proven by itself: the overflow check may read something else after each of them and the same after all.
-    fn reach_together(&self, at: &Reached, cuts: &[String], sdks: &[Sdk]) -> Result<Option<Reached>, Stop> {
-        let includes = self.request.includes;
-        if cuts.len() < 2 || !includes.has(Include::NearWindow) && near_window(&at.0) {
-            return Ok(None);
-        }
-        let further = self.propose(at, cuts, sdks)?;
-        Ok(further.filter(|further| {
-            unchanged(&at.0, &further.0, sdks, includes).is_none() && !worse(&at.0, &further.0, self.sdk)
-        }))
-    }
-
-    /// What becomes of a session if for each of the histories that are cut the first change is made that is proposed, and
-    /// the first after that, unproven; `None` where that does not bring each of them to its end.
-    fn propose(&self, at: &Reached, cuts: &[String], sdks: &[Sdk]) -> Result<Option<Reached>, Stop> {
-        let mut at = at.clone();
-        for cut in cuts {
-            let search = self.search(Some(cut), sdks);
-            let mut left = MOST_TRIED;
-            loop {
-                let change = match search.next(&at.0)? {
-                    Next::Resumes => break,
-                    Next::Leave(_) => return Ok(None),
-                    Next::Try(changes) => changes.into_iter().find(|change| !leaves_dangling(&at.0, change)),
-                };
-                left -= 1;
-                let after = change.as_ref().filter(|_| left > 0).map(|change| apply_change(&at.0, change));
-                let (Some(change), Some(Ok(after))) = (change, after) else { return Ok(None) };
-                at.1.extend(Step::of(&change, &at.0, &after));
-                at.0 = after;
-            }
-        }
-        Ok(Some(at))
     }
 
     /// Ends every tool call that is stored as still going on.
@@ -360,10 +312,5 @@ impl Search<'_> {
 /// history that it keeps begins. opencode's clients show an answer under the prompt that it names.
 fn leaves_dangling(now: &Session, change: &Change) -> bool {
     let Change::Remove { id, .. } = change else { return false };
-    let names =
-        |part: &Part| matches!(&part.kind, PartKind::Compaction { tail_start_id: Some(tail) } if **tail == **id);
-    now.messages
-        .iter()
-        .filter(|m| m.row.id != *id)
-        .any(|m| m.assistant().is_some_and(|a| a.parent_id.as_deref() == Some(id)) || m.parts.iter().any(names))
+    now.messages.iter().filter(|m| m.row.id != *id).any(|m| names(m).any(|named| named == id))
 }

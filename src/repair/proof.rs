@@ -275,6 +275,11 @@ pub(super) fn near_window(session: &Session) -> bool {
     !session.messages.iter().all(far)
 }
 
+/// Whether no model's window is so small that it matters which of the two the overflow check reads, in tokens.
+pub(super) fn far_from_window(one: f64, other: f64) -> bool {
+    one < NEAR_WINDOW && other < NEAR_WINDOW
+}
+
 fn steering(before: &Session, after: &Session, set: &RuleSet, includes: Includes) -> Option<Check> {
     let seen = (view(&before.messages, set), view(&after.messages, set));
     if pending_task(&seen.0, set) != pending_task(&seen.1, set) {
@@ -295,8 +300,7 @@ fn steering(before: &Session, after: &Session, set: &RuleSet, includes: Includes
         }
     }
     let tokens = (overflow_tokens(&seen.0, set).unwrap_or(0.0), overflow_tokens(&seen.1, set).unwrap_or(0.0));
-    let harmless = tokens.0 < NEAR_WINDOW && tokens.1 < NEAR_WINDOW;
-    if tokens.0 != tokens.1 && !harmless && !includes.has(Include::NearWindow) {
+    if tokens.0 != tokens.1 && !far_from_window(tokens.0, tokens.1) && !includes.has(Include::NearWindow) {
         return Some(Check::Overflow);
     }
     None

@@ -506,21 +506,28 @@ fn a_prompt_that_an_answer_names_stays() {
     assert_eq!(dangling(&place), "0", "the reverted answer can come back, and its prompt is gone");
 }
 
-/// Each step is proven by itself where the overflow check could read something else after it.
-#[test]
-fn a_latent_turn_is_left_where_its_step_moves_the_overflow_check() {
-    let built = Built::new();
-    built.session("ses_a");
-    let ask = || {
-        built.message("ses_a", |at| {
+/// A session `ses_a` of prompts and answers without a finish.
+struct Talk(Built);
+
+impl Talk {
+    fn new() -> Self {
+        let built = Built::new();
+        built.session("ses_a");
+        Self(built)
+    }
+
+    fn ask(&self) -> String {
+        self.0.message("ses_a", |at| {
             let model = json!({"providerID": "anthropic", "modelID": "claude-opus-4-6"});
             let data = json!({"role": "user", "time": {"created": at}, "agent": "build", "model": model});
             (data, vec![json!({"type": "text", "text": "And now?"})])
         })
-    };
-    let answer = |finish: Option<&str>, tokens: u32| {
-        let prompt = ask();
-        built.message("ses_a", |at| {
+    }
+
+    /// A prompt and its answer, whose id this gives.
+    fn answer(&self, finish: Option<&str>, tokens: u32, parts: Vec<Value>) -> String {
+        let prompt = self.ask();
+        self.0.message("ses_a", |at| {
             let mut data = json!({"role": "assistant", "time": {"created": at}, "parentID": prompt, "mode": "build",
                 "agent": "build", "modelID": "claude-opus-4-6", "providerID": "anthropic", "cost": 0,
                 "path": {"cwd": "/", "root": "/"},
@@ -528,18 +535,46 @@ fn a_latent_turn_is_left_where_its_step_moves_the_overflow_check() {
             if let Some(finish) = finish {
                 data["finish"] = json!(finish);
             }
-            (data, vec![json!({"type": "text", "text": "words"})])
+            (data, parts)
         })
-    };
-    answer(Some("stop"), 15);
-    let (far, near) = (answer(None, 150_000), answer(None, 15));
-    ask();
-    let repaired = |include: &str| {
+    }
+
+    /// The rows that a repair changes.
+    fn repaired(&self, include: &str) -> Vec<String> {
         let how = ["--include", include, "--sdk", "anthropic=@ai-sdk/anthropic", "ses_a"];
-        let plan = built.place.unstick(&[&["repair", "-n", "--json"], &how[..]].concat()).json();
+        let plan = self.0.place.unstick(&[&["repair", "-n", "--json"], &how[..]].concat()).json();
         let edits = plan["plan"]["sessions"][0]["edits"].as_array().unwrap().clone();
-        edits.iter().map(|edit| edit["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
-    };
-    assert_eq!(repaired("latent"), std::slice::from_ref(&near));
-    assert_eq!(repaired("latent,near-window"), [far, near]);
+        edits.iter().map(|edit| edit["id"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+fn words() -> Vec<Value> {
+    vec![json!({"type": "text", "text": "words"})]
+}
+
+/// Each step is proven by itself where the overflow check could read something else after it.
+#[test]
+fn a_latent_turn_is_left_where_its_step_moves_the_overflow_check() {
+    let talk = Talk::new();
+    talk.answer(Some("stop"), 15, words());
+    let (far, near) = (talk.answer(None, 150_000, words()), talk.answer(None, 15, words()));
+    talk.ask();
+    assert_eq!(talk.repaired("latent"), std::slice::from_ref(&near));
+    assert_eq!(talk.repaired("latent,near-window"), [far, near]);
+}
+
+#[test]
+fn a_latent_turn_that_cannot_be_mended_keeps_no_other_from_it() {
+    let talk = Talk::new();
+    let done = json!({"status": "completed", "input": {}, "output": "a", "title": "", "metadata": {},
+        "time": {"start": 1, "end": 2}});
+    let call = json!({"type": "tool", "tool": "bash", "callID": "c1", "state": done});
+    let within = [words(), vec![call], words()].concat();
+    let first = talk.answer(None, 15, words());
+    talk.answer(None, 15, within);
+    // An answer that ended follows, so nothing reads the tokens of this one.
+    let second = talk.answer(None, 150_000, words());
+    talk.answer(Some("stop"), 15, words());
+    talk.ask();
+    assert_eq!(talk.repaired("latent"), [first, second]);
 }
