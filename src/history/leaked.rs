@@ -1,7 +1,9 @@
 //! Raw tool-call markup in an answer's text: a call that the model wrote as words, so that it never ran.
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
+use memchr::memmem::Finder;
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag};
 
 use crate::json;
@@ -12,7 +14,8 @@ const TAGS: [&str; 4] = ["<function_calls>", "<antml:function_calls>", "<invoke 
 
 /// Whether the string that `raw` (JSON) is may hold such markup: nearly every text lacks both words.
 pub(super) fn perhaps(raw: &str) -> bool {
-    raw.contains("invoke") || raw.contains("function_calls")
+    static WORDS: LazyLock<[Finder<'static>; 2]> = LazyLock::new(|| ["invoke", "function_calls"].map(Finder::new));
+    WORDS.iter().any(|word| word.find(raw.as_bytes()).is_some())
 }
 
 /// Whether the string that `raw` (JSON) is holds such markup outside of code.

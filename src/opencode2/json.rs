@@ -83,6 +83,11 @@ impl<'a> Raw<'a> {
         json::number(self.0)
     }
 
+    /// Whether it is a whole number from 0 on that every shape of numbers takes.
+    pub(super) fn is_count(self) -> bool {
+        (1..=15).contains(&self.0.len()) && self.0.bytes().all(|byte| byte.is_ascii_digit())
+    }
+
     pub(super) fn is_true(self) -> bool {
         self.0 == "true"
     }

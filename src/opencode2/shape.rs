@@ -215,6 +215,9 @@ impl Shape {
             Self::Base64 => string(value, "base64", is_base64),
             Self::Bool if value.kind() == Kind::Bool => Ok(()),
             Self::Bool => Err(misfit("true or false")),
+            // Nearly all are.
+            Self::Number | Self::Finite | Self::Timestamp | Self::Millis if value.is_count() => Ok(()),
+            Self::Int(least) if *least <= 0.0 && value.is_count() => Ok(()),
             Self::Number => number(value, "a number", |_| true),
             Self::Finite => number(value, "a finite number", f64::is_finite),
             Self::Timestamp => number(value, "a number not below 0", |n| n.is_finite() && n >= 0.0),

@@ -22,6 +22,7 @@ pub mod fix;
 mod shapes;
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use foldhash::fast::RandomState;
 
@@ -119,6 +120,8 @@ pub struct Examination {
     messages: Vec<Seen>,
     /// Where in `messages` an id is.
     places: Places,
+    /// The prompt that was named last: its other answers name it as well.
+    parent: Option<Rc<str>>,
     dropped_messages: Vec<Finding>,
     dropped_parts: Vec<Finding>,
 }
@@ -139,7 +142,7 @@ struct Seen {
 #[derive(Debug)]
 struct Info {
     user: bool,
-    parent: Option<String>,
+    parent: Option<Rc<str>>,
     summary: bool,
     failed: bool,
     completed: bool,
@@ -183,7 +186,7 @@ impl Examination {
         self.messages.push(Seen {
             id: id.to_owned(),
             time_created,
-            info: data.ok().map(|data| Info::of(&data)),
+            info: data.ok().map(|data| Info::of(&data, &mut self.parent)),
             holds: Holds::default(),
             broken: Vec::new(),
         });
@@ -288,12 +291,15 @@ impl Seen {
 }
 
 impl Info {
-    fn of(data: &Members<'_>) -> Self {
+    fn of(data: &Members<'_>, last: &mut Option<Rc<str>>) -> Self {
         let flag = |name: &str| data.get(name).is_some_and(Raw::is_true);
         let time = data.object().object("time").ok().flatten();
         Self {
             user: data.text("role").is_some_and(|role| role == *"user"),
-            parent: data.text("parentID").map(|id| id.decode().into_owned()),
+            parent: data.text("parentID").map(|id| {
+                let known = last.take().filter(|known| id == **known);
+                Rc::clone(last.insert(known.unwrap_or_else(|| Rc::from(id.decode()))))
+            }),
             summary: flag("summary"),
             failed: data.get("error").is_some(),
             completed: time.is_some_and(|time| time.get("completed").is_some()),
