@@ -2,7 +2,7 @@
 //!
 //! What is done about such a turn is about its own rows. So each is looked at without what stands before it, and what
 //! comes of all of them is held against the session once: that takes as long as the session is, however many they are. If
-//! it does not hold, it is tried with each half of them. A turn of which its own rows do not tell everything (nothing of its
+//! it does not hold, it is tried with groups of them. A turn of which its own rows do not tell everything (nothing of its
 //! prompt is sent, an older task is pending) has to be looked at with all that stands before it.
 
 use std::collections::HashSet;
@@ -65,15 +65,26 @@ impl Turns<'_> {
         if cuts.len() < 2 || near && !in_one_order(&at.0) {
             return Ok((at, cuts.to_vec()));
         }
-        let attempt = self.attempt(&at, cuts)?;
-        if self.holds(&at.0, &attempt) {
-            return Ok((attempt.reached, attempt.unclear));
+        if let Some(mended) = self.together(&at, cuts)? {
+            return Ok(mended);
         }
-        let (older, newer) = cuts.split_at(cuts.len() / 2);
-        let (at, mut unclear) = self.mend(at, older)?;
-        let (at, more) = self.mend(at, newer)?;
-        unclear.extend(more);
+        let (mut at, mut unclear) = (at, Vec::new());
+        for group in cuts.chunks(cuts.len().isqrt()) {
+            match self.together(&at, group)? {
+                Some((further, more)) => {
+                    at = further;
+                    unclear.extend(more);
+                }
+                None => unclear.extend_from_slice(group),
+            }
+        }
         Ok((at, unclear))
+    }
+
+    /// [`Turns::mend`], of turns that are proven at once; `None` where that does not hold.
+    fn together(&self, at: &Reached, cuts: &[String]) -> Result<Option<(Reached, Vec<String>)>> {
+        let attempt = self.attempt(at, cuts)?;
+        Ok(self.holds(&at.0, &attempt).then_some((attempt.reached, attempt.unclear)))
     }
 
     fn attempt(&self, at: &Reached, cuts: &[String]) -> Result<Attempt> {
