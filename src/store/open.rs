@@ -230,6 +230,10 @@ struct Opened {
 const READ_ONLY: OpenFlags =
     OpenFlags::SQLITE_OPEN_READ_ONLY.union(OpenFlags::SQLITE_OPEN_URI).union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 
+/// How much of a store each connection keeps in memory, in pages. A walk reads a page of rows once, and these are enough for
+/// the inner pages on its way: a quarter of SQLite's own measure costs no time (530 MB: 8 % more reads).
+const CACHE: i64 = 128;
+
 /// Stores up to this size are read by one connection, in bytes: more than one costs more than it saves.
 const SMALL: u64 = 4 << 20;
 
@@ -265,6 +269,7 @@ fn begin(mut db: Connection) -> Result<Connection> {
     db.execute_batch("BEGIN")?;
     // The state is fixed by the first read.
     db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+    db.pragma_update(None, "cache_size", CACHE)?;
     Ok(db)
 }
 
