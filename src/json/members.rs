@@ -180,9 +180,13 @@ impl<'a> Pass<'_, 'a> {
 
     /// Reads the value of a member, and tells what is behind it. Of one that fails the raw text is what there is of it.
     fn member<A: MapAccess<'a>>(&mut self, Key(name): Key<'a>, map: &mut A) -> Result<usize, A::Error> {
-        // A name with escapes does not tell where it stands.
-        let at = if let Cow::Borrowed(name) = name { offset(self.text, name) } else { self.text.len() };
-        let (begins, start) = (Name::at(self.text, at, &name).begins, self.value(at + name.len()));
+        let (begins, start) = if let Cow::Borrowed(name) = name {
+            let at = offset(self.text, name);
+            (Name::at(self.text, at, name).begins, self.value(at + name.len()))
+        } else {
+            // A name with escapes does not tell where it stands.
+            (Name::of(&name).begins, self.text.len())
+        };
         if self.depth > 0 && self.text.as_bytes().get(start) == Some(&b'{') {
             let outer = self.all.len();
             let (result, end) = self.object(start, map);

@@ -120,6 +120,7 @@ mod tests {
         assert!(Start::of(br#"{"a":1,"a":2,"b":"#).is_none());
         assert!(Start::of(br#"{"a":x,"b":"#).is_none());
         assert!(Start::of(br#"["a","#).is_none());
+        assert!(Start::of(br#"{"a":1,"\u0062":"a long te"#).is_none());
         let halved = "{\"a\":1,\"b\":\"\u{e9}".as_bytes();
         assert_eq!(Start::of(&halved[..halved.len() - 1]).unwrap().some("a"), Some("1"));
     }

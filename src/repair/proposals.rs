@@ -88,7 +88,9 @@ pub(super) fn touches_revert(session: &Session, change: &Change) -> bool {
 /// Cuts the row at the first step-start after its last counted tool call. More than one way where the row
 /// holds an error, for what is replayed of a row depends on it.
 fn split(session: &Session, row: &Message, reason: Code, rows: &dyn Lookup) -> Result<Option<Vec<Change>>> {
-    let (Some((at, new_id)), Some(whole)) = (cut(session, row), RowJson::of(row, rows)?) else { return Ok(None) };
+    let (Some((at, new_id)), Some(whole)) = (cut(session, row, rows)?, RowJson::of(row, rows)?) else {
+        return Ok(None);
+    };
     let Some(a) = row.assistant().filter(|a| !a.summary) else { return Ok(None) };
     let first = || {
         let json = whole.clone().set("finish", "\"tool-calls\"").set("tokens", NO_TOKENS);
@@ -117,18 +119,25 @@ fn split(session: &Session, row: &Message, reason: Code, rows: &dyn Lookup) -> R
     }))
 }
 
-/// Where an answer can be cut, and the new row's id.
-fn cut(session: &Session, row: &Message) -> Option<(usize, String)> {
-    let last_tool = row.parts.iter().rposition(|p| match &p.kind {
-        PartKind::Tool(t) => RULE_SETS.iter().any(|set| set.counts(t)),
-        _ => false,
-    })?;
-    let at = last_tool + 1 + row.parts[last_tool + 1..].iter().position(|p| p.kind == PartKind::StepStart)?;
-    let mut new_id = ids::successor(&row.row.id)?;
-    while session.message(&new_id).is_some() {
-        new_id = ids::successor(&new_id)?;
+/// Where an answer can be cut, and the new row's id: one that no row of the store has.
+///
+/// # Errors
+/// When a row cannot be read.
+fn cut(session: &Session, row: &Message, rows: &dyn Lookup) -> Result<Option<(usize, String)>> {
+    let counts =
+        |part: &Part| matches!(&part.kind, PartKind::Tool(call) if RULE_SETS.iter().any(|set| set.counts(call)));
+    let Some(behind) = row.parts.iter().rposition(counts).map(|last| last + 1) else { return Ok(None) };
+    let Some(at) = row.parts[behind..].iter().position(|part| part.kind == PartKind::StepStart) else {
+        return Ok(None);
+    };
+    let mut id = ids::successor(row.id());
+    while let Some(taken) = &id {
+        if session.message(taken).is_none() && rows.brief(Table::Message, taken)?.is_none() {
+            break;
+        }
+        id = ids::successor(taken);
     }
-    Some((at, new_id))
+    Ok(id.map(|id| (behind + at, id)))
 }
 
 /// Marks the row as the finished answer to the newest prompt. Where clocks have jumped, the answer that is newest by

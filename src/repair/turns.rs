@@ -3,7 +3,7 @@
 //! What is done about such a turn is about its own rows. So each is looked at without what stands before it, and what
 //! comes of all of them is held against the session once: that takes as long as the session is, however many they are. If
 //! it does not hold, it is tried with groups of them. A turn of which its own rows do not tell everything (nothing of its
-//! prompt is sent, an older task is pending) has to be looked at with all that stands before it.
+//! prompt is sent) has to be looked at with all that stands before it.
 
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -15,7 +15,7 @@ use super::step::Step;
 use crate::diagnosis::{Include, Includes, LeftReason, ends_with_answer};
 use crate::error::Result;
 use crate::history::{Message, PartKind, Session};
-use crate::replay::{RULE_SETS, Sdk, overflow_tokens, view};
+use crate::replay::{Prefixes, RULE_SETS, Sdk, overflow_tokens, view};
 use crate::rows::Lookup;
 
 /// A history on its way, and the steps so far.
@@ -60,9 +60,9 @@ impl Turns<'_> {
     /// When a row cannot be read.
     pub(super) fn mend(&self, at: Reached, cuts: &[String]) -> Result<(Reached, Vec<String>)> {
         // Near a model's window no step may move what the overflow check reads, even if a later one moves it back. What
-        // that is after each step is plain where rows are in one order.
+        // that is after each step is plain in histories whose newest row is the last.
         let near = !self.includes.has(Include::NearWindow) && near_window(&at.0);
-        if cuts.len() < 2 || near && !in_one_order(&at.0) {
+        if cuts.len() < 2 || near && !ends_with_newest(&at.0) {
             return Ok((at, cuts.to_vec()));
         }
         if let Some(mended) = self.together(&at, cuts)? {
@@ -95,14 +95,17 @@ impl Turns<'_> {
         let mut read = readings(session).map(Option::unwrap_or_default);
         let (mut mended, mut unclear) = (HashSet::new(), Vec::new());
         let (mut messages, mut prompt) = (Vec::with_capacity(session.messages.len()), 0);
+        let mut before = Prefixes::new(&session.messages, self.sdk);
         for (place, message) in session.messages.iter().enumerate().filter(|(_, message)| message.user().is_some()) {
             let turn = &session.messages[prompt..place];
+            turn.iter().for_each(|_| before.advance());
             prompt = place;
-            let outcome = if cuts.contains(message.id()) {
+            let outcome = if cuts.contains(message.id()) && !RULE_SETS.iter().any(|set| before.pending(set)) {
                 // Where a finished answer follows, the overflow check reads that one whatever becomes of this turn.
                 let read = finished.is_none_or(|finished| finished < place).then_some(&mut read);
                 self.turn(session, turn, &named, read)?
             } else {
+                // Where a task is pending, the loop works that off first.
                 Outcome::Left
             };
             match outcome {
@@ -205,9 +208,16 @@ pub(super) fn names(message: &Message) -> impl Iterator<Item = &str> {
     message.assistant().and_then(|a| a.parent_id.as_deref()).into_iter().chain(tails)
 }
 
-/// Whether rows are in the same order by every measure.
-fn in_one_order(session: &Session) -> bool {
-    session.messages.windows(2).all(|rows| rows[0].row.id < rows[1].row.id && rows[0].created <= rows[1].created)
+/// Whether the newest row that the loop sees is the last one by every measure, from whichever row on: clocks have not jumped,
+/// no revert is staged, and no compaction keeps rows that are replayed after its summary.
+fn ends_with_newest(session: &Session) -> bool {
+    let rows = &session.messages;
+    let keeps = |message: &Rc<Message>| {
+        message.parts.iter().any(|part| matches!(part.kind, PartKind::Compaction { tail_start_id: Some(_) }))
+    };
+    session.info.revert.is_none()
+        && !rows.iter().any(keeps)
+        && rows.windows(2).all(|rows| rows[0].row.id < rows[1].row.id && rows[0].created <= rows[1].created)
 }
 
 fn readings(session: &Session) -> [Option<f64>; RULE_SETS.len()] {

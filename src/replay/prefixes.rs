@@ -11,7 +11,7 @@ use super::packages;
 use super::request::{LastTurn, last_turn_from, reminds_after, stops_at};
 use super::resume::{Newest, Resume, newest, resume_in, resume_of};
 use super::rules::{Order, RULE_SETS, RuleSet};
-use super::view::{is_task, view};
+use super::view::{is_task, pending_task, view};
 use super::{Sdk, last_turn};
 use crate::history::{Message, ModelRef};
 
@@ -104,6 +104,14 @@ impl<'a> Prefixes<'a> {
             |this, user| this.stops(set, user),
             |this, user| this.straight_turn(set, user).map(|(role, _)| role),
         )
+    }
+
+    /// Whether a compaction or subtask is still to be worked off in the prefix.
+    pub fn pending(&mut self, set: &RuleSet) -> bool {
+        if self.winding {
+            return pending_task(&view(&self.all[..self.rows.len()], set), set);
+        }
+        self.pending_task(set)
     }
 
     /// The prefix's newest user row, and the last turn of the request that re-entering sends for it.

@@ -506,7 +506,7 @@ fn a_prompt_that_an_answer_names_stays() {
     assert_eq!(dangling(&place), "0", "the reverted answer can come back, and its prompt is gone");
 }
 
-/// A session `ses_a` of prompts and answers without a finish.
+/// A session `ses_a`.
 struct Talk(Built);
 
 impl Talk {
@@ -516,34 +516,35 @@ impl Talk {
         Self(built)
     }
 
-    fn ask(&self) -> String {
+    fn ask(&self, parts: Vec<Value>) -> String {
         self.0.message("ses_a", |at| {
             let model = json!({"providerID": "anthropic", "modelID": "claude-opus-4-6"});
-            let data = json!({"role": "user", "time": {"created": at}, "agent": "build", "model": model});
-            (data, vec![json!({"type": "text", "text": "And now?"})])
+            (json!({"role": "user", "time": {"created": at}, "agent": "build", "model": model}), parts)
         })
     }
 
-    /// A prompt and its answer, whose id this gives.
-    fn answer(&self, finish: Option<&str>, tokens: u32, parts: Vec<Value>) -> String {
-        let prompt = self.ask();
+    /// An answer with what `more` says of it.
+    fn answer_to(&self, prompt: &str, more: Value, parts: Vec<Value>) -> String {
         self.0.message("ses_a", |at| {
             let mut data = json!({"role": "assistant", "time": {"created": at}, "parentID": prompt, "mode": "build",
                 "agent": "build", "modelID": "claude-opus-4-6", "providerID": "anthropic", "cost": 0,
-                "path": {"cwd": "/", "root": "/"},
-                "tokens": {"input": tokens, "output": 0, "reasoning": 0, "cache": {"read": 0, "write": 0}}});
-            if let Some(finish) = finish {
-                data["finish"] = json!(finish);
-            }
+                "path": {"cwd": "/", "root": "/"}, "tokens": tokens(15)});
+            let Value::Object(more) = more else { panic!("{more}") };
+            data.as_object_mut().unwrap().extend(more);
             (data, parts)
         })
     }
 
+    /// A prompt and its answer, whose id this gives.
+    fn answer(&self, more: Value, parts: Vec<Value>) -> String {
+        self.answer_to(&self.ask(words()), more, parts)
+    }
+
     /// The rows that a repair changes.
     fn repaired(&self, include: &str) -> Vec<String> {
-        let how = ["--include", include, "--sdk", "anthropic=@ai-sdk/anthropic", "ses_a"];
+        let how = ["--include", include, "--sdk", "anthropic=@ai-sdk/anthropic", "--opencode", "any", "ses_a"];
         let plan = self.0.place.unstick(&[&["repair", "-n", "--json"], &how[..]].concat()).json();
-        let edits = plan["plan"]["sessions"][0]["edits"].as_array().unwrap().clone();
+        let edits = plan["plan"]["sessions"][0]["edits"].as_array().cloned().unwrap_or_default();
         edits.iter().map(|edit| edit["id"].as_str().unwrap().to_owned()).collect()
     }
 }
@@ -552,29 +553,73 @@ fn words() -> Vec<Value> {
     vec![json!({"type": "text", "text": "words"})]
 }
 
+fn tokens(input: u32) -> Value {
+    json!({"input": input, "output": 0, "reasoning": 0, "cache": {"read": 0, "write": 0}})
+}
+
+fn call() -> Value {
+    let state = json!({"status": "completed", "input": {}, "output": "a", "title": "", "metadata": {},
+        "time": {"start": 1, "end": 2}});
+    json!({"type": "tool", "tool": "bash", "callID": "c1", "state": state})
+}
+
 /// Each step is proven by itself where the overflow check could read something else after it.
 #[test]
 fn a_latent_turn_is_left_where_its_step_moves_the_overflow_check() {
     let talk = Talk::new();
-    talk.answer(Some("stop"), 15, words());
-    let (far, near) = (talk.answer(None, 150_000, words()), talk.answer(None, 15, words()));
-    talk.ask();
+    talk.answer(json!({"finish": "stop"}), words());
+    let far = talk.answer(json!({"tokens": tokens(150_000)}), words());
+    let near = talk.answer(json!({}), words());
+    let last = talk.ask(words());
     assert_eq!(talk.repaired("latent"), std::slice::from_ref(&near));
-    assert_eq!(talk.repaired("latent,near-window"), [far, near]);
+    assert_eq!(talk.repaired("latent,near-window"), [far, near.clone()]);
+    let taken_back = talk.answer_to(&last, json!({"finish": "stop"}), words());
+    let revert = json!({"messageID": taken_back}).to_string();
+    talk.0.place.edit(&format!("UPDATE session SET revert = '{revert}'"));
+    assert_eq!(talk.repaired("latent"), [near], "what a revert leaves is read as well");
 }
 
 #[test]
 fn a_latent_turn_that_cannot_be_mended_keeps_no_other_from_it() {
     let talk = Talk::new();
-    let done = json!({"status": "completed", "input": {}, "output": "a", "title": "", "metadata": {},
-        "time": {"start": 1, "end": 2}});
-    let call = json!({"type": "tool", "tool": "bash", "callID": "c1", "state": done});
-    let within = [words(), vec![call], words()].concat();
-    let first = talk.answer(None, 15, words());
-    talk.answer(None, 15, within);
+    let first = talk.answer(json!({}), words());
+    talk.answer(json!({}), [words(), vec![call()], words()].concat());
     // An answer that ended follows, so nothing reads the tokens of this one.
-    let second = talk.answer(None, 150_000, words());
-    talk.answer(Some("stop"), 15, words());
-    talk.ask();
+    let second = talk.answer(json!({"tokens": tokens(150_000)}), words());
+    talk.answer(json!({"finish": "stop"}), words());
+    talk.ask(words());
     assert_eq!(talk.repaired("latent"), [first, second]);
+}
+
+#[test]
+fn a_latent_turn_behind_a_pending_task_is_left() {
+    let talk = Talk::new();
+    let first = talk.ask(words());
+    talk.answer_to(&first, json!({"finish": "stop"}), words());
+    let task = talk.ask(vec![json!({"type": "compaction", "auto": false, "tail_start_id": first})]);
+    let aborted = json!({"name": "MessageAbortedError", "data": {"message": "Aborted"}});
+    talk.answer_to(&task, json!({"summary": true, "error": aborted}), vec![]);
+    for _ in 0..2 {
+        talk.answer(json!({}), words());
+    }
+    talk.answer(json!({"finish": "stop"}), words());
+    assert_eq!(talk.repaired("latent"), Vec::<String>::new());
+}
+
+#[test]
+fn the_row_that_a_split_makes_has_an_id_of_its_own() {
+    let talk = Talk::new();
+    let step = || json!({"type": "step-start"});
+    let cut = talk.answer(json!({}), [vec![step(), call(), step()], words()].concat());
+    let prompt = talk.ask(words());
+    talk.answer_to(&prompt, json!({"finish": "stop"}), words());
+    // The prompt behind it has the id that would be next.
+    let next = opencode_unstick::history::ids::successor(&cut).unwrap();
+    talk.0.place.edit(&format!(
+        "UPDATE message SET id = replace(id, '{prompt}', '{next}'), data = replace(data, '{prompt}', '{next}');
+         UPDATE part SET message_id = replace(message_id, '{prompt}', '{next}')"
+    ));
+    talk.0.place.repair_with(&["--opencode", "any", "--include", "latent", "--sdk", "anthropic=@ai-sdk/anthropic"]);
+    let rows = talk.0.place.text("SELECT cast(count(*) AS text) FROM message");
+    assert_eq!(rows, "5", "the answer is cut in two, and every other row stays");
 }
