@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::history::{Message, NEVER_ENDED, Part, PartKind, Session, ids};
 use crate::json::{self, Object};
 use crate::replay::{Order, RULE_SETS, RuleSet, Sdk, after_revert, newest, pending_task, reverted, view};
-use crate::rows::{Lookup, Table, int};
+use crate::rows::{Lookup, Table, int, text};
 
 /// Totals of a row that passes its own on to the row after it.
 const NO_TOKENS: &str = r#"{"input":0,"output":0,"reasoning":0,"cache":{"read":0,"write":0}}"#;
@@ -119,7 +119,7 @@ fn split(session: &Session, row: &Message, reason: Code, rows: &dyn Lookup) -> R
     }))
 }
 
-/// Where an answer can be cut, and the new row's id: one that no row of the store has.
+/// Where an answer can be cut, and the new row's id: one that no row of the session has.
 ///
 /// # Errors
 /// When a row cannot be read.
@@ -131,11 +131,14 @@ fn cut(session: &Session, row: &Message, rows: &dyn Lookup) -> Result<Option<(us
         return Ok(None);
     };
     let mut id = ids::successor(row.id());
-    while let Some(taken) = &id {
-        if session.message(taken).is_none() && rows.brief(Table::Message, taken)?.is_none() {
+    while let Some(next) = &id {
+        // The session may have rows behind those that are looked at.
+        let stored = rows.brief(Table::Message, next)?;
+        let own = stored.is_some_and(|row| text(&row, "session_id") == Some(session.info.id.as_str()));
+        if session.message(next).is_none() && !own {
             break;
         }
-        id = ids::successor(taken);
+        id = ids::successor(next);
     }
     Ok(id.map(|id| (behind + at, id)))
 }
